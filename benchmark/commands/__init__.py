@@ -1,0 +1,1 @@
+"""One module per verb of the command line; `__main__` imports the one that was asked for."""

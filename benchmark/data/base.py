@@ -1,0 +1,81 @@
+"""The contract of a data set: metadata, an index of images, and functions that decode one of them.
+
+Nothing here knows torch. Legend: n images, (H, W) an image's own size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from benchmark.registry import Registry
+
+TaskName = Literal["classification", "segmentation"]
+IGNORE = 255  # mask value that neither the loss nor a metric counts
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a reader must know of a data set before its numbers: shown by `list` and in reports."""
+
+    name: str
+    task: TaskName
+    classes: tuple[str, ...]  # segmentation: class 0 is the background
+    modality: str
+    licence: str
+    citation: str
+    url: str
+    ordinal: bool = False  # grades with an order: quadratic weighted kappa selects
+    synthetic: bool = False  # tables mark it
+    group_key: str = ""  # what a group is (patient, volume, lesion); empty: every image alone
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """An opened data set.
+
+    `labels` (n,) int64 holds the class in classification; in segmentation it holds a stratum (which
+    classes the mask shows) that only splitting uses. `splits` holds "train", "val", "test" or ""
+    (ours to split). `read_image(i)` returns (H, W, 3) uint8, `read_mask(i)` (H, W) uint8.
+    `fingerprint` is a hash over decoded content, labels, groups and splits; never over paths.
+    """
+
+    card: Card
+    ids: tuple[str, ...]
+    labels: np.ndarray
+    groups: tuple[str, ...]
+    splits: tuple[str, ...]
+    fingerprint: str
+    read_image: Callable[[int], np.ndarray] = field(repr=False)
+    read_mask: Callable[[int], np.ndarray] | None = field(default=None, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Row numbers of one cell's images, in the order in which they were drawn."""
+
+    train: np.ndarray
+    val: np.ndarray
+    test: np.ndarray
+
+    @property
+    def labels_used(self) -> int:
+        """Labels that the cell pays for: training plus validation images."""
+        return len(self.train) + len(self.val)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A named data set in the registry: its card, and how to open it."""
+
+    card: Card
+    open: Callable[[], Dataset]
+
+
+datasets: Registry[Entry] = Registry("dataset")

@@ -1,0 +1,117 @@
+"""Records: one JSON per finished cell, written last and atomically, read strictly."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmark.registry import InputError
+from benchmark.spec import Cell
+
+SCHEMA = 1
+RECORD = "record.json"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one cell measured; units stand in the names (`train_s`, `peak_mib`, `delta_bytes`)."""
+
+    cell: Cell
+    data: dict[str, Any]
+    selected_step: int
+    val: dict[str, float | None]
+    test: dict[str, float | None]
+    history: list[dict[str, float | None]]
+    cost: dict[str, float]
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form, with `schema` and `key` first."""
+        return {"schema": SCHEMA, "key": self.cell.key, **asdict(self)}
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `path` whole or not at all (temporary file in the same folder, then `os.replace`)."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    except OSError as error:
+        raise InputError(
+            f"cannot write in {str(path.parent)!r} ({error.strerror}); choose another with --runs"
+        ) from None
+    try:
+        with os.fdopen(handle, "w") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Write `values` as JSON, atomically; NaN is refused because it is not JSON."""
+    write_text(path, json.dumps(values, indent=1, allow_nan=False) + "\n")
+
+
+def write_record(folder: Path, record: Record) -> Path:
+    """Write the record of a finished cell into its folder and return the path."""
+    write_json(folder / RECORD, record.to_json())
+    return folder / RECORD
+
+
+def read_record(path: Path) -> Record:
+    """Return the record in `path`.
+
+    Raises:
+        InputError: a truncated file, another schema, or a key that does not fit the cell.
+    """
+    try:
+        values = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path} is not a whole JSON record ({error}); delete it to train the cell again"
+        ) from None
+    if not isinstance(values, dict) or values.get("schema") != SCHEMA:
+        found = values.get("schema") if isinstance(values, dict) else None
+        raise InputError(
+            f"{path} has record schema {found!r}, this version reads {SCHEMA}; "
+            "report it with the version that wrote it, or move it away"
+        )
+    return _checked(path, values)
+
+
+def _checked(path: Path, values: dict[str, Any]) -> Record:
+    try:
+        key = values.pop("key")
+        values.pop("schema")
+        record = Record(**{**values, "cell": Cell.from_dict(values["cell"])})
+    except (KeyError, TypeError, InputError) as error:
+        raise InputError(f"{path} is not a record of this schema ({error}); move it away") from None
+    if key != record.cell.key:
+        raise InputError(
+            f"{path} was edited: its key {key!r} is not its cell's {record.cell.key!r}"
+        )
+    return record
+
+
+def find_records(runs: Path) -> Iterator[Path]:
+    """Yield the paths of all records below `runs`, sorted."""
+    yield from sorted(runs.rglob(RECORD))
+
+
+def read_records(runs: Path) -> tuple[list[Record], list[str]]:
+    """Return (good records, one sentence per bad one): a bad file never hides the good ones."""
+    records, faults = [], []
+    for path in find_records(runs):
+        try:
+            records.append(read_record(path))
+        except InputError as error:
+            faults.append(str(error))
+    return records, faults
