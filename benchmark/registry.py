@@ -16,7 +16,7 @@ class InputError(ValueError):
 
 
 def unknown(kind: str, name: str, allowed: Iterable[str]) -> InputError:
-    """Return the error for a name that is not in `allowed`, with the nearest name if there is one."""
+    """Return the error for a name that is not in `allowed`, with the nearest name if any."""
     names = sorted(allowed)
     near = difflib.get_close_matches(name, names, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""

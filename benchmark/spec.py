@@ -108,7 +108,6 @@ class Cell:
     image_size: int = 56
     augment: str = "default"
     precision: str = "fp32"
-    pool: str = "native"
 
     @property
     def key(self) -> str:

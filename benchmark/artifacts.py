@@ -1,0 +1,58 @@
+"""Files beside a record: the delta that reloads the trained model, and per-image predictions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from safetensors.torch import load_file, save_file
+
+from benchmark import metrics
+from benchmark.session import Data
+from benchmark.tasks import Arrays
+from benchmark.train import State, Subset
+
+DELTA = "delta.safetensors"
+PREDICTIONS = "predictions.npz"
+
+
+def write_delta(folder: Path, state: State) -> int:
+    """Write trained tensors, head and the buffers they need; return the size of the file."""
+    path = folder / DELTA
+    temporary = path.with_suffix(".part")
+    save_file({name: t.contiguous().cpu() for name, t in state.items()}, temporary)
+    temporary.replace(path)
+    return path.stat().st_size
+
+
+def read_delta(folder: Path) -> State:
+    """Return the tensors that `write_delta` wrote, on the CPU."""
+    return load_file(folder / DELTA)
+
+
+def write_predictions(folder: Path, data: Data, val: Arrays, test: Arrays) -> None:
+    """Write per-image results of both splits, compressed.
+
+    Classification: `val_probs` (n, K) float32 and `val_labels` (n,). Segmentation: `val_masks`
+    (n, S, S) uint8, and `val_tp`, `val_fp`, `val_fn` (n, K) pixel counts. Both: `val_ids` and
+    `val_groups` (n,) strings; the same with `test_`.
+    """
+    num_classes = len(data.dataset.card.classes)
+    arrays = {}
+    for name, subset, results in (("val", data.val, val), ("test", data.test, test)):
+        for key, values in _rows(subset, results, num_classes).items():
+            arrays[f"{name}_{key}"] = values
+    path = folder / PREDICTIONS
+    temporary = folder / f".{PREDICTIONS}"
+    with temporary.open("wb") as stream:
+        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
+    temporary.replace(path)
+
+
+def _rows(subset: Subset, results: Arrays, num_classes: int) -> Arrays:
+    named = {"ids": np.array(subset.ids), "groups": np.array(subset.groups)}
+    if "probs" in results:
+        return {**named, "probs": results["probs"], "labels": results["labels"]}
+    counts = metrics.overlap(results["masks"], results["truth"], num_classes)
+    tp, fp, fn = np.moveaxis(counts.astype(np.int32), -1, 0)
+    return {**named, "masks": results["masks"], "tp": tp, "fp": fp, "fn": fn}

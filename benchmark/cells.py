@@ -1,0 +1,93 @@
+"""From grids to cells: names resolved, defaults written out, identities filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import methods
+from benchmark import backbones
+from benchmark.augment import policies
+from benchmark.data import Dataset, open_dataset, split
+from benchmark.grid import SINGULAR, Grid
+from benchmark.registry import InputError
+from benchmark.session import best_device
+from benchmark.spec import Cell, expand
+
+
+@dataclass
+class Resolver:
+    """Turns grids into cells; opens every data set and reads every fingerprint once."""
+
+    sources: dict[str, str] = field(default_factory=dict)  # data set name in cells -> its spec
+    _opened: dict[str, Dataset] = field(default_factory=dict)
+
+    def cells(self, grids: Iterable[Grid]) -> list[Cell]:
+        """Return the cells of `grids`, each once, in order; bad values raise InputError."""
+        points = [point for grid in grids for point in expand(vars(grid))]
+        return list(dict.fromkeys(self._cell(point) for point in points))
+
+    def _cell(self, point: dict[str, Any]) -> Cell:
+        values = {SINGULAR.get(axis, axis): value for axis, value in point.items()}
+        epochs = values.pop("epochs")
+        dataset = self._dataset(values["dataset"])
+        method = methods.build(values["method"])
+        backbone = backbones.resolve(values["backbone"])
+        preprocessing = backbones.preprocessing(backbone.name)
+        policies[values["augment"]]
+        values |= {
+            "dataset": dataset.card.name,
+            "data": dataset.fingerprint,
+            "backbone": backbone.name,
+            "weights": backbones.fingerprint(backbone.name),
+            "normalize": "/".join(
+                ",".join(f"{v:g}" for v in preprocessing[key]) for key in ("mean", "std")
+            ),
+            "method": str(method),
+            "lr": method.lr if values["lr"] is None else values["lr"],
+            "image_size": values["image_size"] or backbone.default_size,
+            "precision": _precision(values["precision"]),
+        }
+        cell = Cell(**values)
+        _check(cell)
+        rows = split(dataset, cell.fraction, cell.split_seed)
+        if epochs is not None:
+            cell = replace(cell, steps=max(1, round(epochs * len(rows.train) / cell.batch_size)))
+        return cell
+
+    def _dataset(self, spec: str) -> Dataset:
+        """Return the opened data set; two different ones of one name are refused."""
+        if spec not in self._opened:
+            dataset = open_dataset(spec)
+            known = self.sources.setdefault(dataset.card.name, spec)
+            if known != spec:
+                raise InputError(
+                    f"{known!r} and {spec!r} are both called {dataset.card.name!r}; "
+                    "rename one of the folders, the name stands in tables"
+                )
+            self._opened[spec] = dataset
+        return self._opened[spec]
+
+
+def _precision(name: str) -> str:
+    if name == "auto":
+        return "bf16" if best_device().type == "cuda" else "fp32"
+    if name not in ("fp32", "bf16"):
+        raise InputError(f"unknown precision {name!r}; allowed: auto, fp32, bf16")
+    return name
+
+
+_POSITIVE = ("lr", "steps", "batch_size", "clip", "evaluations", "image_size")
+
+
+def _check(cell: Cell) -> None:
+    """Raise InputError for a number outside its range."""
+    for name in _POSITIVE:
+        if not getattr(cell, name) > 0:
+            raise InputError(f"{name} {getattr(cell, name)!r} must be above 0")
+    if not 0 <= cell.warmup < 1:
+        raise InputError(f"warmup {cell.warmup!r} must be a share of the steps in [0, 1)")
+    if cell.weight_decay < 0:
+        raise InputError(f"weight_decay {cell.weight_decay!r} must not be negative")
+    backbones.check_size(cell.backbone, cell.image_size)

@@ -1,0 +1,60 @@
+"""What a cell costs: parameters, floating-point operations, memory."""
+
+from __future__ import annotations
+
+import resource
+import sys
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmark.train import Setup, Subset
+
+
+def probe(setup: Setup, train: Subset) -> float:
+    """Freeze tensors that cannot reach the loss; return the GFLOP of training on one image.
+
+    One forward and backward pass over two images in evaluation mode (no buffer moves). A tensor
+    without a gradient, such as the final norm under a segmentation head, is neither trained nor
+    counted. Counted are the matrix products and convolutions that torch's counter knows.
+    """
+    images, targets = (t.to(setup.device) for t in train.batch(_two(len(train))))
+    setup.model.eval()
+    counter = FlopCounterMode(display=False)
+    with counter:
+        logits = setup.model(setup.normalize(images.float() / 255))
+        setup.task.loss(logits, targets).backward()
+    for parameter in setup.model.parameters():
+        if parameter.requires_grad and parameter.grad is None:
+            parameter.requires_grad_(False)
+        parameter.grad = None
+    return counter.get_total_flops() / len(images) / 1e9
+
+
+def _two(size: int) -> list[int]:
+    return [0, min(1, size - 1)]
+
+
+def parameters(body: nn.Module, head: nn.Module) -> dict[str, float]:
+    """Return the counts of the method (`trainable_params`), the head, and the attached body."""
+    trainable = sum(p.numel() for p in body.parameters() if p.requires_grad)
+    return {
+        "trainable_params": trainable,
+        "head_params": sum(p.numel() for p in head.parameters()),
+        "total_params": sum(p.numel() for p in body.parameters()),
+    }
+
+
+def full_bytes(*modules: nn.Module) -> int:
+    """Return the bytes of all parameters and buffers: what storing a full copy would take."""
+    tensors = [t for module in modules for t in module.state_dict().values()]
+    return sum(t.numel() * t.element_size() for t in tensors)
+
+
+def peak_mib(device: torch.device) -> float:
+    """Return peak memory in MiB: of the device, or on the CPU of the whole process so far."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)

@@ -1,0 +1,109 @@
+"""The axes of a sweep as one frozen value, and how flags and a TOML file fill it.
+
+Imports neither torch nor pandas, because `--help` reads it.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from benchmark.registry import InputError, unknown
+from benchmark.spec import split_list
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Axes of a sweep, each a tuple; the sweep is their product. None: the owner's default."""
+
+    methods: tuple[str, ...] = ("linear", "lora", "dvpt")
+    backbones: tuple[str, ...] = ("vit_s14_imgfocus",)
+    datasets: tuple[str, ...] = ("phantom_grading",)
+    fractions: tuple[float, ...] = (0.1, 0.4)
+    split_seeds: tuple[int, ...] = (0,)
+    seeds: tuple[int, ...] = (0,)
+    lr: tuple[float | None, ...] = (None,)
+    weight_decay: tuple[float, ...] = (1e-4,)
+    steps: tuple[int, ...] = (80,)
+    epochs: tuple[float | None, ...] = (None,)
+    batch_size: tuple[int, ...] = (16,)
+    warmup: tuple[float, ...] = (0.1,)
+    clip: tuple[float, ...] = (1.0,)
+    evaluations: tuple[int, ...] = (4,)
+    image_size: tuple[int | None, ...] = (None,)
+    augment: tuple[str, ...] = ("default",)
+    precision: tuple[str, ...] = ("auto",)
+
+
+# Axes whose field of a Cell has another name.
+SINGULAR = {
+    "methods": "method",
+    "backbones": "backbone",
+    "datasets": "dataset",
+    "fractions": "fraction",
+    "split_seeds": "split_seed",
+    "seeds": "seed",
+}
+
+# Axis: how one item is read, and what it is.
+AXES: dict[str, tuple[Callable[[str], Any], str]] = {
+    "methods": (str, "method specs, e.g. dvpt,lora(rank=8); see `list methods`"),
+    "backbones": (str, "backbones; see `list backbones`; timm:NAME, random:NAME, file:PATH@NAME"),
+    "datasets": (str, "data sets; see `list datasets`; or a manifest.csv, a folder, an .npz"),
+    "fractions": (float, "label fractions in (0, 1] of the development images"),
+    "split_seeds": (int, "seeds of the split into test, validation and training images"),
+    "seeds": (int, "training seeds (initialisation, batches, augmentation)"),
+    "lr": (float, "learning rates; left out: each method's own"),
+    "weight_decay": (float, "weight decay of AdamW on matrices"),
+    "steps": (int, "optimiser steps, the same for every label fraction"),
+    "epochs": (float, "length in epochs instead of steps"),
+    "batch_size": (int, "images in a batch"),
+    "warmup": (float, "share of the steps with a rising learning rate"),
+    "clip": (float, "largest norm of the gradient"),
+    "evaluations": (int, "how often the validation set is scored; the best point is kept"),
+    "image_size": (int, "side of the input in pixels; left out: the backbone's own default"),
+    "augment": (str, "augmentation policies: none, flip, default"),
+    "precision": (str, "auto (bf16 on a GPU), fp32 or bf16"),
+}
+
+
+def read_axis(name: str, value: Any) -> tuple[Any, ...]:
+    """Return the items of an axis from a comma list, a number, or a list of a TOML file.
+
+    Raises:
+        InputError: when an item is not of the axis's type.
+    """
+    items = value if isinstance(value, list) else split_list(str(value))
+    parse = AXES[name][0]
+    try:
+        return tuple(parse(str(item)) for item in items)
+    except ValueError:
+        raise InputError(
+            f"--{name.replace('_', '-')} {value!r} is not a comma list of {parse.__name__} values"
+        ) from None
+
+
+def with_axes(grid: Grid, axes: Mapping[str, Any]) -> Grid:
+    """Return `grid` with the given axes replaced; axes that are None stay as they are."""
+    given = {name: read_axis(name, value) for name, value in axes.items() if value is not None}
+    return replace(grid, **given)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Return the axes (and `suite`) in a TOML file; its keys are the flags' names.
+
+    Raises:
+        InputError: when the file cannot be read or has a key that is no flag.
+    """
+    try:
+        values = tomllib.loads(path.read_text())
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"cannot read the configuration {str(path)!r}: {error}") from None
+    known = {field.name for field in fields(Grid)} | {"suite"}
+    for key in values:
+        if key not in known:
+            raise unknown("configuration key", key, known)
+    return values

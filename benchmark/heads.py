@@ -1,0 +1,73 @@
+"""Task heads: the same for every method, always trained, counted apart from the method.
+
+Legend: B images, D pooled features, K classes, S image side, C_l channels of pyramid level l.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+WIDTH = 128  # channels of the pyramid head
+
+
+class Classifier(nn.Module):
+    """`body(x)` (B, D) and a linear layer: logits (B, K)."""
+
+    def __init__(self, body: nn.Module, num_features: int, num_classes: int) -> None:
+        super().__init__()
+        self.body = body
+        self.head = nn.Linear(num_features, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (B, K) of `images` (B, 3, S, S)."""
+        return self.head(self.body(images))
+
+
+class PyramidHead(nn.Module):
+    """A light decoder: norm and 1x1 convolution per level, sum, 3x3 and 1x1 convolution.
+
+    Levels are layer-normed over channels first, because raw residual streams differ in scale
+    between backbones by orders of magnitude.
+    """
+
+    def __init__(self, channels: Sequence[int], num_classes: int) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(nn.GroupNorm(1, c) for c in channels)
+        self.laterals = nn.ModuleList(nn.Conv2d(c, WIDTH, 1) for c in channels)
+        self.smooth = nn.Conv2d(WIDTH, WIDTH // 2, 3, padding=1)
+        self.classify = nn.Conv2d(WIDTH // 2, num_classes, 1)
+
+    def forward(self, levels: Sequence[Tensor], side: int) -> Tensor:
+        """Return logits (B, K, side, side) from `levels` of (B, C_l, h_l, w_l)."""
+        quarter = [max(side // 4, 1)] * 2
+        parts = zip(self.norms, self.laterals, levels, strict=True)
+        maps = [
+            F.interpolate(conv(norm(x)), quarter, mode="bilinear", align_corners=False)
+            for norm, conv, x in parts
+        ]
+        hidden = F.gelu(self.smooth(F.gelu(torch.stack(maps).sum(0))))
+        logits = self.classify(hidden)
+        return F.interpolate(logits, [side, side], mode="bilinear", align_corners=False)
+
+
+class Segmenter(nn.Module):
+    """The body's own feature pyramid under a `PyramidHead`."""
+
+    def __init__(
+        self, body: nn.Module, levels: Sequence[int], channels: Sequence[int], num_classes: int
+    ) -> None:
+        super().__init__()
+        self.body = body
+        self.levels = list(levels)
+        self.head = PyramidHead(channels, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (B, K, S, S) of `images` (B, 3, S, S)."""
+        maps = self.body.forward_intermediates(  # type: ignore[operator]
+            images, indices=self.levels, output_fmt="NCHW", intermediates_only=True
+        )
+        return self.head(maps, images.shape[-1])

@@ -1,0 +1,162 @@
+"""The path of one cell, from its definition to its record; reads top to bottom."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import methods
+from benchmark import backbones, cost
+from benchmark.artifacts import write_delta, write_predictions
+from benchmark.provenance import provenance
+from benchmark.record import RECORD, Record, read_record, write_json, write_record, write_text
+from benchmark.registry import InputError
+from benchmark.session import Data, Session
+from benchmark.spec import Cell, seed
+from benchmark.tasks import Task, task_of
+from benchmark.train import Setup, State, evaluate, fit
+
+Listener = Callable[[int], None]
+
+
+def run(
+    cell: Cell, session: Session, runs: Path, on_step: Listener = lambda step: None
+) -> Record | None:
+    """Train and measure one cell, and return its record; None where the method cannot do it.
+
+    A finished cell is read, not trained. A failure writes `error.txt` and is raised again: it is
+    never a record, and the cell is tried again the next time.
+    """
+    folder = cell.folder(runs)
+    if (folder / RECORD).exists():
+        return read_record(folder / RECORD)
+    write_json(folder / "cell.json", asdict(cell))
+    try:
+        record = _run(cell, session, folder, on_step)
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        write_text(folder / "error.txt", f"{reason}\n\n{traceback.format_exc()}")
+        raise
+    for leftover in ("error.txt", "checkpoint.pt"):
+        (folder / leftover).unlink(missing_ok=True)
+    return record
+
+
+def _run(cell: Cell, session: Session, folder: Path, on_step: Listener) -> Record | None:
+    data = session.data(cell)
+    _check_identity(cell, data)
+    backbone = session.backbone(cell)
+    method = methods.build(cell.method)
+    if reason := method.unsupported(backbone):
+        write_text(folder / "unsupported.txt", reason + "\n")
+        return None
+    model, task = assemble(cell, backbone, data)
+    full_bytes = cost.full_bytes(model)
+    setup = Setup(
+        model=model,
+        task=task,
+        device=session.device,
+        **_normalization(cell, session.device),
+        precision=cell.precision,
+        live_batch_norm=method.live_batch_norm,
+        state=lambda: trained_state(model),
+        restore=lambda state: load_state(model, state),
+        checkpoint=folder / "checkpoint.pt",
+        on_step=on_step,
+    )
+    gflop = cost.probe(setup, data.train)
+    progress = fit(setup, data.train, data.val, cell)
+    val, test = evaluate(setup, data.val), evaluate(setup, data.test)
+    costs = cost.parameters(model.body, model.head) | {  # type: ignore[arg-type]
+        "delta_bytes": write_delta(folder, progress.best),
+        "full_bytes": full_bytes,
+        "train_s": progress.seconds,
+        "images_per_s": cell.steps * cell.batch_size / progress.seconds,
+        "peak_mib": cost.peak_mib(session.device),
+        "train_gflop_per_image": gflop,
+    }
+    write_predictions(folder, data, val, test)
+    record = Record(
+        cell=cell,
+        data=_describe(data, task.metric),
+        selected_step=progress.selected_step,
+        val=task.scores(val, data.val.groups),
+        test=task.scores(test, data.test.groups),
+        history=progress.history,
+        cost=costs,
+        provenance=provenance() | {"preprocessing": backbones.preprocessing(cell.backbone)},
+    )
+    write_record(folder, record)
+    return record
+
+
+def assemble(cell: Cell, backbone: nn.Module, data: Data) -> tuple[nn.Module, Task]:
+    """Return (model, task): the method attached to `backbone`, under the head of the task.
+
+    Method and head draw their initial values from seeds of their own, so that the head starts
+    alike for all methods.
+    """
+    device = next(backbone.parameters()).device
+    torch.manual_seed(seed(cell, "init"))
+    body = methods.build(cell.method).attach(backbone)
+    torch.manual_seed(seed(cell, "head"))
+    task = task_of(data.dataset.card)
+    return task.model(body).to(device), task
+
+
+def trained_state(model: nn.Module) -> State:
+    """Return what must be stored of `model`: the method's delta and the head."""
+    body = {f"body.{name}": t for name, t in methods.delta(model.body).items()}  # type: ignore[arg-type]
+    head = model.head.state_dict()  # type: ignore[union-attr]
+    return body | {f"head.{name}": t for name, t in head.items()}
+
+
+def load_state(model: nn.Module, state: State) -> None:
+    """Write a state back; missing and unexpected names raise InputError."""
+    parts: dict[str, State] = {"body": {}, "head": {}}
+    for name, tensor in state.items():
+        part, _, rest = name.partition(".")
+        parts[part][rest] = tensor
+    methods.load_delta(model.body, parts["body"])  # type: ignore[arg-type]
+    model.head.load_state_dict(parts["head"])  # type: ignore[union-attr]
+
+
+def _normalization(cell: Cell, device: torch.device) -> dict[str, torch.Tensor]:
+    mean, std = (
+        torch.tensor([float(v) for v in part.split(",")], device=device).view(3, 1, 1)
+        for part in cell.normalize.split("/")
+    )
+    return {"mean": mean, "std": std}
+
+
+def _check_identity(cell: Cell, data: Data) -> None:
+    """Refuse to train on other images or weights than the cell was planned for."""
+    found = {"data": data.dataset.fingerprint, "weights": backbones.fingerprint(cell.backbone)}
+    for name, value in found.items():
+        if value != getattr(cell, name):
+            raise InputError(
+                f"the {name} of {cell.slug} changed since it was planned "
+                f"({getattr(cell, name)} then, {value} now); run the command again to plan anew"
+            )
+
+
+def _describe(data: Data, metric: str) -> dict[str, Any]:
+    card = data.dataset.card
+    return {
+        "labels_used": len(data.train) + len(data.val),
+        "train": len(data.train),
+        "val": len(data.val),
+        "test": len(data.test),
+        "groups_test": len(set(data.test.groups)),
+        "classes": list(card.classes),
+        "task": card.task,
+        "ordinal": card.ordinal,
+        "synthetic": card.synthetic,
+        "metric": metric,
+    }

@@ -1,0 +1,93 @@
+"""What stays warm between cells of one process: pristine backbones and decoded images."""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from benchmark import backbones
+from benchmark.data import Dataset, decoded, open_dataset, split
+from benchmark.spec import Cell
+from benchmark.train import Subset
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Data:
+    """The images of one cell. Only `train` and `val` ever reach `fit`."""
+
+    dataset: Dataset
+    train: Subset
+    val: Subset
+    test: Subset
+
+
+@dataclass
+class Session:
+    """Loads backbones and images once for many cells; `cache` is where decoded images are kept.
+
+    `sources` maps a data set's name in cells to what opens it (a registered name or a path), since
+    cells hold no paths.
+    """
+
+    cache: Path
+    sources: dict[str, str]
+    device: torch.device = field(default_factory=lambda: best_device())
+    num_kept: int = 2
+    _kept: OrderedDict[Hashable, Any] = field(default_factory=OrderedDict)
+
+    def dataset(self, name: str) -> Dataset:
+        """Return the opened data set of this name."""
+        return self._keep(("dataset", name), lambda: open_dataset(self.sources.get(name, name)))
+
+    def backbone(self, cell: Cell) -> nn.Module:
+        """Return a fresh copy of the cell's pre-trained backbone on the device."""
+        key = ("backbone", cell.backbone, cell.image_size)
+        pristine = self._keep(key, lambda: backbones.create(cell.backbone, cell.image_size))
+        return copy.deepcopy(pristine).to(self.device)
+
+    def data(self, cell: Cell) -> Data:
+        """Return the cell's three splits over images decoded at its size."""
+        dataset = self.dataset(cell.dataset)
+        arrays = self._keep(
+            ("arrays", cell.dataset, cell.image_size),
+            lambda: decoded(dataset, cell.image_size, self.cache),
+        )
+        targets = dataset.labels if arrays.masks is None else arrays.masks
+        rows = split(dataset, cell.fraction, cell.split_seed)
+        return Data(
+            dataset,
+            *(
+                _subset(dataset, arrays.images, targets, r)
+                for r in (rows.train, rows.val, rows.test)
+            ),
+        )
+
+    def _keep(self, key: tuple[Hashable, ...], make: Callable[[], T]) -> T:
+        """Return what `make` made for this key; per kind, the `num_kept` last used stay."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        self._kept.move_to_end(key)
+        same_kind = [k for k in self._kept if k[0] == key[0]]  # type: ignore[index]
+        for old in same_kind[: -self.num_kept]:
+            del self._kept[old]
+        return self._kept[key]
+
+
+def _subset(dataset: Dataset, images: np.ndarray, targets: np.ndarray, rows: np.ndarray) -> Subset:
+    names, groups = ([values[i] for i in rows] for values in (dataset.ids, dataset.groups))
+    return Subset(images, targets, rows, names, groups)
+
+
+def best_device() -> torch.device:
+    """Return the first GPU, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

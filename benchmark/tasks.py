@@ -1,0 +1,124 @@
+"""Tasks: head, loss, scores, and which metric selects the checkpoint.
+
+Legend: B images, n images of a split, K classes, S image side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from benchmark import backbones, heads, metrics
+from benchmark.data.base import IGNORE, Card
+
+Arrays = dict[str, np.ndarray]
+
+
+class Task(Protocol):
+    """What differs between classification and segmentation, and nothing else."""
+
+    classes: tuple[str, ...]
+    metric: str  # chooses the checkpoint on validation; higher is better
+
+    def model(self, body: nn.Module) -> nn.Module:
+        """Return `body` under a fresh head."""
+        ...
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean loss of a batch."""
+        ...
+
+    def reduce(self, logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Return per-image results, small enough to keep for every image."""
+        ...
+
+    def scores(self, results: Arrays, groups: Sequence[str]) -> metrics.Scores:
+        """Return the metrics of the results of a whole split."""
+        ...
+
+
+def soft_dice(logits: Tensor, targets: Tensor, counted: Tensor) -> Tensor:
+    """Return 1 - soft Dice, mean over images and foreground classes (Milletari et al. 2016, eq. 1).
+
+    `logits` (B, K, S, S), `targets` and `counted` (B, S, S). One is added above and below, so that
+    an empty class that is not predicted costs nothing.
+    """
+    probs = logits.softmax(1) * counted[:, None]
+    truth = F.one_hot(targets, logits.shape[1]).movedim(-1, 1) * counted[:, None]
+    both = (probs * truth).sum((2, 3))[:, 1:]
+    either = (probs + truth).sum((2, 3))[:, 1:]
+    return (1 - (2 * both + 1) / (either + 1)).mean()
+
+
+@dataclass(frozen=True)
+class Classification:
+    """Cross-entropy on one label per image."""
+
+    classes: tuple[str, ...]
+    metric: str
+
+    def model(self, body: nn.Module) -> nn.Module:
+        """Return `body` under a linear classifier."""
+        return heads.Classifier(body, body.num_features, len(self.classes))  # type: ignore[arg-type]
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean cross-entropy of logits (B, K) and labels (B,)."""
+        return F.cross_entropy(logits.float(), targets)
+
+    def reduce(self, logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Return probabilities (B, K), labels and losses (B,)."""
+        logits = logits.float()
+        loss = F.cross_entropy(logits, targets, reduction="none")
+        return {"probs": logits.softmax(1), "labels": targets, "loss": loss}
+
+    def scores(self, results: Arrays, groups: Sequence[str]) -> metrics.Scores:
+        """Return `metrics.classification` and the mean loss."""
+        scores = metrics.classification(results["probs"], results["labels"])
+        return scores | {"loss": float(results["loss"].mean())}
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """Dice + cross-entropy on one class per pixel; class 0 is the background."""
+
+    classes: tuple[str, ...]
+    metric: str = "dice"
+
+    def model(self, body: nn.Module) -> nn.Module:
+        """Return `body` under the pyramid head."""
+        levels, channels = zip(*[(i, c) for i, c, _ in backbones.pyramid(body)], strict=True)
+        return heads.Segmenter(body, levels, channels, len(self.classes))
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return cross-entropy plus soft Dice of logits (B, K, S, S) and masks (B, S, S)."""
+        logits, targets = logits.float(), targets.long()
+        counted = targets != IGNORE
+        clean = torch.where(counted, targets, 0)
+        pixels = F.cross_entropy(logits, clean, reduction="none")
+        entropy = (pixels * counted).sum() / counted.sum().clamp(min=1)
+        return entropy + soft_dice(logits, clean, counted)
+
+    def reduce(self, logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Return class maps and masks (B, S, S) as uint8, and losses (B,)."""
+        losses = [self.loss(x[None], t[None]) for x, t in zip(logits, targets, strict=True)]
+        masks = logits.argmax(1).to(torch.uint8)
+        return {"masks": masks, "truth": targets, "loss": torch.stack(losses)}
+
+    def scores(self, results: Arrays, groups: Sequence[str]) -> metrics.Scores:
+        """Return `metrics.segmentation` per group and the mean loss."""
+        counts = metrics.overlap(results["masks"], results["truth"], len(self.classes))
+        scores = metrics.segmentation(counts, groups, self.classes)
+        return scores | {"loss": float(results["loss"].mean())}
+
+
+def task_of(card: Card) -> Task:
+    """Return the task of a data set; kappa selects where classes are ordered grades."""
+    if card.task == "segmentation":
+        return Segmentation(card.classes)
+    return Classification(card.classes, "kappa" if card.ordinal else "balanced_accuracy")

@@ -1,0 +1,236 @@
+"""The one training loop: the same for every method, resumable, and blind to the test set.
+
+Legend: B batch size, S image side, n images of a split.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from benchmark.augment import augment, policies
+from benchmark.spec import Cell, seed
+from benchmark.tasks import Arrays, Task
+
+State = dict[str, Tensor]
+EVAL_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Subset:
+    """One split of one cell: rows of decoded arrays, in a fixed order.
+
+    `images` (N, S, S, 3) uint8 and `targets` (N,) or (N, S, S) belong to the whole data set;
+    `rows` (n,) says which are ours.
+    """
+
+    images: np.ndarray
+    targets: np.ndarray
+    rows: np.ndarray
+    ids: Sequence[str]
+    groups: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batch(self, positions: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Return (images uint8 (B, 3, S, S), targets) at `positions` of this split."""
+        rows = self.rows[positions]
+        images = torch.from_numpy(self.images[rows]).permute(0, 3, 1, 2)
+        return images, torch.from_numpy(self.targets[rows])
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What `fit` and `evaluate` need beside data: model, task and where they run.
+
+    `state` reads what must be saved (trained tensors, head, their buffers), `restore` writes it
+    back. `on_step` is told the number of steps done.
+    """
+
+    model: nn.Module
+    task: Task
+    device: torch.device
+    mean: Tensor
+    std: Tensor
+    precision: str
+    live_batch_norm: bool
+    state: Callable[[], State]
+    restore: Callable[[State], None]
+    checkpoint: Path
+    on_step: Callable[[int], None] = lambda step: None
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """Return `images` in [0, 1] with the backbone's own mean and std."""
+        return (images - self.mean) / self.std
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """Return the mixed-precision context of the cell ("fp32" or "bf16")."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+
+@dataclass
+class Progress:
+    """What a checkpoint holds beside optimiser and weights."""
+
+    step: int = 0
+    best: State = field(default_factory=dict)
+    best_rank: tuple[float, float] = (-math.inf, -math.inf)
+    selected_step: int = 0
+    history: list[dict[str, float | None]] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def learning_rate(step: int, cell: Cell) -> float:
+    """Return the rate of optimiser step 0, 1, ...: linear from lr / warm-up, then cosine to 0."""
+    warm = max(1, round(cell.warmup * cell.steps))
+    if step < warm:
+        return cell.lr * (step + 1) / warm
+    return cell.lr * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, cell.steps - warm)))
+
+
+def batch_positions(step: int, size: int, cell: Cell) -> np.ndarray:
+    """Return the positions (B,) in the training split of step `step`.
+
+    Batches run through one permutation after the other, so every batch is full whatever the label
+    fraction; a function of the step alone, so that a resumed run sees what it would have seen.
+    """
+    slots = np.arange(step * cell.batch_size, (step + 1) * cell.batch_size)
+    epochs = {int(e): _permutation(int(e), size, cell) for e in np.unique(slots // size)}
+    return np.array([epochs[int(slot) // size][slot % size] for slot in slots])
+
+
+def _permutation(epoch: int, size: int, cell: Cell) -> np.ndarray:
+    return np.random.default_rng([seed(cell, "order"), epoch]).permutation(size)
+
+
+def set_mode(model: nn.Module, live_batch_norm: bool) -> None:
+    """Put `model` into training mode, layers with running statistics only where they may move."""
+    model.train()
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._NormBase) and module.track_running_stats:
+            module.train(live_batch_norm)
+
+
+def optimizer_of(model: nn.Module, cell: Cell) -> torch.optim.AdamW:
+    """Return AdamW on the `requires_grad` tensors only; no decay on vectors and scalars."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": cell.weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    fused = bool(trained) and trained[0].is_cuda
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=cell.lr, fused=fused)
+
+
+def fit(setup: Setup, train: Subset, val: Subset, cell: Cell) -> Progress:
+    """Train on `train`, choose the step on `val`, and return the progress with the best state.
+
+    The chosen state is left in the model. Progress is saved in `setup.checkpoint` after every
+    evaluation, and a run that finds it continues with the same result (bit for bit on the CPU).
+    """
+    optimizer = optimizer_of(setup.model, cell)
+    progress = _resume(setup, optimizer)
+    points = _evaluation_steps(cell)
+    losses: list[Tensor] = []
+    started = time.perf_counter()
+    for step in range(progress.step, cell.steps):
+        losses.append(_train_step(setup, optimizer, train, cell, step))
+        if step + 1 in points:
+            progress.step = step + 1
+            _evaluate_point(setup, val, progress, losses)
+            progress.seconds += time.perf_counter() - started
+            _save(setup, optimizer, progress)
+            losses, started = [], time.perf_counter()
+        setup.on_step(step + 1)
+    setup.restore(progress.best)
+    return progress
+
+
+def _evaluation_steps(cell: Cell) -> set[int]:
+    count = min(cell.evaluations, cell.steps)
+    return {round(cell.steps * (i + 1) / count) for i in range(count)}
+
+
+def _train_step(
+    setup: Setup, optimizer: torch.optim.AdamW, train: Subset, cell: Cell, step: int
+) -> Tensor:
+    set_mode(setup.model, setup.live_batch_norm)
+    generator = torch.Generator().manual_seed((seed(cell, "order") + step) % 2**63)
+    torch.manual_seed((seed(cell, "order") + step) % 2**63)  # dropout: a function of the step
+    images, targets = train.batch(batch_positions(step, len(train), cell))
+    images, targets = images.to(setup.device).float() / 255, targets.to(setup.device)
+    masks = targets if targets.ndim == 3 else None
+    images, masks = augment(images, masks, policies[cell.augment], generator)
+    with setup.autocast():
+        logits = setup.model(setup.normalize(images))
+        loss = setup.task.loss(logits, targets if masks is None else masks)
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(step, cell)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    torch.nn.utils.clip_grad_norm_(parameters, cell.clip)
+    optimizer.step()
+    return loss.detach()
+
+
+def evaluate(setup: Setup, subset: Subset) -> Arrays:
+    """Return the task's per-image results over `subset`, in its order."""
+    setup.model.eval()
+    parts: list[dict[str, Tensor]] = []
+    with torch.inference_mode():
+        for positions in _chunks(len(subset)):
+            images, targets = subset.batch(positions)
+            images = setup.normalize(images.to(setup.device).float() / 255)
+            with setup.autocast():
+                logits = setup.model(images)
+            parts.append(setup.task.reduce(logits.float(), targets.to(setup.device)))
+    return {name: torch.cat([p[name] for p in parts]).cpu().numpy() for name in parts[0]}
+
+
+def _chunks(size: int) -> Iterator[np.ndarray]:
+    for start in range(0, size, EVAL_BATCH):
+        yield np.arange(start, min(start + EVAL_BATCH, size))
+
+
+def _evaluate_point(setup: Setup, val: Subset, progress: Progress, losses: list[Tensor]) -> None:
+    """Score the validation set, note it, and keep the state when it ranks above the best so far."""
+    scores = setup.task.scores(evaluate(setup, val), val.groups)
+    train_loss = float(torch.stack(losses).mean())
+    if not math.isfinite(train_loss):
+        raise FloatingPointError(f"the loss became {train_loss} before step {progress.step}")
+    progress.history.append(
+        {"step": progress.step, "train_loss": train_loss}
+        | {f"val_{name}": value for name, value in scores.items()}
+    )
+    metric = scores[setup.task.metric]
+    rank = (-math.inf if metric is None else metric, -float(scores["loss"] or 0.0))
+    if rank > progress.best_rank or not progress.best:
+        progress.best_rank, progress.selected_step = rank, progress.step
+        progress.best = {name: t.detach().clone() for name, t in setup.state().items()}
+
+
+def _save(setup: Setup, optimizer: torch.optim.AdamW, progress: Progress) -> None:
+    temporary = setup.checkpoint.with_suffix(".part")
+    values = {"progress": vars(progress), "state": setup.state()}
+    torch.save(values | {"optimizer": optimizer.state_dict()}, temporary)
+    temporary.replace(setup.checkpoint)
+
+
+def _resume(setup: Setup, optimizer: torch.optim.AdamW) -> Progress:
+    if not setup.checkpoint.exists():
+        return Progress()
+    values = torch.load(setup.checkpoint, map_location=setup.device, weights_only=True)
+    setup.restore(values["state"])
+    optimizer.load_state_dict(values["optimizer"])
+    return Progress(**values["progress"])

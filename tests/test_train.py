@@ -1,0 +1,181 @@
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from test_spec import make_cell
+from torch import nn
+
+from benchmark import cost
+from benchmark.tasks import Classification
+from benchmark.train import (
+    Setup,
+    Subset,
+    batch_positions,
+    evaluate,
+    fit,
+    learning_rate,
+    optimizer_of,
+    set_mode,
+)
+
+SIDE = 8
+
+
+class Body(nn.Module):
+    """A net with frozen, trained and unreachable tensors, batch norm and dropout."""
+
+    num_features = 6
+
+    def __init__(self):
+        super().__init__()
+        self.frozen = nn.Conv2d(3, 6, 3).requires_grad_(False)
+        self.norm = nn.BatchNorm2d(6)
+        self.drop = nn.Dropout(0.2)
+        self.unreached = nn.Linear(2, 2)
+
+    def forward(self, x):
+        return self.drop(self.norm(self.frozen(x)).relu()).mean((2, 3))
+
+
+def subset(size, seed=0):
+    rng = np.random.default_rng(seed)
+    targets = rng.integers(0, 2, size)
+    images = rng.integers(0, 200, (size, SIDE, SIDE, 3)).astype(np.uint8)
+    images[targets == 1, :, : SIDE // 2] += 50
+    names = [f"i{i}" for i in range(size)]
+    return Subset(images, targets, np.arange(size), names, names)
+
+
+def make_setup(tmp_path, **changes):
+    torch.manual_seed(0)
+    task = Classification(("a", "b"), "balanced_accuracy")
+    model = task.model(Body())
+    values = {
+        "model": model,
+        "task": task,
+        "device": torch.device("cpu"),
+        "mean": torch.full((3, 1, 1), 0.5),
+        "std": torch.full((3, 1, 1), 0.5),
+        "precision": "fp32",
+        "live_batch_norm": False,
+        "state": lambda: dict(model.state_dict()),
+        "restore": model.load_state_dict,
+        "checkpoint": tmp_path / "checkpoint.pt",
+    }
+    return Setup(**{**values, **changes})
+
+
+def cell(**changes):
+    return make_cell(**{"steps": 12, "batch_size": 4, "evaluations": 3, "lr": 0.01, **changes})
+
+
+def test_schedule_starts_at_lr_over_warmup_and_ends_near_zero():
+    config = cell(steps=100, warmup=0.1, lr=1.0)
+    rates = [learning_rate(t, config) for t in range(100)]
+    assert rates[:10] == pytest.approx([(t + 1) / 10 for t in range(10)])
+    assert rates[10] == 1.0
+    assert rates[55] == pytest.approx(0.5 * (1 + math.cos(math.pi * 45 / 90)))
+    assert 0 < rates[-1] < 0.001
+    assert all(a >= b for a, b in zip(rates[9:], rates[10:], strict=False))
+
+
+def test_batches_are_full_and_run_through_all_images():
+    config = cell(batch_size=4)
+    drawn = np.concatenate([batch_positions(t, 6, config) for t in range(6)])
+    assert [len(batch_positions(t, 3, config)) for t in range(2)] == [4, 4]
+    for epoch in range(4):
+        assert sorted(drawn[6 * epoch : 6 * epoch + 6]) == list(range(6))
+    assert drawn[:6].tolist() != drawn[6:12].tolist()
+
+
+def test_optimizer_takes_trained_tensors_only():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2).requires_grad_(False))
+    groups = optimizer_of(model, cell(weight_decay=0.1)).param_groups
+    held = {id(p) for group in groups for p in group["params"]}
+    assert held == {id(p) for p in model[0].parameters()}
+    assert [(g["weight_decay"], g["params"][0].ndim) for g in groups] == [(0.1, 2), (0.0, 1)]
+
+
+def test_running_statistics_move_only_where_the_method_lets_them(tmp_path):
+    for live in (False, True):
+        setup = make_setup(tmp_path / str(live), live_batch_norm=live)
+        setup.checkpoint.parent.mkdir()
+        before = setup.model.body.norm.running_mean.clone()
+        fit(setup, subset(16), subset(8, 1), cell())
+        assert torch.equal(before, setup.model.body.norm.running_mean) is not live
+
+
+def test_added_dropout_is_live_in_training_and_off_in_evaluation(tmp_path):
+    setup = make_setup(tmp_path)
+    set_mode(setup.model, False)
+    assert setup.model.body.drop.training
+    first, second = evaluate(setup, subset(8)), evaluate(setup, subset(8))
+    assert np.array_equal(first["probs"], second["probs"])
+
+
+def test_frozen_tensors_stay_and_trained_ones_move(tmp_path):
+    setup = make_setup(tmp_path)
+    before = {name: t.clone() for name, t in setup.model.state_dict().items()}
+    cost.probe(setup, subset(16))
+    fit(setup, subset(16), subset(8, 1), cell())
+    after = setup.model.state_dict()
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {"body.norm.weight", "body.norm.bias", "head.weight", "head.bias"}
+
+
+def test_probe_freezes_what_cannot_reach_the_loss_and_counts_flops(tmp_path):
+    setup = make_setup(tmp_path)
+    gflop = cost.probe(setup, subset(16))
+    assert not setup.model.body.unreached.weight.requires_grad
+    assert setup.model.body.norm.weight.requires_grad
+    assert all(p.grad is None for p in setup.model.parameters())
+    # forward: convolution 6*6 places * 6 * 27, head 6 * 2, two operations each; backward: the head's
+    # two products and, below it, nothing of the frozen convolution
+    forward = 2 * (36 * 6 * 27 + 12)
+    assert gflop * 1e9 == forward + 2 * 2 * 12
+    counts = cost.parameters(setup.model.body, setup.model.head)
+    assert counts["trainable_params"] == 12
+    assert counts["head_params"] == 14
+
+
+def test_the_best_validation_point_is_kept(tmp_path):
+    setup = make_setup(tmp_path)
+    progress = fit(setup, subset(16), subset(8, 1), cell())
+    steps = [point["step"] for point in progress.history]
+    assert steps == [4, 8, 12]
+    ranks = [(p["val_balanced_accuracy"], -p["val_loss"]) for p in progress.history]
+    assert progress.selected_step == steps[ranks.index(max(ranks))]
+    scores = setup.task.scores(evaluate(setup, subset(8, 1)), [])
+    assert (scores["balanced_accuracy"], -scores["loss"]) == max(ranks)
+
+
+class Killed(Exception):
+    pass
+
+
+def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path):
+    def kill(step):
+        if step == 6:
+            raise Killed
+
+    whole = make_setup(tmp_path, checkpoint=tmp_path / "whole.pt")
+    expected = fit(whole, subset(16), subset(8, 1), cell())
+    broken = make_setup(tmp_path, on_step=kill)
+    with pytest.raises(Killed):
+        fit(broken, subset(16), subset(8, 1), cell())
+    resumed_steps = []
+    resumed = make_setup(tmp_path, on_step=resumed_steps.append)
+    torch.rand(7)  # another state of the global generator must not matter
+    found = fit(resumed, subset(16), subset(8, 1), cell())
+    assert resumed_steps[0] == 5
+    assert found.history == expected.history
+    assert all(torch.equal(found.best[n], t) for n, t in expected.best.items())
+
+
+def test_a_loss_that_is_not_finite_is_a_failure(tmp_path):
+    with pytest.raises(FloatingPointError, match="loss became"):
+        setup = make_setup(tmp_path)
+        setup = dataclasses.replace(setup, std=torch.zeros(3, 1, 1), mean=torch.zeros(3, 1, 1))
+        fit(setup, subset(16), subset(8, 1), cell())
