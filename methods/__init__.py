@@ -1,0 +1,12 @@
+"""Interchangeable fine-tuning methods for timm backbones; works without the harness.
+
+from methods import build
+model = build("lora(rank=8)").attach(timm.create_model("vit_base_patch16_224", num_classes=0))
+"""
+
+from benchmark.registry import discover
+from methods.base import Method, build, delta, load_delta, merge, methods, register, trainable
+
+__all__ = ["Method", "build", "delta", "load_delta", "merge", "methods", "register", "trainable"]
+
+discover(__name__)

@@ -1,0 +1,168 @@
+"""The contract of a method, the registry, and what is saved of a trained model."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.registry import InputError, Registry, unknown
+from benchmark.spec import format_spec, parse_spec
+
+methods: Registry[type[Method]] = Registry("method")
+M = TypeVar("M", bound="type[Method]")
+
+
+def register(name: str) -> Callable[[M], M]:
+    """Return a class decorator that files a method under `name`."""
+
+    def file(cls: M) -> M:
+        cls.name = name
+        methods.add(name)(cls)
+        return cls
+
+    return file
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """A frozen dataclass whose fields are the hyper-parameters; `str` is its spec.
+
+    A subclass defines `edit` and `count`, states `paper`, and whether attaching leaves the
+    function unchanged at step 0 (`identity`).
+    """
+
+    name: ClassVar[str]
+    paper: ClassVar[str] = ""
+    identity: ClassVar[bool] = True
+    lr: ClassVar[float] = 1e-3  # default peak learning rate of AdamW
+    live_batch_norm: ClassVar[bool] = False  # running statistics move in training
+    mergeable: ClassVar[bool] = False
+
+    def __str__(self) -> str:
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return format_spec(self.name, fields)
+
+    def attach(self, backbone: nn.Module) -> nn.Module:
+        """Freeze `backbone`, edit it in place, and return it.
+
+        `requires_grad` is left true on exactly the tensors that the method trains; `forward` and
+        `forward_intermediates` keep their shapes.
+
+        Raises:
+            InputError: where `unsupported` gives a reason.
+        """
+        if reason := self.unsupported(backbone):
+            raise InputError(f"{self} cannot be attached: {reason}")
+        buffers = {name: t.clone() for name, t in backbone.named_buffers()}
+        self.edit(backbone.requires_grad_(False))
+        backbone.buffers_at_attach = buffers  # type: ignore[assignment]
+        return backbone
+
+    def edit(self, backbone: nn.Module) -> None:
+        """Edit the frozen `backbone` in place."""
+        raise NotImplementedError
+
+    def unsupported(self, backbone: nn.Module) -> str | None:
+        """Return why the method cannot be attached, or None."""
+        return None
+
+    def count(self, backbone: nn.Module) -> int:
+        """Return the number of trainable values on an unattached `backbone`, in closed form."""
+        raise NotImplementedError
+
+    def is_identity(self, backbone: nn.Module) -> bool:
+        """Return whether attaching to this `backbone` leaves its function unchanged."""
+        return self.identity
+
+    def fold(self, module: nn.Module) -> nn.Module:
+        """Fold what was trained into the base weights of an attached `module` and return it."""
+        raise InputError(f"{self} cannot be merged into the weights of the backbone")
+
+
+def build(spec: str) -> Method:
+    """Return the method of a spec such as "lora(rank=8)" or "my_module:MyMethod(width=4)".
+
+    Raises:
+        InputError: for an unknown name or argument, a value the method refuses, or a module that
+            cannot be imported.
+    """
+    name, arguments = parse_spec(spec)
+    cls = _third_party(name) if ":" in name else methods[name]
+    known = [field.name for field in dataclasses.fields(cls)]
+    for argument in arguments:
+        if argument not in known:
+            raise unknown(f"argument of method {name!r}:", argument, known or ["none"])
+    return cls(**arguments)
+
+
+def _third_party(name: str) -> type[Method]:
+    module, _, attribute = name.partition(":")
+    try:
+        cls = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"cannot load method {name!r}: {error}; write module:Class") from None
+    if not (isinstance(cls, type) and issubclass(cls, Method)):
+        raise InputError(f"{name!r} is not a subclass of methods.Method")
+    cls.name = name
+    return cls
+
+
+def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the trained parameters by name, shared ones once."""
+    return {name: p for name, p in module.named_parameters() if p.requires_grad}
+
+
+def delta(module: nn.Module) -> dict[str, Tensor]:
+    """Return what must be stored of an attached module: trained tensors and changed buffers."""
+    before: Mapping[str, Tensor] = module.buffers_at_attach  # type: ignore[assignment]
+    persistent = module.state_dict().keys()
+    changed = {
+        name: buffer
+        for name, buffer in module.named_buffers()
+        if name in persistent
+        and (name not in before or not torch.equal(buffer.cpu(), before[name].cpu()))
+    }
+    return {**{n: p.detach() for n, p in trainable(module).items()}, **changed}
+
+
+def load_delta(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Write the tensors of `delta` into an attached module, in place; all or nothing.
+
+    Raises:
+        InputError: for a missing or unexpected name, or another shape.
+    """
+    wanted: dict[str, Tensor] = {**trainable(module)}
+    places = wanted | dict(module.named_buffers())
+    missing = sorted(wanted.keys() - tensors.keys())
+    unexpected = sorted(tensors.keys() - places.keys())
+    if missing or unexpected:
+        raise InputError(
+            f"this delta is of another method or backbone: {len(missing)} tensors are missing "
+            f"{missing[:3]}, {len(unexpected)} are unexpected {unexpected[:3]}"
+        )
+    for name, tensor in tensors.items():
+        if places[name].shape != tensor.shape:
+            raise InputError(
+                f"this delta is of another model: {name} has shape {tuple(tensor.shape)}, "
+                f"the model wants {tuple(places[name].shape)}"
+            )
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            places[name].copy_(tensor)
+
+
+def merge(method: Method, module: nn.Module) -> nn.Module:
+    """Fold `module`, trained with `method`, into plain weights; nothing is trainable after."""
+    return method.fold(module).requires_grad_(False)
+
+
+def positive(**values: Any) -> None:
+    """Raise InputError for a hyper-parameter that is not an integer above 0."""
+    for name, value in values.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise InputError(f"{name}={value!r} must be an integer above 0")

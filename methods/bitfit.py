@@ -1,0 +1,36 @@
+"""BitFit: only the biases are trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from methods import families
+from methods.base import Method, register
+
+
+@register("bitfit")
+@dataclass(frozen=True)
+class BitFit(Method):
+    """Every additive bias, that of the patch embedding and of the norms included.
+
+    Biases that timm keeps outside of a linear layer (EVA-02, BEiT, SwinV2: q and v) count as well.
+    """
+
+    paper = "Zaken et al. 2022, BitFit, arXiv 2106.10199, eq. 2"
+    lr = 2e-3
+    mergeable = True
+
+    def edit(self, backbone: nn.Module) -> None:
+        """Train the biases."""
+        for module, name in families.bias_owners(backbone):
+            getattr(module, name).requires_grad_(True)
+
+    def count(self, backbone: nn.Module) -> int:
+        """Return the sum of the lengths of all biases."""
+        return sum(getattr(m, name).numel() for m, name in families.bias_owners(backbone))
+
+    def fold(self, module: nn.Module) -> nn.Module:
+        """Return `module`: its weights are plain already."""
+        return module

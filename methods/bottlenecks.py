@@ -1,0 +1,105 @@
+"""The modules of DVPT. Not a method itself.
+
+Legend: B images, N tokens, d width of the backbone, r bottleneck, m prompts, g gate.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from methods import families, seams
+
+
+def quick_gelu(x: Tensor) -> Tensor:
+    """Return x * sigmoid(1.702 x)."""
+    return x * torch.sigmoid(1.702 * x)
+
+
+def attend(queries: Tensor, keys: Tensor) -> Tensor:
+    """Return softmax(Q K^T / sqrt(r)) K: (B, m, r) from (B, m, r) and (B, N, r)."""
+    weights = (queries @ keys.transpose(-1, -2) / keys.shape[-1] ** 0.5).softmax(-1)
+    return weights @ keys
+
+
+class GatedBottleneck(nn.Module):
+    """`g (Y W_u + b_u)` with Z = QuickGELU(u W_d + b_d) and Y = `mix(Z)`; here Y = Z.
+
+    g starts at 0 and W_u random: with both 0 everything would stay dead.
+    """
+
+    def __init__(self, width: int, bottleneck: int) -> None:
+        super().__init__()
+        self.down = nn.Linear(width, bottleneck)
+        self.up = nn.Linear(bottleneck, width)
+        self.gate = nn.Parameter(torch.zeros(()))
+        nn.init.zeros_(self.down.bias)
+        nn.init.zeros_(self.up.bias)
+
+    def mix(self, z: Tensor, last: bool) -> Tensor:
+        """Return Y (B, N, r); `last` says that no block will read the prompt rows."""
+        return z
+
+    def forward(self, u: Tensor, last: bool = False) -> Tensor:
+        """Return what is added to the block's output, (B, N, d), from the residual u (B, N, d)."""
+        return self.gate * self.up(self.mix(quick_gelu(self.down(u)), last))
+
+
+class RowsBottleneck(GatedBottleneck):
+    """The prompt rows of Z attend over its other rows and are replaced by what they read."""
+
+    def __init__(self, width: int, bottleneck: int, position: int, prompts: int) -> None:
+        super().__init__(width, bottleneck)
+        self.start, self.stop = position, position + prompts
+
+    def mix(self, z: Tensor, last: bool) -> Tensor:
+        """Return Z with prompt rows A; in the last block nobody reads them, so they stay."""
+        if last:
+            return z
+        before, queries, after = z[:, : self.start], z[:, self.start : self.stop], z[:, self.stop :]
+        read = attend(queries, torch.cat([before, after], 1))
+        return torch.cat([before, read, after], 1)
+
+
+class AttendBottleneck(GatedBottleneck):
+    """Learnable queries read sample-specific prompts A from Z, every token reads them back."""
+
+    def __init__(self, width: int, bottleneck: int, prompts: int) -> None:
+        super().__init__(width, bottleneck)
+        self.queries = nn.Parameter(torch.randn(prompts, bottleneck))
+
+    def mix(self, z: Tensor, last: bool) -> Tensor:
+        """Return Y = Z + softmax(Z A^T / sqrt(r)) A."""
+        return z + attend(z, attend(self.queries, z))
+
+
+class BesideMLP:
+    """A block whose output gets `module(u)`, u the residual that enters its MLP sub-layer."""
+
+    dynamic: nn.Module
+    last: bool
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Return the block's output plus the module's; maps keep their layout."""
+        out = super().forward(x, *args, **kwargs)  # type: ignore[misc]
+        place = families.residual(self)  # type: ignore[arg-type]
+        u = x if place == "block" else seams.take(getattr(self, place))
+        if place == "block":  # ConvNeXt: (B, d, H, W), channels last inside the module
+            rows = self.dynamic(u.flatten(2).transpose(1, 2), self.last)
+            return out + rows.transpose(1, 2).reshape(u.shape)
+        return out + self.dynamic(u.reshape(len(u), -1, u.shape[-1]), self.last).reshape(u.shape)
+
+
+def put_beside_mlp(block: nn.Module, module: nn.Module, last: bool = False) -> None:
+    """Add `module` to the block's output, reading the residual that enters its MLP."""
+    place = families.residual(block)
+    if place != "block":
+        seams.extend(getattr(block, place), seams.Tap)
+    seams.extend(block, BesideMLP, dynamic=module, last=last)
+
+
+def shared(blocks: list[nn.Module], share: int) -> list[list[nn.Module]]:
+    """Return the runs of `share` consecutive blocks of one stage; the last may be shorter."""
+    return [blocks[i : i + share] for i in range(0, len(blocks), share)]

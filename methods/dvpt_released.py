@@ -1,0 +1,95 @@
+"""DVPT as the authors' released code runs, which differs from the paper's text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from methods import families, prompts, seams
+from methods.base import Method, positive, register
+from methods.bottlenecks import GatedBottleneck, attend, put_beside_mlp, shared
+
+
+class PromptedAttention:
+    """A Swin block whose attention output gets what prompts read from it on its first tokens."""
+
+    prompts: nn.Parameter
+
+    def _attn(self, x: Tensor) -> Tensor:
+        """Return a (B, H, W, C) with softmax(P a^T / sqrt C) a added to its first m tokens."""
+        out: Tensor = super()._attn(x)  # type: ignore[misc]
+        tokens = out.flatten(1, 2)
+        num = min(len(self.prompts), tokens.shape[1])
+        first = tokens[:, :num] + attend(self.prompts, tokens)[:, :num]
+        return torch.cat([first, tokens[:, num:]], 1).view_as(out)
+
+
+@register("dvpt_released")
+@dataclass(frozen=True)
+class DVPTReleased(Method):
+    """Static prompts and shared gated bottlenecks (ViT), prompted attention (Swin).
+
+    ViT: prompts with position vectors at the input, and a gated bottleneck shared by three blocks;
+    the cross-attention of that code is computed and dropped, so it is left out. Swin: per block,
+    prompts attend over the attention's output, and the result is added to its first tokens.
+
+    Deviations: prompts stand after CLS instead of before it (the same function: attention has no
+    order), the common head replaces the mean of prompts and CLS. None stands for the authors' own
+    number: 50 prompts of width 20 on ViT, 10 of width 10 on Swin.
+    """
+
+    bottleneck: int | None = None
+    prompts: int | None = None
+    share: int = 3
+
+    paper = "He et al. 2025, DVPT, released code (commit 180a4a4), arXiv 2307.09787"
+    identity = False
+    lr = 5e-3
+
+    def __post_init__(self) -> None:
+        given = {"bottleneck": self.bottleneck, "prompts": self.prompts, "share": self.share}
+        positive(**{name: value for name, value in given.items() if value is not None})
+
+    def edit(self, backbone: nn.Module) -> None:
+        """Share bottlenecks within stages, then add the prompts of the family."""
+        num, bottleneck = self._sizes(backbone)
+        for stage in families.stages(backbone):
+            for run in shared(stage, self.share):
+                module = GatedBottleneck(families.width(run[0]), bottleneck)
+                for block in run:
+                    put_beside_mlp(block, module)
+        width = families.width(families.blocks(backbone)[0])
+        if families.family(backbone).sequence:
+            positions = prompts.normal(num, width, std=width**-0.5)
+            tokens = prompts.normal(num, width, std=1.0)
+            prompts.insert_at_input(backbone, num, prompts=tokens, prompt_positions=positions)
+            return
+        for block in families.blocks(backbone):
+            tokens = prompts.normal(num, families.width(block), std=0.02)
+            seams.extend(block, PromptedAttention, prompts=tokens)
+
+    def unsupported(self, backbone: nn.Module) -> str | None:
+        """Return a reason for what is neither a plain ViT nor a Swin."""
+        found = families.find(backbone)
+        if found and (found.sequence or found.windows):
+            return None
+        return "the authors released it for ViT and Swin only (their SegFormer adapts the decoder)"
+
+    def count(self, backbone: nn.Module) -> int:
+        """Return bottlenecks and gates, plus 2 m d (ViT) or m d summed over blocks (Swin)."""
+        m, r = self._sizes(backbone)
+        total = 0
+        for stage in families.stages(backbone):
+            width = families.width(stage[0])
+            total += -(-len(stage) // self.share) * (2 * width * r + r + width + 1)
+        blocks = families.blocks(backbone)
+        if families.family(backbone).sequence:
+            return total + 2 * m * families.width(blocks[0])
+        return total + sum(m * families.width(block) for block in blocks)
+
+    def _sizes(self, backbone: nn.Module) -> tuple[int, int]:
+        """Return (prompts, bottleneck)."""
+        num, bottleneck = (50, 20) if families.family(backbone).sequence else (10, 10)
+        return self.prompts or num, self.bottleneck or bottleneck

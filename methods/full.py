@@ -1,0 +1,32 @@
+"""Full fine-tuning: every tensor is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from methods.base import Method, register
+
+
+@register("full")
+@dataclass(frozen=True)
+class Full(Method):
+    """All parameters; running statistics of batch norm move too. The reference of all methods."""
+
+    paper = "reference: full fine-tuning"
+    lr = 1e-4
+    live_batch_norm = True
+    mergeable = True
+
+    def edit(self, backbone: nn.Module) -> None:
+        """Train everything."""
+        backbone.requires_grad_(True)
+
+    def count(self, backbone: nn.Module) -> int:
+        """Return the number of all parameters."""
+        return sum(p.numel() for p in backbone.parameters())
+
+    def fold(self, module: nn.Module) -> nn.Module:
+        """Return `module`: its weights are plain already."""
+        return module

@@ -1,0 +1,44 @@
+"""Houlsby adapters: a bottleneck after the attention and one after the MLP of each block."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from methods import adapters, families, seams
+from methods.base import Method, positive, register
+
+
+@register("houlsby")
+@dataclass(frozen=True)
+class Houlsby(Method):
+    """`y + W_up gelu(W_down y)` on the output y of both branches, before the residual sum.
+
+    Deviation: W_up starts at zero (near zero in the paper), so that step 0 is exactly the backbone;
+    the norms are not trained.
+    """
+
+    bottleneck: int = 16
+
+    paper = "Houlsby et al. 2019, Parameter-Efficient Transfer Learning, arXiv 1902.00751, fig. 2"
+    lr = 1e-3
+
+    def __post_init__(self) -> None:
+        positive(bottleneck=self.bottleneck)
+
+    def edit(self, backbone: nn.Module) -> None:
+        """Add two adapters per block."""
+        for block in families.blocks(backbone):
+            for branch in ("attn", "mlp"):
+                bottleneck = adapters.Bottleneck(families.width(block), self.bottleneck, "gelu", 1)
+                adapters.add(block, branch, seams.Serial, bottleneck)  # type: ignore[arg-type]
+
+    def unsupported(self, backbone: nn.Module) -> str | None:
+        """Return a reason where blocks lack attention or MLP."""
+        return adapters.missing(backbone, "attn", "mlp")
+
+    def count(self, backbone: nn.Module) -> int:
+        """Return 2 (2 d b + b + d), summed over blocks."""
+        blocks = families.blocks(backbone)
+        return sum(2 * adapters.size(families.width(b), self.bottleneck) for b in blocks)

@@ -1,0 +1,154 @@
+"""LoRA: low-rank updates of linear layers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from benchmark.registry import InputError, unknown
+from methods import families, seams
+from methods.base import Method, positive, register
+
+TARGETS = ("qkv", "q", "k", "v", "proj", "fc1", "fc2")
+
+
+class LowRank:
+    """Adds `s B A x` to rows of a linear layer; A (r, in) per part, B (out of the part, r).
+
+    `parts` are the row ranges that are adapted: the whole layer, or q and v of a fused qkv.
+    `weight` is the effective weight, for the timm models that read it and never call the layer.
+    """
+
+    def add_branches(self, method: Lora, parts: list[tuple[int, int]]) -> None:
+        """Create the factors: A random, B zero, so that step 0 is the backbone."""
+        inner = self.base_weight.shape[1]
+        self.parts, self.scaling, self.dropout = parts, method.scaling, method.dropout
+        like = {"dtype": self.base_weight.dtype, "device": self.base_weight.device}
+        self.lora_a = nn.Parameter(torch.empty(len(parts), method.rank, inner, **like))
+        self.lora_b = nn.ParameterList(
+            nn.Parameter(torch.zeros(stop - start, method.rank, **like)) for start, stop in parts
+        )
+        for factor in self.lora_a:
+            nn.init.kaiming_uniform_(factor, a=math.sqrt(5))
+
+    @property
+    def base_weight(self) -> Tensor:
+        """Return the frozen weight (out, in)."""
+        return self._parameters["weight"]  # type: ignore[attr-defined,no-any-return]
+
+    @property
+    def weight(self) -> Tensor:
+        """Return the effective weight (out, in)."""
+        rows = [torch.zeros_like(self.base_weight[:0])]
+        end = 0
+        for (start, stop), a, b in zip(self.parts, self.lora_a, self.lora_b, strict=True):
+            rows += [torch.zeros_like(self.base_weight[end:start]), self.scaling * b @ a]
+            end = stop
+        rows.append(torch.zeros_like(self.base_weight[end:]))
+        return self.base_weight + torch.cat(rows)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the layer's output (..., out) plus the low-rank branch."""
+        out = F.linear(x, self.base_weight, self.bias)  # type: ignore[attr-defined]
+        x = F.dropout(x, self.dropout, self.training)  # type: ignore[attr-defined]
+        hidden = F.linear(x, self.lora_a.flatten(0, 1)).unflatten(-1, (len(self.parts), -1))
+        updates = [F.linear(hidden[..., i, :], self.scaling * b) for i, b in enumerate(self.lora_b)]
+        if self.parts == [(0, len(self.base_weight))]:
+            return out + updates[0]
+        pieces, end = [], 0
+        for (start, stop), update in zip(self.parts, updates, strict=True):
+            pieces += [out[..., end:start], out[..., start:stop] + update]
+            end = stop
+        return torch.cat([*pieces, out[..., end:]], -1)
+
+
+@register("lora")
+@dataclass(frozen=True)
+class Lora(Method):
+    """`W x + (alpha / rank) B A x` (eq. 3); `rank_stabilized`: alpha / sqrt(rank).
+
+    `targets` joins roles with +: q, k, v adapt their rows of a fused qkv (or their own layer), each
+    with its own A; qkv adapts the fused layer with one A: another function of the same size.
+    """
+
+    rank: int = 8
+    alpha: float = 8.0
+    targets: str = "q+v"
+    rank_stabilized: bool = False
+    dropout: float = 0.0
+
+    paper = "Hu et al. 2022, LoRA, arXiv 2106.09685, eq. 3; rsLoRA arXiv 2312.03732"
+    lr = 2e-3
+    mergeable = True
+
+    def __post_init__(self) -> None:
+        positive(rank=self.rank)
+        for target in self.targets.split("+"):
+            if target not in TARGETS:
+                raise unknown("LoRA target", target, TARGETS)
+
+    @property
+    def scaling(self) -> float:
+        """Return the factor s of the branch."""
+        return self.alpha / (math.sqrt(self.rank) if self.rank_stabilized else self.rank)
+
+    def edit(self, backbone: nn.Module) -> None:
+        """Add the branches to the targets of every block."""
+        for layer, parts in self._places(backbone):
+            self._check_rank(layer)
+            seams.extend(layer, LowRank)
+            layer.add_branches(self, parts)  # type: ignore[operator]
+
+    def unsupported(self, backbone: nn.Module) -> str | None:
+        """Return a reason where no block has one of the targets."""
+        for target in self.targets.split("+"):
+            if not any(_parts(block, target) for block in families.blocks(backbone)):
+                return f"its blocks have no linear layer {target!r}"
+        return None
+
+    def count(self, backbone: nn.Module) -> int:
+        """Return rank * (in + out), summed over the adapted parts."""
+        return sum(
+            self.rank * (layer.in_features + stop - start)
+            for layer, parts in self._places(backbone)
+            for start, stop in parts
+        )
+
+    def fold(self, module: nn.Module) -> nn.Module:
+        """Store the effective weights and take the branches away."""
+        for layer in [m for m in module.modules() if isinstance(m, LowRank)]:
+            layer.base_weight.data.copy_(layer.weight)
+            seams.restore(layer, "lora_a", "lora_b", "parts", "scaling", "dropout")  # type: ignore[arg-type]
+        return module
+
+    def _places(self, backbone: nn.Module) -> Iterator[tuple[nn.Linear, list[tuple[int, int]]]]:
+        for block in families.blocks(backbone):
+            found: dict[nn.Linear, list[tuple[int, int]]] = {}
+            for target in self.targets.split("+"):
+                for layer, part in _parts(block, target):
+                    found.setdefault(layer, []).append(part)
+            yield from ((layer, sorted(parts)) for layer, parts in found.items())
+
+    def _check_rank(self, layer: nn.Linear) -> None:
+        limit = min(layer.in_features, layer.out_features)
+        if self.rank > limit:
+            raise InputError(f"rank={self.rank} is above the width {limit} of the layer it adapts")
+
+
+def _parts(block: nn.Module, target: str) -> list[tuple[nn.Linear, tuple[int, int]]]:
+    """Return the (layer, rows) that a target means in this block; [] where it has none."""
+    own = families.linear(block, target)
+    if own is not None:
+        return [(own, (0, own.out_features))]
+    for role, order in (("qkv", "qkv"), ("kv", "kv")):
+        fused = families.linear(block, role)
+        if fused is not None and target in order and target != role:
+            step = fused.out_features // len(order)
+            start = order.index(target) * step
+            return [(fused, (start, start + step))]
+    return []

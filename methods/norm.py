@@ -1,0 +1,41 @@
+"""Norm tuning: scale and shift of every normalisation layer are trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import nn
+
+from methods.base import Method, register
+
+_NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
+
+
+def _affine(backbone: nn.Module) -> Iterator[nn.Parameter]:
+    for module in backbone.modules():
+        if isinstance(module, _NORMS):
+            yield from module.parameters(recurse=False)
+
+
+@register("norm")
+@dataclass(frozen=True)
+class Norm(Method):
+    """Affine parameters of layer, group and batch norm; running statistics stay as they are."""
+
+    paper = "Basu et al. 2024, Strong Baselines for PEFT (LN-tune), arXiv 2304.01917, sec. 3"
+    lr = 2e-3
+    mergeable = True
+
+    def edit(self, backbone: nn.Module) -> None:
+        """Train the norms."""
+        for parameter in _affine(backbone):
+            parameter.requires_grad_(True)
+
+    def count(self, backbone: nn.Module) -> int:
+        """Return twice the sum of the norms' widths (once where a norm has no shift)."""
+        return sum(p.numel() for p in _affine(backbone))
+
+    def fold(self, module: nn.Module) -> nn.Module:
+        """Return `module`: its weights are plain already."""
+        return module

@@ -1,0 +1,42 @@
+"""Pfeiffer adapters: one bottleneck after the MLP of each block."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from methods import adapters, families, seams
+from methods.base import Method, positive, register
+
+
+@register("pfeiffer")
+@dataclass(frozen=True)
+class Pfeiffer(Method):
+    """`y + W_up relu(W_down y)` on the output y of the MLP, before the residual sum.
+
+    Deviation: no extra layer norm, and W_up starts at zero, as for every adapter here.
+    """
+
+    bottleneck: int = 32
+
+    paper = "Pfeiffer et al. 2021, AdapterFusion, arXiv 2005.00247, sec. 3 and fig. 3"
+    lr = 1e-3
+
+    def __post_init__(self) -> None:
+        positive(bottleneck=self.bottleneck)
+
+    def edit(self, backbone: nn.Module) -> None:
+        """Add one adapter per block."""
+        for block in families.blocks(backbone):
+            bottleneck = adapters.Bottleneck(families.width(block), self.bottleneck, "relu", 1)
+            adapters.add(block, "mlp", seams.Serial, bottleneck)
+
+    def unsupported(self, backbone: nn.Module) -> str | None:
+        """Return a reason where blocks lack an MLP."""
+        return adapters.missing(backbone, "mlp")
+
+    def count(self, backbone: nn.Module) -> int:
+        """Return 2 d b + b + d, summed over blocks."""
+        blocks = families.blocks(backbone)
+        return sum(adapters.size(families.width(block), self.bottleneck) for block in blocks)

@@ -1,0 +1,94 @@
+"""How a method edits a backbone: freeze it, then extend modules of it in place.
+
+`extend` gives a module a subclass of its own class, with a mixin in front. The module stays where
+it is: state-dict keys, hooks and references are kept, the change is visible in `print(model)`,
+`copy.deepcopy` and `torch.compile` work, and `restore` takes it back. A parametrisation would
+compute dense weight gradients; hooks would be bypassed where timm reads `.weight` itself.
+
+Legend: B images, N tokens, C channels, (H, W) a map's size.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def freeze(module: M) -> M:
+    """Stop the training of every tensor of `module` and return it."""
+    return module.requires_grad_(False)
+
+
+@functools.cache
+def _subclass(mixin: type, base: type) -> type:
+    return type(f"{mixin.__name__}{base.__name__}", (mixin, base), {"__module__": mixin.__module__})
+
+
+def extend(module: nn.Module, mixin: type, **attributes: Any) -> None:
+    """Put `mixin` in front of the class of `module`, and set what the mixin needs on it."""
+    module.__class__ = _subclass(mixin, type(module))
+    for name, value in attributes.items():
+        setattr(module, name, value)
+
+
+def restore(module: nn.Module, *attributes: str) -> None:
+    """Take back the last `extend` of `module`, and delete the attributes that it set."""
+    for name in attributes:
+        delattr(module, name)
+    module.__class__ = type(module).__mro__[2]
+
+
+class Serial:
+    """`y + adapter(y)` on the output y of a branch (attention or MLP)."""
+
+    adapter: nn.Module
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Return the branch's output plus what the adapter makes of it."""
+        out = super().forward(*args, **kwargs)  # type: ignore[misc]
+        return out + self.adapter(out)
+
+
+class Parallel:
+    """`branch(x) + adapter(x)` on the input x of a branch."""
+
+    adapter: nn.Module
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Return the branch's output plus the adapter's."""
+        return super().forward(x, *args, **kwargs) + self.adapter(x)  # type: ignore[misc]
+
+
+class Tap:
+    """Keeps its input until `taken`: how a block reads a residual that timm never hands out."""
+
+    kept: Tensor | None = None
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Return what the module returns; its input is kept for one reader."""
+        self.kept = x
+        return super().forward(x, *args, **kwargs)  # type: ignore[misc]
+
+
+def take(tap: nn.Module) -> Tensor:
+    """Return what `tap` kept and empty it: a kept non-leaf tensor would break `deepcopy`."""
+    kept = tap.kept
+    tap.kept = None  # type: ignore[assignment]
+    assert isinstance(kept, Tensor)
+    return kept
+
+
+def insert(x: Tensor, prompts: Tensor, position: int) -> Tensor:
+    """Return `x` (B, N, C) with `prompts` (m, C) standing at `position` of the sequence."""
+    rows = prompts.expand(len(x), -1, -1).to(x.dtype)
+    return torch.cat([x[:, :position], rows, x[:, position:]], 1)
+
+
+def remove(x: Tensor, num: int, position: int) -> Tensor:
+    """Return `x` (B, N + num, C) without the `num` tokens at `position`."""
+    return torch.cat([x[:, :position], x[:, position + num :]], 1)

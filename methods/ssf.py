@@ -1,0 +1,97 @@
+"""SSF: a scale and a shift after every operation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from methods import families, seams
+from methods.base import Method, register
+
+
+class ScaleShift:
+    """`scale * f(x) + shift` per channel, on the output of a linear layer, convolution or norm."""
+
+    scale: nn.Parameter
+    shift: nn.Parameter
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the scaled and shifted output; channels are axis 1 of maps, else the last."""
+        out = super().forward(x)  # type: ignore[misc]
+        if _channels_first(self):  # type: ignore[arg-type]
+            return out * self.scale[:, None, None] + self.shift[:, None, None]
+        return out * self.scale + self.shift
+
+    def fold(self) -> None:
+        """Write scale and shift into weight and bias."""
+        weight, bias = self.weight, self.bias  # type: ignore[attr-defined]
+        column = self.scale.view(-1, *[1] * (weight.ndim - 1))
+        weight.data.mul_(column)
+        if bias is None:
+            self.bias = nn.Parameter(self.shift.detach().clone())
+        else:
+            bias.data.mul_(self.scale).add_(self.shift)
+
+
+def _channels_first(module: nn.Module) -> bool:
+    return isinstance(module, nn.Conv2d | nn.BatchNorm2d | nn.GroupNorm) or (
+        isinstance(module, nn.LayerNorm)
+        and "2d" in "".join(c.__name__ for c in type(module).__mro__)
+    )
+
+
+def _channels(module: nn.Module) -> int:
+    sizes = ("out_features", "out_channels", "num_features", "num_channels")
+    found = [
+        getattr(module, name) for name in sizes if isinstance(getattr(module, name, None), int)
+    ]
+    return int(found[0] if found else module.normalized_shape[0])  # type: ignore[union-attr,index]
+
+
+def _operations(backbone: nn.Module) -> Iterator[nn.Module]:
+    """Yield the operations: convolutions, linear layers, and norms with weights."""
+    kinds = (nn.Linear, nn.Conv2d, nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
+    for module in backbone.modules():
+        if isinstance(module, kinds) and getattr(module, "weight", None) is not None:
+            yield module
+
+
+@register("ssf")
+@dataclass(frozen=True)
+class SSF(Method):
+    """Scale (1 at the start) and shift (0) after the patch embedding, norms and linear layers.
+
+    Deviation: the paper draws scale from N(1, .02) and shift from N(0, .02); exact ones and zeros
+    make step 0 the backbone.
+    """
+
+    paper = "Lian et al. 2022, Scaling & Shifting Your Features, arXiv 2210.08823, eq. 3"
+    lr = 2e-3
+    mergeable = True
+
+    def edit(self, backbone: nn.Module) -> None:
+        """Scale and shift every operation."""
+        for module in list(_operations(backbone)):
+            ones = torch.ones(_channels(module)).to(module.weight)  # type: ignore[arg-type]
+            scale, shift = nn.Parameter(ones), nn.Parameter(torch.zeros_like(ones))
+            seams.extend(module, ScaleShift, scale=scale, shift=shift)
+
+    def unsupported(self, backbone: nn.Module) -> str | None:
+        """Return a reason where a layer is read and never called."""
+        if any(families.outer_qkv_bias(block) for block in families.blocks(backbone)):
+            return "its attention reads the weight of qkv and keeps the bias elsewhere"
+        return None
+
+    def count(self, backbone: nn.Module) -> int:
+        """Return twice the output channels, summed over operations."""
+        return sum(2 * _channels(module) for module in _operations(backbone))
+
+    def fold(self, module: nn.Module) -> nn.Module:
+        """Fold scale and shift into the weights."""
+        for part in [m for m in module.modules() if isinstance(m, ScaleShift)]:
+            part.fold()
+            seams.restore(part, "scale", "shift")  # type: ignore[arg-type]
+        return module

@@ -1,0 +1,46 @@
+"""VPT-deep: prompts of its own for every block."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from methods import families, prompts, seams
+from methods.base import Method, positive, register
+
+
+@register("vpt_deep")
+@dataclass(frozen=True)
+class VPTDeep(Method):
+    """m learnable tokens enter each block and leave it again (eq. 7-8); in Swin, each window."""
+
+    prompts: int = 10
+
+    paper = "Jia et al. 2022, Visual Prompt Tuning, arXiv 2203.12119, eq. 7-8"
+    identity = False
+    lr = 5e-3
+
+    def __post_init__(self) -> None:
+        positive(prompts=self.prompts)
+
+    def edit(self, backbone: nn.Module) -> None:
+        """Give each block (Swin: each attention) its prompts."""
+        windows = families.family(backbone).windows
+        for block in families.blocks(backbone):
+            tokens = prompts.normal(self.prompts, families.width(block), std=0.02)
+            if windows:
+                seams.extend(block.attn, prompts.PromptsInWindow, prompts=tokens)  # type: ignore[arg-type]
+                continue
+            position = backbone.num_prefix_tokens
+            seams.extend(block, prompts.PromptsInBlock, prompts=tokens, position=position)
+            prompts.skip_in_rotation(block, self.prompts)
+
+    def unsupported(self, backbone: nn.Module) -> str | None:
+        """Return a reason where neither sequence nor windows take tokens."""
+        found = families.find(backbone)
+        return None if found and found.windows else prompts.no_sequence(backbone)
+
+    def count(self, backbone: nn.Module) -> int:
+        """Return m d, summed over blocks."""
+        return sum(self.prompts * families.width(block) for block in families.blocks(backbone))

@@ -1,0 +1,39 @@
+"""VPT-shallow: prompts at the input of the first block."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from methods import families, prompts
+from methods.base import Method, positive, register
+
+
+@register("vpt_shallow")
+@dataclass(frozen=True)
+class VPTShallow(Method):
+    """m learnable tokens join the sequence after the prefix tokens and stay (eq. 4-6)."""
+
+    prompts: int = 50
+
+    paper = "Jia et al. 2022, Visual Prompt Tuning, arXiv 2203.12119, eq. 4-6"
+    identity = False
+    lr = 5e-3
+
+    def __post_init__(self) -> None:
+        positive(prompts=self.prompts)
+
+    def edit(self, backbone: nn.Module) -> None:
+        """Insert the prompts at the input."""
+        width = families.width(families.blocks(backbone)[0])
+        tokens = prompts.normal(self.prompts, width, std=0.02)
+        prompts.insert_at_input(backbone, self.prompts, prompts=tokens)
+
+    def unsupported(self, backbone: nn.Module) -> str | None:
+        """Return a reason where tokens cannot be added."""
+        return prompts.no_sequence(backbone)
+
+    def count(self, backbone: nn.Module) -> int:
+        """Return m d."""
+        return self.prompts * families.width(families.blocks(backbone)[0])
