@@ -36,7 +36,7 @@ def default() -> list[Grid]:
 
 @suites.add("fractions")
 def fractions() -> list[Grid]:
-    """Label efficiency: from 10 % to all labels, three seeds, with full fine-tuning as reference."""
+    """Label efficiency: from 10 % to all labels, three seeds, full fine-tuning as reference."""
     shares = (0.1, 0.2, 0.4, 0.6, 1.0)
     return [Grid(("full", *IN_PLACE), fractions=shares, seeds=(0, 1, 2), steps=(200,))]
 

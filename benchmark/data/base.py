@@ -37,10 +37,11 @@ class Card:
 class Dataset:
     """An opened data set.
 
-    `labels` (n,) int64 holds the class in classification; in segmentation it holds a stratum (which
-    classes the mask shows) that only splitting uses. `splits` holds "train", "val", "test" or ""
-    (ours to split). `read_image(i)` returns (H, W, 3) uint8, `read_mask(i)` (H, W) uint8.
-    `fingerprint` is a hash over decoded content, labels, groups and splits; never over paths.
+    `labels` (n,) int64 holds the class in classification; in segmentation it holds a `stratum`, a
+    bit set of the classes that the mask shows, which only splitting uses. `groups` holds the id
+    where an image is its own group. `splits` holds "train", "val", "test" or "" (ours to split).
+    `read_image(i)` returns (H, W, 3) uint8, `read_mask(i)` (H, W) uint8. `fingerprint` is a hash
+    over images, masks, labels, ids, groups and splits; never over where they lie.
     """
 
     card: Card
@@ -54,6 +55,11 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+
+def stratum(values: np.ndarray) -> int:
+    """Return the bit set of the foreground classes among the `values` of a mask: bit k, class k."""
+    return sum(1 << int(value) for value in np.unique(values) if 0 < value < IGNORE)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,99 @@
+"""Decoded images at one size, kept as memory-mapped uint8 arrays that all processes share."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmark.data.base import Dataset
+from benchmark.data.images import resize
+from benchmark.registry import InputError
+
+VERSION = 1  # of the decoding: a change of `resize` must change it
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """`images` (n, S, S, 3) and, in segmentation, `masks` (n, S, S); uint8, read-only."""
+
+    images: np.ndarray
+    masks: np.ndarray | None
+
+
+def decoded(dataset: Dataset, size: int, root: Path) -> Arrays:
+    """Return all images squashed to `size` x `size`, decoded once per content and size.
+
+    The cache below `root` is keyed by the data fingerprint; a damaged or half-written one is made
+    again.
+    """
+    folder = root / f"{dataset.card.name}-{dataset.fingerprint}-{size}-v{VERSION}"
+    if not _valid(folder, len(dataset)):
+        _make(dataset, size, folder)
+    has_masks = dataset.read_mask is not None
+    masks = np.load(folder / "masks.npy", mmap_mode="r") if has_masks else None
+    return Arrays(np.load(folder / "images.npy", mmap_mode="r"), masks)
+
+
+def _valid(folder: Path, count: int) -> bool:
+    """Return whether the cache is whole: its files have the noted checksums."""
+    try:
+        meta = json.loads((folder / "meta.json").read_text())
+        return meta["count"] == count and all(
+            _checksum(folder / name) == value for name, value in meta["checksums"].items()
+        )
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def _make(dataset: Dataset, size: int, folder: Path) -> None:
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".part-"))
+    except OSError as error:
+        raise InputError(
+            f"cannot write decoded images to {str(folder.parent)!r} ({error.strerror})"
+        ) from None
+    try:
+        names = _write(dataset, size, temporary)
+        checksums = {name: _checksum(temporary / name) for name in names}
+        meta = {"count": len(dataset), "checksums": checksums}
+        (temporary / "meta.json").write_text(json.dumps(meta))
+        if folder.exists() and not _valid(folder, len(dataset)):
+            shutil.rmtree(folder, ignore_errors=True)
+        try:
+            temporary.rename(folder)
+        except OSError:  # another process was faster: its cache is as good
+            if not _valid(folder, len(dataset)):
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write(dataset: Dataset, size: int, folder: Path) -> list[str]:
+    def fill(name: str, shape: tuple[int, ...], read: Callable[[int], np.ndarray]) -> str:
+        full = (len(dataset), *shape)
+        array = np.lib.format.open_memmap(folder / name, "w+", np.uint8, full)
+        for index in range(len(dataset)):
+            array[index] = resize(read(index), size, nearest=name == "masks.npy")
+        array.flush()
+        return name
+
+    names = [fill("images.npy", (size, size, 3), dataset.read_image)]
+    if dataset.read_mask is not None:
+        names.append(fill("masks.npy", (size, size), dataset.read_mask))
+    return names
+
+
+def _checksum(path: Path) -> int:
+    value = 0
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 22):
+            value = zlib.crc32(block, value)
+    return value

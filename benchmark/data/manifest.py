@@ -1,0 +1,106 @@
+"""Your own data in one CSV: `image,label[,group][,split]` or `image,mask[,group][,split]`.
+
+Paths are relative to the CSV. Integer labels (three or more) are taken as ordered grades.
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from benchmark.data import table
+from benchmark.data.base import IGNORE, Card, Dataset
+from benchmark.data.images import read_mask, size_of
+from benchmark.data.table import Row
+from benchmark.registry import InputError, unknown
+
+COLUMNS = ("image", "label", "mask", "group", "split")
+
+
+def open_manifest(path: Path) -> Dataset:
+    """Return the data set of a manifest; its name is the folder's where the file is manifest.csv.
+
+    Raises:
+        InputError: for anything that would make the numbers wrong, before any training.
+    """
+    rows = _rows(path)
+    table.check_rows(rows, str(path))
+    name = path.resolve().parent.name if path.stem == "manifest" else path.stem
+    if rows[0].mask is None:
+        for row in rows:
+            size_of(row.image)
+        classes, ordinal = table.class_names((row.label for row in rows), str(path))
+        return table.classification(rows, _card(name, "classification", classes, ordinal, rows))
+    _check_masks(rows)
+    classes = _mask_classes(rows, str(path))
+    return table.segmentation(rows, _card(name, "segmentation", classes, False, rows))
+
+
+def _rows(path: Path) -> list[Row]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            lines = list(csv.DictReader(stream))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read the manifest {str(path)!r}: {error}") from None
+    columns = list(lines[0]) if lines else []
+    for column in columns:
+        if column not in COLUMNS:
+            raise unknown(f"column in {str(path)!r}:", str(column), COLUMNS)
+    if "image" not in columns or ("label" in columns) == ("mask" in columns):
+        raise InputError(
+            f"{str(path)!r} has the columns {columns}; it needs image, and either label or mask"
+        )
+    return [_row(path.parent, line, str(path)) for line in lines]
+
+
+def _row(folder: Path, line: dict[str, str], origin: str) -> Row:
+    values = {name: (line.get(name) or "").strip() for name in COLUMNS}
+    target = values["mask"] or values["label"]
+    if not values["image"] or not target:
+        raise InputError(f"{origin} has a row without image, label or mask: {values}")
+    mask = folder / values["mask"] if values["mask"] else None
+    image, kept = folder / values["image"], {n: values[n] for n in ("label", "group", "split")}
+    return Row(values["image"], image, mask=mask, **kept)
+
+
+def _check_masks(rows: list[Row]) -> None:
+    for row in rows:
+        assert row.mask is not None
+        image, mask = size_of(row.image), size_of(row.mask)
+        if image != mask:
+            raise InputError(
+                f"the mask {str(row.mask)!r} is {mask[0]}x{mask[1]}, "
+                f"its image {image[0]}x{image[1]}; they must be alike"
+            )
+
+
+def _mask_classes(rows: list[Row], origin: str) -> tuple[str, ...]:
+    found = set()
+    for row in rows:
+        assert row.mask is not None
+        found |= set(np.unique(read_mask(row.mask)).tolist())
+    highest = max(found - {IGNORE}, default=0)
+    if highest < 1:
+        raise InputError(f"{origin} has one class only: every mask is empty")
+    if highest > 31:
+        raise InputError(
+            f"{origin}: a mask holds the value {highest}; number the classes 0, 1, 2, ... "
+            f"({IGNORE} is ignored)"
+        )
+    return ("background", *(f"class{i}" for i in range(1, highest + 1)))
+
+
+def _card(name: str, task: str, classes: tuple[str, ...], ordinal: bool, rows: list[Row]) -> Card:
+    return Card(
+        name=name,
+        task=task,  # type: ignore[arg-type]
+        classes=classes,
+        modality="given by the user",
+        licence="given by the user",
+        citation="given by the user",
+        url="",
+        ordinal=ordinal,
+        group_key="group" if any(row.group for row in rows) else "",
+    )
