@@ -20,8 +20,9 @@ from benchmark.spec import Cell, expand
 class Resolver:
     """Turns grids into cells; opens every data set and reads every fingerprint once."""
 
-    sources: dict[str, str] = field(default_factory=dict)  # data set name in cells -> its spec
+    sources: dict[str, str] = field(default_factory=dict)  # name in cells -> what opens it
     _opened: dict[str, Dataset] = field(default_factory=dict)
+    _fingerprints: dict[str, str] = field(default_factory=dict)
 
     def cells(self, grids: Iterable[Grid]) -> list[Cell]:
         """Return the cells of `grids`, each once, in order; bad values raise InputError."""
@@ -34,13 +35,14 @@ class Resolver:
         dataset = self._dataset(values["dataset"])
         method = methods.build(values["method"])
         backbone = backbones.resolve(values["backbone"])
-        preprocessing = backbones.preprocessing(backbone.name)
+        self._remember(backbone.name, values["backbone"])
+        preprocessing = backbones.preprocessing(values["backbone"])
         policies[values["augment"]]
         values |= {
             "dataset": dataset.card.name,
             "data": dataset.fingerprint,
             "backbone": backbone.name,
-            "weights": backbones.fingerprint(backbone.name),
+            "weights": self._fingerprint(values["backbone"]),
             "normalize": "/".join(
                 ",".join(f"{v:g}" for v in preprocessing[key]) for key in ("mean", "std")
             ),
@@ -51,23 +53,33 @@ class Resolver:
         }
         cell = Cell(**values)
         _check(cell)
+        backbones.check_size(self.sources.get(cell.backbone, cell.backbone), cell.image_size)
         rows = split(dataset, cell.fraction, cell.split_seed)
         if epochs is not None:
             cell = replace(cell, steps=max(1, round(epochs * len(rows.train) / cell.batch_size)))
         return cell
 
     def _dataset(self, spec: str) -> Dataset:
-        """Return the opened data set; two different ones of one name are refused."""
+        """Return the opened data set."""
         if spec not in self._opened:
             dataset = open_dataset(spec)
-            known = self.sources.setdefault(dataset.card.name, spec)
-            if known != spec:
-                raise InputError(
-                    f"{known!r} and {spec!r} are both called {dataset.card.name!r}; "
-                    "rename one of the folders, the name stands in tables"
-                )
+            self._remember(dataset.card.name, spec)
             self._opened[spec] = dataset
         return self._opened[spec]
+
+    def _fingerprint(self, spec: str) -> str:
+        if spec not in self._fingerprints:
+            self._fingerprints[spec] = backbones.fingerprint(spec)
+        return self._fingerprints[spec]
+
+    def _remember(self, name: str, spec: str) -> None:
+        """Note what opens `name`; two different things of one name are refused."""
+        known = self.sources.setdefault(name, spec)
+        if known != spec:
+            raise InputError(
+                f"{known!r} and {spec!r} are both called {name!r}; rename a file or folder, "
+                "because the name stands in tables"
+            )
 
 
 def _precision(name: str) -> str:
@@ -90,4 +102,3 @@ def _check(cell: Cell) -> None:
         raise InputError(f"warmup {cell.warmup!r} must be a share of the steps in [0, 1)")
     if cell.weight_decay < 0:
         raise InputError(f"weight_decay {cell.weight_decay!r} must not be negative")
-    backbones.check_size(cell.backbone, cell.image_size)

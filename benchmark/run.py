@@ -50,7 +50,7 @@ def run(
 
 def _run(cell: Cell, session: Session, folder: Path, on_step: Listener) -> Record | None:
     data = session.data(cell)
-    _check_identity(cell, data)
+    _check_identity(cell, {"data": data.dataset.fingerprint, "weights": session.weights(cell)})
     backbone = session.backbone(cell)
     method = methods.build(cell.method)
     if reason := method.unsupported(backbone):
@@ -90,7 +90,8 @@ def _run(cell: Cell, session: Session, folder: Path, on_step: Listener) -> Recor
         test=task.scores(test, data.test.groups),
         history=progress.history,
         cost=costs,
-        provenance=provenance() | {"preprocessing": backbones.preprocessing(cell.backbone)},
+        provenance=provenance()
+        | {"preprocessing": backbones.preprocessing(session.source(cell.backbone))},
     )
     write_record(folder, record)
     return record
@@ -135,9 +136,8 @@ def _normalization(cell: Cell, device: torch.device) -> dict[str, torch.Tensor]:
     return {"mean": mean, "std": std}
 
 
-def _check_identity(cell: Cell, data: Data) -> None:
+def _check_identity(cell: Cell, found: dict[str, str]) -> None:
     """Refuse to train on other images or weights than the cell was planned for."""
-    found = {"data": data.dataset.fingerprint, "weights": backbones.fingerprint(cell.backbone)}
     for name, value in found.items():
         if value != getattr(cell, name):
             raise InputError(

@@ -35,8 +35,8 @@ class Data:
 class Session:
     """Loads backbones and images once for many cells; `cache` is where decoded images are kept.
 
-    `sources` maps a data set's name in cells to what opens it (a registered name or a path), since
-    cells hold no paths.
+    `sources` maps the name of a data set or backbone in cells to what opens it, where that is a
+    path: cells hold no paths.
     """
 
     cache: Path
@@ -47,12 +47,22 @@ class Session:
 
     def dataset(self, name: str) -> Dataset:
         """Return the opened data set of this name."""
-        return self._keep(("dataset", name), lambda: open_dataset(self.sources.get(name, name)))
+        return self._keep(("dataset", name), lambda: open_dataset(self.source(name)))
+
+    def source(self, name: str) -> str:
+        """Return what opens the data set or backbone that cells call `name`."""
+        return self.sources.get(name, name)
+
+    def weights(self, cell: Cell) -> str:
+        """Return the fingerprint of the weights that the cell's backbone has now."""
+        source = self.source(cell.backbone)
+        return self._keep(("fingerprint", source), lambda: backbones.fingerprint(source))
 
     def backbone(self, cell: Cell) -> nn.Module:
         """Return a fresh copy of the cell's pre-trained backbone on the device."""
         key = ("backbone", cell.backbone, cell.image_size)
-        pristine = self._keep(key, lambda: backbones.create(cell.backbone, cell.image_size))
+        source = self.source(cell.backbone)
+        pristine = self._keep(key, lambda: backbones.create(source, cell.image_size))
         return copy.deepcopy(pristine).to(self.device)
 
     def data(self, cell: Cell) -> Data:
@@ -64,13 +74,11 @@ class Session:
         )
         targets = dataset.labels if arrays.masks is None else arrays.masks
         rows = split(dataset, cell.fraction, cell.split_seed)
-        return Data(
-            dataset,
-            *(
-                _subset(dataset, arrays.images, targets, r)
-                for r in (rows.train, rows.val, rows.test)
-            ),
+        parts = (
+            _subset(dataset, arrays.images, targets, part)
+            for part in (rows.train, rows.val, rows.test)
         )
+        return Data(dataset, *parts)
 
     def _keep(self, key: tuple[Hashable, ...], make: Callable[[], T]) -> T:
         """Return what `make` made for this key; per kind, the `num_kept` last used stay."""

@@ -205,10 +205,10 @@ def _chunks(size: int) -> Iterator[np.ndarray]:
 
 def _evaluate_point(setup: Setup, val: Subset, progress: Progress, losses: list[Tensor]) -> None:
     """Score the validation set, note it, and keep the state when it ranks above the best so far."""
-    scores = setup.task.scores(evaluate(setup, val), val.groups)
     train_loss = float(torch.stack(losses).mean())
     if not math.isfinite(train_loss):
         raise FloatingPointError(f"the loss became {train_loss} before step {progress.step}")
+    scores = setup.task.scores(evaluate(setup, val), val.groups)
     progress.history.append(
         {"step": progress.step, "train_loss": train_loss}
         | {f"val_{name}": value for name, value in scores.items()}

@@ -88,8 +88,8 @@ class BesideMLP:
         u = x if place == "block" else seams.take(getattr(self, place))
         if place == "block":  # ConvNeXt: (B, d, H, W), channels last inside the module
             rows = self.dynamic(u.flatten(2).transpose(1, 2), self.last)
-            return out + rows.transpose(1, 2).reshape(u.shape)
-        return out + self.dynamic(u.reshape(len(u), -1, u.shape[-1]), self.last).reshape(u.shape)
+            return out + rows.transpose(1, 2).reshape(out.shape)
+        return out + self.dynamic(u.reshape(len(u), -1, u.shape[-1]), self.last).reshape(out.shape)
 
 
 def put_beside_mlp(block: nn.Module, module: nn.Module, last: bool = False) -> None:

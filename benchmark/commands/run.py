@@ -74,3 +74,5 @@ def _train(cells: list[Cell], sources: dict[str, str], runs: Path) -> list[tuple
 def _report(cells: list[Cell], runs: Path) -> None:
     """Print the table of these cells and say where everything lies."""
     from results import report
+
+    report([runs], runs / "report", keys={cell.key for cell in cells})
