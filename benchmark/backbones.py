@@ -82,7 +82,7 @@ _TINY_PVT = {"depths": (1, 1, 1, 1), "embed_dims": (16, 16, 32, 32), "num_heads"
 for _name, _timm_name, _kwargs in (
     ("tiny_vit", "vit_tiny_patch16_224", _TINY_VIT),
     ("tiny_swin", "swin_tiny_patch4_window7_224", _TINY_SWIN),
-    ("tiny_convnext", "convnext_atto", _TINY_NEXT),
+    ("tiny_convnext", "convnext_tiny", _TINY_NEXT),
     ("tiny_resnet", "resnet18", _TINY_RES),
     ("tiny_pvt", "pvt_v2_b0", _TINY_PVT),
 ):

@@ -51,4 +51,6 @@ def missing(backbone: nn.Module, *branches: Literal["attn", "mlp"]) -> str | Non
         part = "attention" if name == "attn" else "MLP"
         if not blocks or any(families.branch(block, name) is None for block in blocks):
             return f"its blocks have no {part} branch to adapt"
+    if any(families.linear(block, "fc1") is None for block in blocks):
+        return "its MLP is made of convolutions, an adapter needs channels last"
     return None

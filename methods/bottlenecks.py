@@ -79,14 +79,14 @@ class BesideMLP:
     """A block whose output gets `module(u)`, u the residual that enters its MLP sub-layer."""
 
     dynamic: nn.Module
+    place: families.Residual
     last: bool
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Return the block's output plus the module's; maps keep their layout."""
         out = super().forward(x, *args, **kwargs)  # type: ignore[misc]
-        place = families.residual(self)  # type: ignore[arg-type]
-        u = x if place == "block" else seams.take(getattr(self, place))
-        if place == "block":  # ConvNeXt: (B, d, H, W), channels last inside the module
+        u = x if self.place == "block" else seams.take(getattr(self, self.place))
+        if self.place == "block":  # ConvNeXt: (B, d, H, W), channels last inside the module
             rows = self.dynamic(u.flatten(2).transpose(1, 2), self.last)
             return out + rows.transpose(1, 2).reshape(out.shape)
         return out + self.dynamic(u.reshape(len(u), -1, u.shape[-1]), self.last).reshape(out.shape)
@@ -97,7 +97,7 @@ def put_beside_mlp(block: nn.Module, module: nn.Module, last: bool = False) -> N
     place = families.residual(block)
     if place != "block":
         seams.extend(getattr(block, place), seams.Tap)
-    seams.extend(block, BesideMLP, dynamic=module, last=last)
+    seams.extend(block, BesideMLP, dynamic=module, place=place, last=last)
 
 
 def shared(blocks: list[nn.Module], share: int) -> list[list[nn.Module]]:

@@ -167,7 +167,7 @@ def residual(block: nn.Module) -> Residual:
     The input of `norm2` (pre-norm), the input of the MLP (post-norm), or the block's own input
     (ConvNeXt: its MLP sub-layer is the whole block).
     """
-    if type(block).__name__ in _POST_NORM:
+    if any(cls.__name__ in _POST_NORM for cls in type(block).__mro__):
         return "mlp"
     if hasattr(block, "norm2") and hasattr(block, "mlp"):
         return "norm2"

@@ -108,7 +108,7 @@ class Lora(Method):
         """Return a reason where no block has one of the targets."""
         for target in self.targets.split("+"):
             if not any(_parts(block, target) for block in families.blocks(backbone)):
-                return f"its blocks have no linear layer {target!r}"
+                return f"its blocks have no linear layer {target!r}; name others with targets="
         return None
 
     def count(self, backbone: nn.Module) -> int:

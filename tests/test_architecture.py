@@ -10,7 +10,12 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("benchmark", "methods", "results", "slurm")
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-USES_METHODS = {"benchmark/run.py", "benchmark/cells.py", "benchmark/catalogue.py"}
+USES_METHODS = {
+    "benchmark/audit.py",
+    "benchmark/run.py",
+    "benchmark/cells.py",
+    "benchmark/catalogue.py",
+}
 
 
 def name_of(path):
@@ -69,7 +74,10 @@ def test_files_and_functions_stay_short(path):
     [
         ("from benchmark.__main__ import main; main(['--help'])", ("torch", "pandas", "timm")),
         ("from benchmark.__main__ import main; main(['run', '--help'])", ("torch", "pandas")),
-        ("from benchmark.__main__ import main; main(['status', '--runs', '.'])", ("torch", "pandas")),
+        (
+            "from benchmark.__main__ import main; main(['status', '--runs', '.'])",
+            ("torch", "pandas"),
+        ),
         ("import results", ("torch", "timm")),
         ("from benchmark.__main__ import main; main(['report', '--runs', '.'])", ("torch", "timm")),
     ],
@@ -80,8 +88,11 @@ def test_light_commands_stay_light(code, heavy, tmp_path):
         f"print('LOADED', [m for m in {heavy!r} if m in sys.modules])"
     )
     answer = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, env={"PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True,
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
     )
     assert answer.stdout.strip().endswith("LOADED []"), answer.stdout + answer.stderr
 

@@ -1,0 +1,225 @@
+"""Contract checks that every method must pass on every backbone it supports.
+
+Each check takes a method and a function that makes a fresh backbone, and raises AssertionError
+with one sentence. The test suite runs them over the registry; they work for a method of your own.
+
+Legend: B images, S image side.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import methods
+from benchmark.train import set_mode
+from methods import Method
+
+Maker = Callable[[], nn.Module]
+Check = Callable[[Method, Maker], None]
+SIDE, BATCH, CLASSES = 64, 4, 3
+STEPS = 3
+
+
+def images(number: int = 0, count: int = BATCH) -> Tensor:
+    """Return seeded images (B, 3, S, S)."""
+    return torch.randn(count, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(number))
+
+
+def attached(method: Method, make: Maker) -> nn.Module:
+    """Return a fresh backbone with the method attached, seeded."""
+    backbone = make()
+    torch.manual_seed(1)
+    return method.attach(backbone).eval()
+
+
+def dense(body: nn.Module, x: Tensor) -> list[Tensor]:
+    """Return the feature maps that segmentation reads."""
+    return body.forward_intermediates(x, output_fmt="NCHW", intermediates_only=True)  # type: ignore[operator,no-any-return]
+
+
+def trained(method: Method, make: Maker, steps: int = STEPS) -> tuple[nn.Module, dict[str, bool]]:
+    """Return the body after real optimiser steps, and which tensors ever had a gradient.
+
+    The harness's mode and optimiser; a seeded random head stays frozen, so that what moves the
+    loss is the method. The loss reads pooled features and dense ones, as the two tasks do.
+    """
+    body = attached(method, make)
+    trainable = methods.trainable(body)
+    alive = dict.fromkeys(trainable, False)
+    optimizer = torch.optim.AdamW(trainable.values(), lr=1e-2) if trainable else None
+    for step in range(steps if optimizer else 0):
+        set_mode(body, method.live_batch_norm)
+        torch.manual_seed(step)
+        value = loss(body, step)
+        if value.requires_grad:  # a method whose tensors are never used has no graph
+            value.backward()
+        for name, parameter in trainable.items():
+            alive[name] |= parameter.grad is not None and bool(parameter.grad.any())
+        assert optimizer is not None
+        optimizer.step()
+        optimizer.zero_grad()
+    return body.eval(), alive
+
+
+def loss(body: nn.Module, number: int = 0) -> Tensor:
+    """Return a loss over both kinds of output, under random frozen heads."""
+    x = images(number)
+    pooled = body(x)
+    generator = torch.Generator().manual_seed(7)
+    head = torch.randn(pooled.shape[1], CLASSES, generator=generator)
+    total = F.cross_entropy(pooled @ head, torch.arange(BATCH) % CLASSES)
+    for level in dense(body, x):
+        row = torch.randn(level.shape[1], generator=generator)
+        total = total + torch.einsum("bchw,c->bhw", level, row).tanh().mean()
+    return total
+
+
+def check_spec(method: Method, make: Maker) -> None:
+    """The printed spec builds an equal, hashable method."""
+    again = methods.build(str(method))
+    assert again == method, f"{method} builds {again}"
+    assert hash(again) == hash(method)
+    assert method.paper, f"{method} names no source"
+
+
+def check_identity(method: Method, make: Maker) -> None:
+    """Attaching leaves the function unchanged where the method says so, and only there."""
+    with torch.no_grad():
+        before, after = make()(images()), attached(method, make)(images())
+    same = torch.allclose(before, after, atol=1e-5)
+    declared = method.is_identity(make())
+    assert same == declared, f"identity is declared {declared} and is {same}"
+
+
+def check_count(method: Method, make: Maker) -> None:
+    """The trained values are as many as the closed form says."""
+    found = sum(p.numel() for p in methods.trainable(attached(method, make)).values())
+    assert found == method.count(make()), f"{found} trained, closed form {method.count(make())}"
+
+
+def check_alive(method: Method, make: Maker) -> None:
+    """Every trained tensor has a gradient within 3 steps from the method's own start, and moves."""
+    start = {n: p.clone() for n, p in methods.trainable(attached(method, make)).items()}
+    body, alive = trained(method, make)
+    dead = [name for name, lives in alive.items() if not lives]
+    assert not dead, f"no gradient in {STEPS} steps: {dead}"
+    still = [n for n, p in methods.trainable(body).items() if torch.equal(p, start[n])]
+    assert not still, f"never moved: {still}"
+
+
+def check_frozen(method: Method, make: Maker) -> None:
+    """Frozen parameters and buffers are bit-identical after training."""
+    start = copy.deepcopy(attached(method, make))
+    body, _ = trained(method, make)
+    before = {**dict(start.named_parameters()), **dict(start.named_buffers())}
+    after = {**dict(body.named_parameters()), **dict(body.named_buffers())}
+    stored = methods.delta(body).keys() if method.live_batch_norm else methods.trainable(body)
+    moved = [n for n in before if n not in stored and not torch.equal(before[n], after[n])]
+    assert not moved, f"frozen tensors moved: {moved}"
+
+
+def check_pyramid(method: Method, make: Maker) -> None:
+    """Pooled and dense features keep their shapes, and training changes both."""
+    bare, (body, alive) = make(), trained(method, make)
+    with torch.no_grad():
+        pairs = [(bare(images()), body(images()))]
+        pairs += zip(dense(bare, images()), dense(body, images()), strict=True)
+    assert all(a.shape == b.shape for a, b in pairs), "the features have other shapes"
+    if alive:
+        assert not torch.equal(*pairs[0]), "training does not change the pooled features"
+        assert not torch.equal(*pairs[-1]), "training does not change the dense features"
+
+
+def check_delta(method: Method, make: Maker) -> None:
+    """The delta reloads into a fresh model with equal outputs, and holds no more than needed."""
+    body, _ = trained(method, make)
+    delta = methods.delta(body)
+    fresh = attached(method, make)
+    methods.load_delta(fresh, delta)
+    with torch.no_grad():
+        assert torch.equal(body(images()), fresh(images())), "the reloaded model differs"
+    values = sum(t.numel() for t in delta.values())
+    buffers = sum(b.numel() for b in body.buffers()) if method.live_batch_norm else 0
+    assert values <= method.count(make()) + buffers, f"the delta holds {values} values"
+
+
+def check_copy(method: Method, make: Maker) -> None:
+    """A deep copy after a forward pass computes the same with tensors of its own."""
+    body, _ = trained(method, make)
+    with torch.no_grad():
+        expected = body(images())
+        twin = copy.deepcopy(body)
+        for parameter in body.parameters():
+            parameter.zero_()
+        assert torch.equal(twin(images()), expected), "the copy shares tensors with its original"
+
+
+def check_merge(method: Method, make: Maker) -> None:
+    """A merged model computes the same, with the original classes and nothing trainable."""
+    if not method.mergeable:
+        return
+    body, _ = trained(method, make)
+    with torch.no_grad():
+        expected = body(images())
+        merged = methods.merge(method, body)
+        worst = (merged(images()) - expected).abs().max() / expected.abs().max()
+    assert worst < 1e-4, f"merged outputs differ by {worst:.1e}"
+    assert [type(m) for m in merged.modules()] == [type(m) for m in make().modules()]
+    assert merged.state_dict().keys() - make().state_dict().keys() <= _new_biases(merged)
+    assert not methods.trainable(merged)
+
+
+def _new_biases(model: nn.Module) -> set[str]:
+    return {name for name in model.state_dict() if name.endswith(".bias")}
+
+
+def check_bfloat16(method: Method, make: Maker) -> None:
+    """Loss and gradients stay finite under bf16 autocast."""
+    body = attached(method, make)
+    with torch.autocast("cpu", torch.bfloat16):
+        value = loss(body)
+    assert value.isfinite(), f"the loss is {value}"
+    if methods.trainable(body):
+        value.backward()
+        grads = [p.grad for p in methods.trainable(body).values() if p.grad is not None]
+        assert all(bool(g.isfinite().all()) for g in grads), "a gradient is not finite"
+
+
+def check_learns(method: Method, make: Maker) -> None:
+    """The method's own tensors lower the loss of 4 images under frozen random heads."""
+    body = attached(method, make)
+    if not methods.trainable(body):
+        return
+    optimizer = torch.optim.AdamW(methods.trainable(body).values(), lr=1e-2)
+    values = []
+    for _ in range(12):
+        set_mode(body, method.live_batch_norm)
+        value = loss(body)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        values.append(value.item())
+    assert min(values[6:]) < values[0], f"the loss went from {values[0]:.4f} to {values[-1]:.4f}"
+
+
+CHECKS: dict[str, Check] = {
+    check.__name__.removeprefix("check_"): check
+    for check in (
+        check_spec,
+        check_identity,
+        check_count,
+        check_alive,
+        check_frozen,
+        check_pyramid,
+        check_delta,
+        check_copy,
+        check_merge,
+        check_bfloat16,
+        check_learns,
+    )
+}

@@ -1,0 +1,240 @@
+import dataclasses
+import itertools
+
+import pytest
+import timm
+import tiny_backbones
+import torch
+from torch import nn
+
+import methods
+from benchmark import audit
+from benchmark.registry import InputError
+from methods import build, seams
+
+torch.set_num_threads(1)
+VARIANTS = [
+    "lora(targets=qkv)",
+    "lora(targets=fc1+fc2)",
+    "lora(rank_stabilized=True,alpha=4.0,targets=q+v+proj)",
+    "dvpt(merge=attend)",
+    "dvpt(share=2)",
+    "dvpt(attention=False)",
+]
+# tiny sizes keep deltas small beside backbones of 32 channels
+SPECS = [*methods.methods, *VARIANTS]
+
+
+def maker(family):
+    return lambda: tiny_backbones.make(family)
+
+
+@pytest.mark.parametrize("check", audit.CHECKS)
+@pytest.mark.parametrize("family", tiny_backbones.FAMILIES)
+@pytest.mark.parametrize("spec", SPECS)
+def test_contract(spec, family, check):
+    method = build(spec)
+    reason = method.unsupported(tiny_backbones.make(family))
+    if reason:
+        assert len(reason) > 10
+        with pytest.raises(InputError, match="cannot be attached"):
+            method.attach(tiny_backbones.make(family))
+        return
+    audit.CHECKS[check](method, maker(family))
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_every_method_works_somewhere(spec):
+    assert any(
+        build(spec).unsupported(tiny_backbones.make(f)) is None for f in tiny_backbones.FAMILIES
+    )
+
+
+@pytest.mark.parametrize("family", ["vit", "swin"])
+def test_no_two_methods_are_the_same_function(family):
+    outputs = {}
+    for spec in SPECS:
+        if build(spec).unsupported(tiny_backbones.make(family)) is None:
+            body, _ = audit.trained(build(spec), maker(family))
+            with torch.no_grad():
+                outputs[spec] = body(audit.images())
+    if family == "swin":
+        del outputs["dvpt(merge=attend)"]  # what auto means on Swin
+    for (a, x), (b, y) in itertools.combinations(outputs.items(), 2):
+        assert not torch.allclose(x, y, atol=1e-6), f"{a} and {b} are the same function"
+
+
+# Exact counts on ViT-B/16 (and Swin-B), head excluded: stored by, or derived from, published code.
+COUNTS = {
+    "full": 85_798_656,
+    "linear": 0,
+    "bitfit": 102_912,
+    "norm": 38_400,
+    "ssf": 205_824,
+    "vpt_shallow(prompts=5)": 3_840,
+    "vpt_shallow(prompts=50)": 38_400,
+    "vpt_deep(prompts=10)": 92_160,
+    "vpt_deep(prompts=100)": 921_600,
+    "lora(rank=1)": 36_864,
+    "lora(rank=8)": 294_912,
+    "lora(rank=8,targets=qkv)": 294_912,
+    "lora(rank=8,targets=q+k+v+proj)": 589_824,
+    "lora(rank=8,targets=qkv+proj+fc1+fc2)": 1_179_648,
+    "adaptformer(bottleneck=4)": 82_992,
+    "adaptformer(bottleneck=64)": 1_189_632,
+    "pfeiffer(bottleneck=64)": 1_189_632,
+    "houlsby(bottleneck=4)": 165_984,
+    "houlsby(bottleneck=32)": 1_198_848,
+    "dvpt": 416_508,
+    "dvpt(share=3)": 164_436,
+    "dvpt(merge=attend)": 390_108,
+    "dvpt(merge=attend,share=3)": 130_036,
+    "dvpt_released": 202_836,
+}
+
+
+def meta(name):
+    with torch.device("meta"):
+        return timm.create_model(name, num_classes=0)
+
+
+@pytest.mark.parametrize("spec", COUNTS)
+def test_exact_counts_on_vit_b16(spec):
+    backbone = meta("vit_base_patch16_224")
+    assert build(spec).count(backbone) == COUNTS[spec]
+    body = build(spec).attach(backbone)
+    assert sum(p.numel() for p in methods.trainable(body).values()) == COUNTS[spec]
+
+
+def test_exact_counts_elsewhere():
+    swin, resnet = meta("swin_base_patch4_window7_224"), meta("resnet50")
+    assert build("dvpt(prompts=10,merge=attend)").count(swin) == 498_616
+    assert build("dvpt_released").count(swin) == 94_170 + 9 + 120_320
+    assert build("norm").count(resnet) == 53_120
+
+
+def test_fused_and_separate_lora_have_one_count_and_two_functions():
+    specs = ("lora(rank=2,targets=qkv)", "lora(rank=2,targets=q+v)")
+    bodies = [audit.trained(build(s), maker("vit"))[0] for s in specs]
+    counts = [build(s).count(tiny_backbones.make("vit")) for s in specs]
+    assert counts[0] == counts[1]
+    keys = [body.blocks[0].attn.qkv.weight - body.blocks[0].attn.qkv.base_weight for body in bodies]
+    assert keys[0][32:64].any()  # the fused update reaches the key rows, the separate one does not
+    assert not keys[1][32:64].any()
+
+
+@pytest.mark.parametrize("family", ["eva02", "beit", "swinv2"])
+def test_models_that_read_the_weight_do_not_bypass_lora(family):
+    body = audit.attached(build("lora(rank=2)"), maker(family))
+    with torch.no_grad():
+        before = body(audit.images())
+        for module in body.modules():
+            for factor in getattr(module, "lora_b", []):
+                factor.add_(1.0)
+        assert not torch.allclose(before, body(audit.images()))
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("lorra", "did you mean 'lora'"),
+        ("lora(rnk=2)", "did you mean 'rank'"),
+        ("lora(rank=0)", "rank=0 must be an integer above 0"),
+        ("lora(targets=qq)", "unknown LoRA target 'qq'"),
+        ("dvpt(merge=add)", "unknown merge of dvpt 'add'"),
+        ("no_such_module:Thing", "cannot load method"),
+        ("pathlib:Path", "is not a subclass"),
+    ],
+)
+def test_bad_specs(spec, message):
+    with pytest.raises(InputError, match=message):
+        build(spec)
+
+
+def test_a_rank_above_the_width_is_refused():
+    with pytest.raises(InputError, match="rank=64 is above the width 32"):
+        build("lora(rank=64)").attach(tiny_backbones.make("vit"))
+
+
+def test_a_delta_of_another_method_or_size_is_refused_and_nothing_is_loaded():
+    body = audit.attached(build("lora(rank=2)"), maker("vit"))
+    before = {n: t.clone() for n, t in body.state_dict().items()}
+    other, _ = audit.trained(build("adaptformer"), maker("vit"))
+    with pytest.raises(InputError, match="of another method or backbone"):
+        methods.load_delta(body, methods.delta(other))
+    wider, _ = audit.trained(build("lora(rank=4)"), maker("vit"))
+    with pytest.raises(InputError, match="has shape"):
+        methods.load_delta(body, methods.delta(wider))
+    assert all(torch.equal(before[n], t) for n, t in body.state_dict().items())
+
+
+# Deliberately broken methods, one for each fault found in published code: each is caught.
+@dataclasses.dataclass(frozen=True)
+class Broken(methods.Method):
+    paper = "none"
+    name = "broken"
+
+    def count(self, backbone):
+        return sum(2 * 4 * 32 + 4 + 32 for _ in backbone.blocks)
+
+    def adapter(self, up_std, down_std):
+        adapter = nn.Sequential(nn.Linear(32, 4), nn.GELU(), nn.Linear(4, 32))
+        for layer, std in ((adapter[0], down_std), (adapter[2], up_std)):
+            nn.init.normal_(layer.weight, std=std) if std else nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        return adapter
+
+    def edit(self, backbone):
+        for block in backbone.blocks:
+            seams.extend(block.mlp, seams.Serial, adapter=self.adapter(*self.start))
+
+
+class BiasOnly(Broken):  # both projections zero: nothing but the last bias ever learns
+    start = (0.0, 0.0)
+
+
+class Perturbed(Broken):  # says identity, but both projections are random
+    start = (0.5, 0.5)
+
+
+class Dead(Broken):  # the adapter is computed and dropped
+    start = (0.0, 0.5)
+
+    def edit(self, backbone):
+        for block in backbone.blocks:
+            block.adapter = self.adapter(*self.start)
+
+
+class Moving(Broken):  # frozen, but batch norm statistics drift
+    start = (0.0, 0.5)
+    live_batch_norm = False
+
+    def count(self, backbone):
+        return backbone.conv1.weight.numel()
+
+    def edit(self, backbone):
+        backbone.conv1.weight.requires_grad_(True)
+        for module in backbone.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                seams.extend(module, AlwaysTraining)
+
+
+class AlwaysTraining:
+    def forward(self, x):
+        nn.Module.train(self, True)
+        return super().forward(x)
+
+
+@pytest.mark.parametrize(
+    ("cls", "family", "check", "message"),
+    [
+        (BiasOnly, "vit", "alive", "no gradient in 3 steps"),
+        (Perturbed, "vit", "identity", "declared True and is False"),
+        (Dead, "vit", "alive", "no gradient"),
+        (Dead, "vit", "pyramid", "does not change"),
+        (Moving, "resnet", "frozen", "frozen tensors moved"),
+    ],
+)
+def test_broken_methods_are_caught(cls, family, check, message):
+    with pytest.raises(AssertionError, match=message):
+        audit.CHECKS[check](cls(), maker(family))
