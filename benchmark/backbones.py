@@ -202,6 +202,7 @@ def preprocessing(name: str) -> dict[str, Any]:
     """Return mean, std and interpolation of the weights, and which timm model they belong to."""
     backbone = resolve(name)
     config = timm.get_pretrained_cfg(backbone.timm_name)
+    assert config is not None
     return {
         "mean": list(config.mean),
         "std": list(config.std),
@@ -237,7 +238,7 @@ def pyramid(model: nn.Module) -> list[tuple[int, int, int]]:
     The stages of a hierarchical net; of a plain ViT four evenly spaced blocks. The indices are for
     `forward_intermediates`.
     """
-    info = model.feature_info
+    info: Any = model.feature_info
     found = [(i, int(level["num_chs"]), int(level["reduction"])) for i, level in enumerate(info)]
     if len({stride for _, _, stride in found}) > 1:
         return [level for level in found if level[2] >= 4]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -19,7 +20,7 @@ def probe(setup: Setup, train: Subset) -> float:
     without a gradient, such as the final norm under a segmentation head, is neither trained nor
     counted. Counted are the matrix products and convolutions that torch's counter knows.
     """
-    images, targets = (t.to(setup.device) for t in train.batch(_two(len(train))))
+    images, targets = (t.to(setup.device) for t in train.batch(np.arange(min(2, len(train)))))
     setup.model.eval()
     counter = FlopCounterMode(display=False)
     with counter:
@@ -32,10 +33,6 @@ def probe(setup: Setup, train: Subset) -> float:
     return counter.get_total_flops() / len(images) / 1e9
 
 
-def _two(size: int) -> list[int]:
-    return [0, min(1, size - 1)]
-
-
 def parameters(body: nn.Module, head: nn.Module) -> dict[str, float]:
     """Return the counts of the method (`trainable_params`), the head, and the attached body."""
     trainable = sum(p.numel() for p in body.parameters() if p.requires_grad)
@@ -46,10 +43,9 @@ def parameters(body: nn.Module, head: nn.Module) -> dict[str, float]:
     }
 
 
-def full_bytes(*modules: nn.Module) -> int:
+def bytes_of(module: nn.Module) -> int:
     """Return the bytes of all parameters and buffers: what storing a full copy would take."""
-    tensors = [t for module in modules for t in module.state_dict().values()]
-    return sum(t.numel() * t.element_size() for t in tensors)
+    return sum(t.numel() * t.element_size() for t in module.state_dict().values())
 
 
 def peak_mib(device: torch.device) -> float:

@@ -56,8 +56,11 @@ def _run(cell: Cell, session: Session, folder: Path, on_step: Listener) -> Recor
     if reason := method.unsupported(backbone):
         write_text(folder / "unsupported.txt", reason + "\n")
         return None
+    base = {
+        "params": sum(p.numel() for p in backbone.parameters()),
+        "bytes": cost.bytes_of(backbone),
+    }
     model, task = assemble(cell, backbone, data)
-    full_bytes = cost.full_bytes(model)
     setup = Setup(
         model=model,
         task=task,
@@ -75,7 +78,8 @@ def _run(cell: Cell, session: Session, folder: Path, on_step: Listener) -> Recor
     val, test = evaluate(setup, data.val), evaluate(setup, data.test)
     costs = cost.parameters(model.body, model.head) | {  # type: ignore[arg-type]
         "delta_bytes": write_delta(folder, progress.best),
-        "full_bytes": full_bytes,
+        "full_bytes": base["bytes"] + cost.bytes_of(model.head),  # type: ignore[arg-type]
+        "backbone_params": base["params"],
         "train_s": progress.seconds,
         "images_per_s": cell.steps * cell.batch_size / progress.seconds,
         "peak_mib": cost.peak_mib(session.device),

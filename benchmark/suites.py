@@ -7,6 +7,7 @@ grids become cells, and by a test.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from benchmark.grid import Grid
 from benchmark.registry import Registry
@@ -20,7 +21,7 @@ IN_PLACE = ("linear", "bitfit", "vpt_shallow", "vpt_deep", "adaptformer", "lora"
 @suites.add("smoke")
 def smoke() -> list[Grid]:
     """Classification and segmentation on untrained tiny backbones, in seconds."""
-    small = {"steps": (4,), "batch_size": (8,), "evaluations": (2,)}
+    small: dict[str, Any] = {"steps": (4,), "batch_size": (8,), "evaluations": (2,)}
     methods = ("linear", "lora(rank=4)", "dvpt(prompts=4,bottleneck=4)")
     return [
         Grid(methods, ("tiny_vit",), ("phantom_grading",), (0.2,), **small),
@@ -66,7 +67,12 @@ def paper() -> list[Grid]:
     """
     methods = ("full", *IN_PLACE, "dvpt_released")
     shares = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
-    common = {"fractions": shares, "seeds": (0, 1, 2), "weight_decay": (1e-4,), "lr": (5e-4,)}
+    common: dict[str, Any] = {
+        "fractions": shares,
+        "seeds": (0, 1, 2),
+        "weight_decay": (1e-4,),
+        "lr": (5e-4,),
+    }
     grading = Grid(
         methods,
         ("vit_b16_clip",),

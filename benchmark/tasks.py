@@ -23,8 +23,15 @@ Arrays = dict[str, np.ndarray]
 class Task(Protocol):
     """What differs between classification and segmentation, and nothing else."""
 
-    classes: tuple[str, ...]
-    metric: str  # chooses the checkpoint on validation; higher is better
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Return the names of the classes."""
+        ...
+
+    @property
+    def metric(self) -> str:
+        """Return what chooses the checkpoint on validation; higher is better."""
+        ...
 
     def model(self, body: nn.Module) -> nn.Module:
         """Return `body` under a fresh head."""

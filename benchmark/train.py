@@ -209,10 +209,8 @@ def _evaluate_point(setup: Setup, val: Subset, progress: Progress, losses: list[
     if not math.isfinite(train_loss):
         raise FloatingPointError(f"the loss became {train_loss} before step {progress.step}")
     scores = setup.task.scores(evaluate(setup, val), val.groups)
-    progress.history.append(
-        {"step": progress.step, "train_loss": train_loss}
-        | {f"val_{name}": value for name, value in scores.items()}
-    )
+    point: dict[str, float | None] = {"step": progress.step, "train_loss": train_loss}
+    progress.history.append(point | {f"val_{name}": value for name, value in scores.items()})
     metric = scores[setup.task.metric]
     rank = (-math.inf if metric is None else metric, -float(scores["loss"] or 0.0))
     if rank > progress.best_rank or not progress.best:

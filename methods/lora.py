@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +29,10 @@ class LowRank:
         """Create the factors: A random, B zero, so that step 0 is the backbone."""
         inner = self.base_weight.shape[1]
         self.parts, self.scaling, self.dropout = parts, method.scaling, method.dropout
-        like = {"dtype": self.base_weight.dtype, "device": self.base_weight.device}
+        like: dict[str, Any] = {
+            "dtype": self.base_weight.dtype,
+            "device": self.base_weight.device,
+        }
         self.lora_a = nn.Parameter(torch.empty(len(parts), method.rank, inner, **like))
         self.lora_b = nn.ParameterList(
             nn.Parameter(torch.zeros(stop - start, method.rank, **like)) for start, stop in parts

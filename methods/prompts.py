@@ -42,7 +42,7 @@ def insert_at_input(backbone: nn.Module, num: int, **parameters: nn.Parameter) -
     position = int(backbone.num_prefix_tokens)  # type: ignore[arg-type]
     assert isinstance(backbone.norm_pre, nn.Module)
     seams.extend(backbone.norm_pre, PromptsAtInput, position=position, **parameters)
-    backbone.num_prefix_tokens = position + num
+    backbone.num_prefix_tokens = position + num  # type: ignore[assignment]
     for block in families.blocks(backbone):
         skip_in_rotation(block, num)
 
@@ -51,7 +51,7 @@ def skip_in_rotation(block: nn.Module, num: int) -> None:
     """Tell rotary attention that `num` more tokens have no place in the image."""
     attention = families.branch(block, "attn")
     if attention is not None and hasattr(attention, "num_prefix_tokens"):
-        attention.num_prefix_tokens += num  # type: ignore[operator]
+        attention.num_prefix_tokens += num  # type: ignore[operator,assignment]
 
 
 def no_sequence(backbone: nn.Module) -> str | None:

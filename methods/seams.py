@@ -31,7 +31,7 @@ def _subclass(mixin: type, base: type) -> type:
 
 def extend(module: nn.Module, mixin: type, **attributes: Any) -> None:
     """Put `mixin` in front of the class of `module`, and set what the mixin needs on it."""
-    module.__class__ = _subclass(mixin, type(module))
+    module.__class__ = _subclass(mixin, type(module))  # type: ignore[arg-type]
     for name, value in attributes.items():
         setattr(module, name, value)
 

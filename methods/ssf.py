@@ -27,7 +27,7 @@ class ScaleShift:
 
     def fold(self) -> None:
         """Write scale and shift into weight and bias."""
-        weight, bias = self.weight, self.bias  # type: ignore[attr-defined]
+        weight, bias = self.weight, self.bias  # type: ignore[attr-defined,has-type]
         column = self.scale.view(-1, *[1] * (weight.ndim - 1))
         weight.data.mul_(column)
         if bias is None:

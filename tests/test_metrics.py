@@ -13,7 +13,8 @@ def one_hot(predicted, num_classes):
 
 def test_classification_by_hand():
     # truth 0 0 1 2, predicted 0 1 1 1: weights (i-j)^2; observed disagreement 0+1+0+1 = 2;
-    # expected sum_ij (i-j)^2 r_i c_j / n with r = 2,1,1 and c = 1,3,0: (3*1*2 + 1*1*1 + 4*1 + 3*1) / 4
+    # expected sum_ij (i-j)^2 r_i c_j / n with r = 2,1,1 and c = 1,3,0:
+    # (2*3*1 + 1*1*1 + 1*1*4 + 1*3*1) / 4
     labels, predicted = np.array([0, 0, 1, 2]), np.array([0, 1, 1, 1])
     scores = metrics.classification(one_hot(predicted, 3), labels)
     assert scores["accuracy"] == 0.5
@@ -58,7 +59,8 @@ def test_dice_and_iou_by_hand_with_the_empty_mask_rule():
     counts = metrics.overlap(guess, truth, 3)
     assert counts[0, 1].tolist() == [1, 0, 1]
     scores = metrics.segmentation(counts, ["a", "b", "c"], ["background", "one", "two"])
-    # one: image a 2/3, b empty in both (left out), c missed 0; two: a 1, b left out, c false alarm 0
+    # one: image a 2/3, b empty in both (left out), c missed 0
+    # two: a 1, b left out, c false alarm 0
     assert scores["dice_one"] == pytest.approx((2 / 3 + 0) / 2)
     assert scores["dice_two"] == pytest.approx((1 + 0) / 2)
     assert scores["dice"] == pytest.approx((1 / 3 + 1 / 2) / 2)

@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 import math
 
 import numpy as np
@@ -78,7 +79,7 @@ def test_schedule_starts_at_lr_over_warmup_and_ends_near_zero():
     assert rates[10] == 1.0
     assert rates[55] == pytest.approx(0.5 * (1 + math.cos(math.pi * 45 / 90)))
     assert 0 < rates[-1] < 0.001
-    assert all(a >= b for a, b in zip(rates[9:], rates[10:], strict=False))
+    assert all(a >= b for a, b in itertools.pairwise(rates[9:]))
 
 
 def test_batches_are_full_and_run_through_all_images():
@@ -131,8 +132,8 @@ def test_probe_freezes_what_cannot_reach_the_loss_and_counts_flops(tmp_path):
     assert not setup.model.body.unreached.weight.requires_grad
     assert setup.model.body.norm.weight.requires_grad
     assert all(p.grad is None for p in setup.model.parameters())
-    # forward: convolution 6*6 places * 6 * 27, head 6 * 2, two operations each; backward: the head's
-    # two products and, below it, nothing of the frozen convolution
+    # forward: convolution 6*6 places * 6 * 27, head 6 * 2, two operations each;
+    # backward: the head's two products and, below it, nothing of the frozen convolution
     forward = 2 * (36 * 6 * 27 + 12)
     assert gflop * 1e9 == forward + 2 * 2 * 12
     counts = cost.parameters(setup.model.body, setup.model.head)
@@ -151,19 +152,19 @@ def test_the_best_validation_point_is_kept(tmp_path):
     assert (scores["balanced_accuracy"], -scores["loss"]) == max(ranks)
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
 def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path):
     def kill(step):
         if step == 6:
-            raise Killed
+            raise KilledError
 
     whole = make_setup(tmp_path, checkpoint=tmp_path / "whole.pt")
     expected = fit(whole, subset(16), subset(8, 1), cell())
     broken = make_setup(tmp_path, on_step=kill)
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         fit(broken, subset(16), subset(8, 1), cell())
     resumed_steps = []
     resumed = make_setup(tmp_path, on_step=resumed_steps.append)
@@ -175,7 +176,7 @@ def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_is_a_failure(tmp_path):
+    setup = make_setup(tmp_path)
+    setup = dataclasses.replace(setup, std=torch.zeros(3, 1, 1), mean=torch.zeros(3, 1, 1))
     with pytest.raises(FloatingPointError, match="loss became"):
-        setup = make_setup(tmp_path)
-        setup = dataclasses.replace(setup, std=torch.zeros(3, 1, 1), mean=torch.zeros(3, 1, 1))
         fit(setup, subset(16), subset(8, 1), cell())

@@ -73,6 +73,8 @@ def _train(cells: list[Cell], sources: dict[str, str], runs: Path) -> list[tuple
 
 def _report(cells: list[Cell], runs: Path) -> None:
     """Print the table of these cells and say where everything lies."""
+    from benchmark.commands.report import show
     from results import report
 
-    report([runs], runs / "report", keys={cell.key for cell in cells})
+    show(report([runs], runs / "report", keys={cell.key for cell in cells}))
+    print(f"records: {runs}/DATASET/BACKBONE/METHOD/.../record.json")

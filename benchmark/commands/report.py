@@ -1,0 +1,50 @@
+"""Make tables and figures from the records of one or more folders."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmark.commands._axes import RUNS
+from benchmark.registry import unknown
+from benchmark.spec import split_list
+
+if TYPE_CHECKING:
+    from results import Report
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this verb's flags."""
+    parser.add_argument("--runs", type=Path, action="append", help="folder of records; repeatable")
+    parser.add_argument("--out", type=Path, help="where to write (default: RUNS/report)")
+    parser.add_argument(
+        "--metric", help="instead of each data set's own, e.g. auc or balanced_accuracy"
+    )
+    parser.add_argument("--format", default="terminal,markdown,csv,latex", metavar="A,B")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write and show the report; return 1 when a record could not be read."""
+    from results import report
+    from results.render import FORMATS
+
+    runs = arguments.runs or [RUNS]
+    formats = split_list(arguments.format)
+    for name in formats:
+        if name not in FORMATS:
+            raise unknown("format", name, FORMATS)
+    out = arguments.out or runs[0] / "report"
+    return show(report(runs, out, metric=arguments.metric, formats=formats))
+
+
+def show(report: Report) -> int:
+    """Print the table, what was written and what could not be read; return the exit code."""
+    print(report.text)
+    if report.paths:
+        names = ", ".join(path.name for path in report.paths)
+        print(f"wrote to {report.paths[0].parent}/: {names}")
+    for fault in report.faults:
+        print(f"unreadable: {fault}", file=sys.stderr)
+    return 1 if report.faults else 0

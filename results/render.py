@@ -1,0 +1,108 @@
+"""Renderings of a `Table`: terminal, Markdown, CSV and LaTeX (booktabs)."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.table import Table as RichTable
+from tabulate import tabulate
+
+from results.tables import COSTS, Column, Table, ranked, short
+
+WIDTH = 100
+Decorate = Callable[[str, str], str]  # (text, "best" | "second" | "") -> text
+
+
+def grid(table: Table, decorate: Decorate) -> tuple[list[str], list[list[str]]]:
+    """Return (header, rows) of text; best and second of each column are decorated."""
+    header = ["method", *(column.title for column in table.columns), *COSTS]
+    places = {column: ranked(table, column) for column in table.columns}
+
+    def entry(method: str, column: Column) -> str:
+        best, second = places[column]
+        place = "best" if method in best else "second" if method in second else ""
+        return decorate(str(table.scores[method, column]), place)
+
+    rows = [
+        [short(m, table.methods), *(entry(m, c) for c in table.columns), *table.costs[m]]
+        for m in table.methods
+    ]
+    return header, rows
+
+
+def title(table: Table) -> str:
+    """Return the heading of a table."""
+    return f"{table.backbone}, {table.image_size} px"
+
+
+def terminal(table: Table) -> str:
+    """Return text that fits a terminal of 100 columns; the best of a column is bold."""
+    header, rows = grid(table, lambda text, place: f"[bold]{text}[/]" if place == "best" else text)
+    rich = RichTable(title=title(table), caption=table.caption, caption_justify="left")
+    for number, name in enumerate(header):
+        rich.add_column(name, justify="right" if number else "left", overflow="fold")
+    for row in rows:
+        rich.add_row(*row)
+    console = Console(width=WIDTH, file=io.StringIO(), force_terminal=False, record=True)
+    console.print(rich)
+    return console.export_text(styles=False)
+
+
+def markdown(table: Table) -> str:
+    """Return a Markdown table; best bold, second underlined."""
+    marks = {"best": "**{}**", "second": "<u>{}</u>", "": "{}"}
+    header, rows = grid(table, lambda text, place: marks[place].format(text))
+    body = tabulate(rows, header, tablefmt="github", disable_numparse=True)
+    return f"### {title(table)}\n\n{body}\n\n{table.caption}\n"
+
+
+def as_csv(table: Table) -> str:
+    """Return one row per entry: method, column, mean, spread, seeds or the reason there is none."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    names = ("backbone", "image_size", "method", "dataset", "synthetic", "metric", "fraction")
+    writer.writerow([*names, "labels", "mean", "spread", "seeds", "reason", *COSTS])
+    for method in table.methods:
+        for c in table.columns:
+            score = table.scores[method, c]
+            where = (c.dataset, c.synthetic, c.metric, c.fraction, c.labels)
+            values = (score.mean, score.spread, score.num_seeds, score.reason)
+            row = (table.backbone, table.image_size, method, *where, *values)
+            writer.writerow([*row, *table.costs[method]])
+    return stream.getvalue()
+
+
+_SPECIAL = {"\\": r"\textbackslash{}", "±": r"$\pm$", "~": r"\textasciitilde{}"}
+_SPECIAL |= {character: f"\\{character}" for character in "&%$#_{}"}
+
+
+def escape(text: str) -> str:
+    """Return `text` with every character that LaTeX would read as a command made plain."""
+    return "".join(_SPECIAL.get(character, character) for character in text)
+
+
+def latex(table: Table) -> str:
+    r"""Return a table environment for `\usepackage{booktabs}`; best bold, second underlined."""
+    marks = {"best": r"\textbf{{{}}}", "second": r"\underline{{{}}}", "": "{}"}
+    header, rows = grid(table, lambda text, place: marks[place].format(escape(text)))
+    lines = [" & ".join(f"\\rotatebox{{60}}{{{escape(name)}}}" for name in header)]
+    for row in rows:
+        costs = [escape(text) for text in row[-len(COSTS) :]]
+        lines.append(" & ".join([escape(row[0]), *row[1 : -len(COSTS)], *costs]))
+    top, *rest = (line + r" \\" for line in lines)
+    columns = "l" + "r" * (len(header) - 1)
+    parts = [r"\begin{table}", r"\centering\small", f"\\begin{{tabular}}{{{columns}}}", r"\toprule"]
+    parts += [top, r"\midrule", *rest, r"\bottomrule", r"\end{tabular}"]
+    parts += [f"\\caption{{{escape(title(table))}. {escape(table.caption)}}}", r"\end{table}"]
+    return "\n".join(parts) + "\n"
+
+
+FORMATS: dict[str, tuple[str, Callable[[Table], str]]] = {
+    "terminal": ("txt", terminal),
+    "markdown": ("md", markdown),
+    "csv": ("csv", as_csv),
+    "latex": ("tex", latex),
+}

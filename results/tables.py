@@ -1,0 +1,181 @@
+"""Tables: method x (data set, label fraction), mean +- spread over seeds, and what is stored.
+
+One list of cells of text is made first; terminal, Markdown, CSV and LaTeX are renderings of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from results.frame import Frame
+from results.select import RULE, best_trials
+
+
+@dataclass(frozen=True)
+class Score:
+    """One entry: mean and standard deviation (ddof 1) over n seeds, in percent, or a reason."""
+
+    mean: float | None = None
+    spread: float | None = None
+    num_seeds: int = 0
+    reason: str = ""
+
+    def __str__(self) -> str:
+        if self.mean is None:
+            return self.reason
+        return f"{self.mean:.1f}" + ("" if self.spread is None else f" ± {self.spread:.1f}")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One (data set, fraction) with the metric that is shown and the labels that it cost."""
+
+    dataset: str
+    fraction: float
+    metric: str
+    labels: int
+    synthetic: bool
+
+    @property
+    def title(self) -> str:
+        """Return the heading, such as "busi kappa 10% (62)"."""
+        mark = " synthetic" if self.synthetic else ""
+        return f"{self.dataset}{mark} {self.metric} {100 * self.fraction:g}% ({self.labels})"
+
+
+@dataclass(frozen=True)
+class Table:
+    """The table of one backbone and image size."""
+
+    backbone: str
+    image_size: int
+    columns: tuple[Column, ...]
+    methods: tuple[str, ...]
+    scores: dict[tuple[str, Column], Score]
+    costs: dict[str, tuple[str, ...]]
+    caption: str
+
+
+COSTS = ("trained", "share", "stored")
+
+
+def build(frame: Frame, metric: str | None = None) -> list[Table]:
+    """Return one table per backbone and image size; `metric` replaces each data set's own."""
+    rows = frame.rows
+    pairs = rows[["backbone", "image_size"]].drop_duplicates().itertuples(index=False)
+    return [
+        _table(rows[(rows["backbone"] == b) & (rows["image_size"] == s)], metric)
+        for b, s in sorted(pairs)
+    ]
+
+
+def _table(rows: pd.DataFrame, metric: str | None) -> Table:
+    done = rows[rows["state"] == "done"]
+    columns = tuple(_columns(done, metric))
+    chosen = [
+        best_trials(
+            done[(done["dataset"] == c.dataset) & (done["fraction"] == c.fraction)], c.metric
+        )
+        for c in columns
+    ]
+    methods = tuple(rows["method"].drop_duplicates())
+    scores = {
+        (method, column): _score(part[part["method"] == method], rows, method, column)
+        for column, part in zip(columns, chosen, strict=True)
+        for method in methods
+    }
+    best = pd.concat(chosen) if chosen else done.assign(trials=0)
+    return Table(
+        backbone=str(rows["backbone"].iloc[0]),
+        image_size=int(rows["image_size"].iloc[0]),
+        columns=columns,
+        methods=methods,
+        scores=scores,
+        costs={method: _costs(done[done["method"] == method]) for method in methods},
+        caption=_caption(best, columns),
+    )
+
+
+def _columns(done: pd.DataFrame, metric: str | None) -> list[Column]:
+    columns = []
+    for (dataset, fraction), part in done.groupby(["dataset", "fraction"], sort=True):
+        name = metric or str(part["metric"].iloc[0])
+        if f"test_{name}" in part and part[f"test_{name}"].notna().any():
+            labels, synthetic = int(part["labels"].iloc[0]), bool(part["synthetic"].iloc[0])
+            columns.append(Column(str(dataset), float(fraction), name, labels, synthetic))
+    return columns
+
+
+def _score(best: pd.DataFrame, rows: pd.DataFrame, method: str, column: Column) -> Score:
+    values = 100 * best[f"test_{column.metric}"].dropna()
+    here = rows[(rows["dataset"] == column.dataset) & (rows["fraction"] == column.fraction)]
+    states = set(here[here["method"] == method]["state"])
+    if "failed" in states:
+        return Score(reason="failed")
+    if len(values):
+        spread = float(values.std(ddof=1)) if len(values) > 1 else None
+        return Score(float(values.mean()), spread, len(values))
+    return Score(reason="n/a" if "n/a" in states else "missing")
+
+
+def _costs(done: pd.DataFrame) -> tuple[str, ...]:
+    """Return trained values, their share of the backbone, and stored bytes against a full copy.
+
+    Taken where the head is smallest, so that a data set with a larger head does not hide it.
+    """
+    if done.empty:
+        return ("", "", "")
+    row = done.loc[done["delta_bytes"].idxmin()]
+    share = 100 * row["trainable_params"] / row["backbone_params"]
+    part = 100 * row["delta_bytes"] / row["full_bytes"]
+    stored = f"{row['delta_bytes'] / 2**20:.2f} MiB ({part:.1f}%)"
+    return (f"{int(row['trainable_params']):,}", f"{share:.2f}%", stored)
+
+
+def _caption(best: pd.DataFrame, columns: Sequence[Column]) -> str:
+    if best.empty:
+        return "No finished cell."
+    seeds = best.groupby(["method", "dataset", "fraction"])["key"].count()
+    counts = f"{seeds.min()}" if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
+    spread = "mean ± standard deviation over seeds" if seeds.max() > 1 else "n = 1: no spread"
+    trials = best["trials"]
+    tried = (
+        f"{trials.min()}" if trials.min() == trials.max() else f"{trials.min()} to {trials.max()}"
+    )
+    steps = ", ".join(str(s) for s in sorted(best["steps"].unique()))
+    identity = "; ".join(
+        f"{name} {', '.join(sorted(best[column].unique()))}"
+        for name, column in (("data", "data"), ("weights", "weights"))
+    )
+    marked = (
+        " Synthetic data is no evidence about patients."
+        if any(c.synthetic for c in columns)
+        else ""
+    )
+    return (
+        f"Test scores x 100, {spread}; {counts} run(s) per entry. Columns name the metric, the "
+        f"label fraction and the number of labels (training + validation). Checkpoint chosen on "
+        f"validation; trials per entry: {tried}, chosen by: {RULE}; test read once, after the "
+        f"choice. {steps} steps. Head not counted in trained. Fingerprints: {identity}.{marked}"
+    )
+
+
+def ranked(table: Table, column: Column) -> tuple[set[str], set[str]]:
+    """Return (best, second) methods of a column by their printed mean; ties share a place."""
+    means = {
+        m: round(s.mean, 1)
+        for m in table.methods
+        if (s := table.scores[m, column]).mean is not None
+    }
+    values = sorted(set(means.values()), reverse=True)
+    places = [{m for m, v in means.items() if v == value} for value in values[:2]]
+    return (places[0] if places else set(), places[1] if len(places) > 1 else set())
+
+
+def short(method: str, methods: Sequence[str]) -> str:
+    """Return the method's name without arguments where that is unambiguous in the table."""
+    name = method.partition("(")[0]
+    return name if [m.partition("(")[0] for m in methods].count(name) == 1 else method
