@@ -124,7 +124,8 @@ def create(name: str, image_size: int) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(INIT_SEED)
             return _build(backbone, image_size).eval()
-    source = {"state_dict": _state(backbone), "custom_load": False}
+    # without a classifier to drop, timm loads strictly: every tensor must be there and fit
+    source = {"state_dict": _state(backbone), "custom_load": False, "classifier": None}
     try:
         return _build(backbone, image_size, pretrained=True, pretrained_cfg_overlay=source).eval()
     except RuntimeError as error:
@@ -147,7 +148,11 @@ def _build(backbone: Backbone, image_size: int, **more: Any) -> nn.Module:
 
 def _state(backbone: Backbone) -> weights.State:
     if backbone.source.startswith("file:"):
-        return weights.read_file(Path(backbone.source.removeprefix("file:")))
+        state = weights.read_file(Path(backbone.source.removeprefix("file:")))
+        head = timm.get_pretrained_cfg(backbone.timm_name).classifier  # type: ignore[union-attr]
+        names = (head,) if isinstance(head, str) else head or ()
+        dropped = {f"{name}.{kind}" for name in names for kind in ("weight", "bias")}
+        return {name: tensor for name, tensor in state.items() if name not in dropped}
     return weights.load_file(_cached(backbone))
 
 

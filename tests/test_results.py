@@ -1,0 +1,211 @@
+import dataclasses
+import json
+import shutil
+import subprocess
+from itertools import product
+
+import pytest
+from test_spec import make_cell
+
+from benchmark.record import Record, read_record, write_json, write_record
+from benchmark.registry import InputError
+from results import figures, frame, render, report, tables
+
+COST = {
+    "head_params": 15,
+    "total_params": 1100,
+    "full_bytes": 4000,
+    "train_s": 1.0,
+    "images_per_s": 9.0,
+    "peak_mib": 5.0,
+    "train_gflop_per_image": 0.1,
+    "backbone_params": 1000,
+}
+
+
+def make_record(cell, test, val=0.5, trained=100, **data):
+    scores = {"kappa": test, "accuracy": 0.5, "loss": 1.0}
+    facts = {"labels_used": round(100 * cell.fraction), "metric": "kappa", "synthetic": False}
+    return Record(
+        cell=cell,
+        data={**facts, **data},
+        selected_step=4,
+        val={**scores, "kappa": val},
+        test=scores,
+        history=[],
+        cost={**COST, "trainable_params": trained, "delta_bytes": 4 * trained},
+    )
+
+
+# kappa x 100 of three methods in three columns, two seeds each: mean and, in brackets, deviation
+#
+#            a 10%         a 40%        b 10%
+#   full     10, 20 (7.1)  50, 50 (0)   30, 31 (.7)
+#   lora     20, 22 (1.4)  40, 60 (14)  failed, 12
+#   linear    5,  5 (0)    50, 50 (0)   n/a
+VALUES = {
+    ("full", "a", 0.1): (10, 20),
+    ("full", "a", 0.4): (50, 50),
+    ("full", "b", 0.1): (30, 31),
+    ("lora", "a", 0.1): (20, 22),
+    ("lora", "a", 0.4): (40, 60),
+    ("lora", "b", 0.1): ("failed", 12),
+    ("linear", "a", 0.1): (5, 5),
+    ("linear", "a", 0.4): (50, 50),
+    ("linear", "b", 0.1): ("n/a", "n/a"),
+}
+TRAINED = {"full": 1000, "lora": 100, "linear": 0}
+
+
+@pytest.fixture
+def runs(tmp_path):
+    for (method, dataset, fraction), values in VALUES.items():
+        for seed, value in enumerate(values):
+            cell = make_cell(method=method, dataset=dataset, fraction=fraction, seed=seed)
+            folder = cell.folder(tmp_path)
+            write_json(folder / "cell.json", dataclasses.asdict(cell))
+            if isinstance(value, str):
+                name = "error.txt" if value == "failed" else "unsupported.txt"
+                (folder / name).write_text("because\n")
+            else:
+                write_record(folder, make_record(cell, value / 100, trained=TRAINED[method]))
+    return tmp_path
+
+
+def test_every_number_of_the_table_by_hand(runs):
+    (table,) = tables.build(frame.load([runs]))
+    shown = {
+        (method, c.dataset, c.fraction): str(table.scores[method, c])
+        for method, c in product(table.methods, table.columns)
+    }
+    assert shown == {
+        ("full", "a", 0.1): "15.0 ± 7.1",
+        ("full", "a", 0.4): "50.0 ± 0.0",
+        ("full", "b", 0.1): "30.5 ± 0.7",
+        ("lora", "a", 0.1): "21.0 ± 1.4",
+        ("lora", "a", 0.4): "50.0 ± 14.1",
+        ("lora", "b", 0.1): "failed",  # never the mean of what is left
+        ("linear", "a", 0.1): "5.0 ± 0.0",
+        ("linear", "a", 0.4): "50.0 ± 0.0",
+        ("linear", "b", 0.1): "n/a",
+    }
+    assert table.costs["lora"] == ("100", "10.00%", "0.00 MiB (10.0%)")
+    best, second = tables.ranked(table, table.columns[0])
+    assert (best, second) == ({"lora"}, {"full"})
+    assert tables.ranked(table, table.columns[1])[0] == {"full", "lora", "linear"}
+
+
+def test_a_missing_cell_is_named_and_one_seed_has_no_spread(tmp_path):
+    for method, seeds in (("full", (0,)), ("lora", ())):
+        for fraction in (0.1, 0.4):
+            for seed in seeds if fraction == 0.1 else (0,):
+                cell = make_cell(method=method, fraction=fraction, seed=seed)
+                write_record(cell.folder(tmp_path), make_record(cell, 0.5))
+    (table,) = tables.build(frame.load([tmp_path]))
+    assert str(table.scores["lora", table.columns[0]]) == "missing"
+    assert str(table.scores["full", table.columns[0]]) == "50.0"
+    assert "n = 1: no spread" in table.caption
+
+
+def test_the_trial_is_chosen_on_validation_and_the_number_is_told(tmp_path):
+    for lr, val, test in ((0.1, 0.9, 0.2), (0.2, 0.5, 0.8), (0.3, 0.6, 0.9)):
+        for seed in (0, 1):
+            cell = make_cell(method="lora", lr=lr, seed=seed)
+            write_record(cell.folder(tmp_path), make_record(cell, test, val=val))
+    (table,) = tables.build(frame.load([tmp_path]))
+    assert str(table.scores["lora", table.columns[0]]) == "20.0 ± 0.0"
+    assert "trials per entry: 3" in table.caption
+
+
+def test_two_folders_merge_and_disagreement_is_refused(runs, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other")
+    shutil.copytree(runs, other, dirs_exist_ok=True)
+    assert len(frame.load([runs, other]).rows) == len(frame.load([runs]).rows)
+    path = sorted(other.rglob("record.json"))[0]
+    values = json.loads(path.read_text())
+    values["test"]["kappa"] += 0.01
+    path.write_text(json.dumps(values))
+    with pytest.raises(InputError, match="have other scores"):
+        frame.load([runs, other])
+
+
+def test_bad_records_are_told_and_good_ones_reported(runs):
+    paths = sorted(runs.rglob("record.json"))
+    paths[0].write_text(paths[0].read_text()[:50])
+    values = json.loads(paths[1].read_text())
+    paths[1].write_text(json.dumps({**values, "schema": 99}))
+    values = json.loads(paths[2].read_text())
+    values["cell"]["lr"] = 7.0
+    paths[2].write_text(json.dumps(values))
+    made = report([runs], runs / "report")
+    assert len(made.faults) == 3
+    assert "is not a whole JSON record" in made.faults[0]
+    assert "record schema 99, this version reads 1" in made.faults[1]
+    assert "was edited" in made.faults[2]
+    assert "lora" in made.text
+
+
+def test_nothing_to_report(tmp_path):
+    with pytest.raises(InputError, match="there is no readable record"):
+        report([tmp_path], tmp_path)
+    with pytest.raises(InputError, match="no folder"):
+        report([tmp_path / "absent"], tmp_path)
+
+
+def test_unknown_metrics_are_refused(runs):
+    with pytest.raises(InputError, match="unknown metric 'kapa'; did you mean 'kappa'"):
+        report([runs], runs / "report", metric="kapa")
+    made = report([runs], runs / "report", metric="accuracy", formats=["csv"])
+    assert ",accuracy," in made.paths[0].read_text()
+
+
+def test_records_are_read_back_equal(tmp_path):
+    record = make_record(make_cell(), 0.25)
+    path = write_record(tmp_path / "x", record)
+    assert read_record(path) == record
+    assert [p.name for p in (tmp_path / "x").iterdir()] == ["record.json"]  # no temporary left
+    with pytest.raises(ValueError, match="Out of range"):
+        write_json(tmp_path / "nan.json", {"x": float("nan")})
+    assert not (tmp_path / "nan.json").exists()
+
+
+def test_renderings(runs):
+    (table,) = tables.build(frame.load([runs]))
+    text = render.terminal(table)
+    assert max(map(len, text.splitlines())) <= 100
+    assert "**21.0 ± 1.4**" in render.markdown(table)
+    assert "<u>15.0 ± 7.1</u>" in render.markdown(table)
+    lines = render.as_csv(table).splitlines()
+    assert len(lines) == 1 + 9
+    assert "tiny_vit,56,linear,a,False,kappa,0.1,10,5.0,0.0,2,,0,0.00%,0.00 MiB (0.0%)" in lines
+    latex = render.latex(table)
+    assert r"\textbf{21.0 $\pm$ 1.4}" in latex
+    assert r"10\%" in latex
+    assert latex.count(r"\begin") == latex.count(r"\end") == 2
+
+
+def test_latex_compiles(runs, tmp_path):
+    if shutil.which("pdflatex") is None:
+        pytest.skip("no pdflatex on this machine")
+    (table,) = tables.build(frame.load([runs]))
+    text = render.latex(table)
+    head = r"\documentclass{article}\usepackage{booktabs,graphicx}\begin{document}"
+    (tmp_path / "t.tex").write_text(head + text + r"\end{document}")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
+    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stdout[-500:]
+
+
+def test_figures_are_written_and_methods_keep_their_look(runs, tmp_path):
+    (table,) = tables.build(frame.load([runs]))
+    paths = figures.save(table, tmp_path / "figures")
+    assert {p.suffix for p in paths} == {".png", ".svg"}
+    assert sum("labels" in p.name for p in paths) == 2  # only set a has two fractions
+    assert all(p.stat().st_size > 3000 for p in paths)
+    looks = figures.styles([f"m{i}" for i in range(30)])
+    assert len(set(looks.values())) == 30
+
+
+def test_the_pareto_front_by_hand():
+    points = [(0, 1.0), (10, 3.0), (10, 2.0), (20, 2.5), (30, 4.0)]
+    assert figures.pareto(points) == [(0, 1.0), (10, 3.0), (30, 4.0)]
