@@ -1,14 +1,18 @@
-"""Who is in training, validation and test: grouped, stratified, nested over label fractions.
+"""Test, validation and training images of a cell: grouped, stratified, seeded, nested.
 
-One seeded stratified order of the groups is made, and every part is a prefix of it, so that a
-smaller fraction is inside a larger one. Nothing here depends on the method.
+Official parts never move. Else 20 % of the groups (counted in images) become the test set, and
+20 % of the rest the validation pool. Each pool has one seeded order of which a label fraction takes
+a prefix, so that a smaller fraction lies inside a larger one, in training and in validation.
+
+Legend: n images, G groups, K classes.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import math
-from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,133 +20,195 @@ from benchmark.data.base import Dataset, Split
 from benchmark.registry import InputError
 
 TEST_SHARE = 0.2  # of all images, where there is no official test set
-VAL_SHARE = 0.2  # of the labels that a cell uses
+VAL_SHARE = 0.2  # of the development images, where there is no official validation set
 
-Order = list[np.ndarray]  # groups, each as the row numbers of its images
+
+@dataclass(frozen=True)
+class Pool:
+    """Images of one part in the order in which label fractions take them, whole groups at a time.
+
+    `ends` (G,) counts the images of the first 1, 2, ... groups; `cover` is the number of groups of
+    the shortest prefix that shows every class of the pool.
+    """
+
+    rows: np.ndarray
+    ends: np.ndarray
+    cover: int
+
+    @property
+    def needed(self) -> int:
+        """Images of the shortest prefix that shows every class."""
+        return int(self.ends[self.cover - 1])
+
+    def first(self, target: int) -> np.ndarray:
+        """Return the prefix whose size is nearest to `target` and that shows every class."""
+        nearest = int(np.abs(self.ends - target).argmin()) + 1
+        return self.rows[: self.ends[max(nearest, self.cover) - 1]]
+
+
+@dataclass(frozen=True)
+class Pools:
+    """All images of a data set for one split seed, before a label fraction is taken."""
+
+    train: Pool
+    val: Pool
+    test: np.ndarray
+
+    @property
+    def num_labels(self) -> int:
+        """Development images: training and validation together."""
+        return len(self.train.rows) + len(self.val.rows)
 
 
 def split(dataset: Dataset, fraction: float, split_seed: int) -> Split:
-    """Return the rows of one cell.
+    """Return the rows of a label fraction: of the development images, validation included.
 
-    `fraction` is of the development images, training and validation together; the test set does
-    not depend on it. Groups are never divided. Official splits never move.
+    Training and validation share it as their pools do, but validation has every class that it can
+    have. Depends on the data set, `fraction` and `split_seed` only, never on the method.
 
     Raises:
-        InputError: for a fraction outside (0, 1], one that leaves a class without a training
-            image, or too few groups.
+        InputError: for a fraction outside (0, 1], one that leaves a class empty, or a data set
+            that cannot be split.
     """
     if not 0 < fraction <= 1:
         raise InputError(f"fraction {fraction!r} is outside (0, 1]; 0.1 uses 10 % of the labels")
-    test, val, train = _pools(dataset, split_seed)
-    parts = _take(dataset, train, val, fraction)
-    if missing := _missing(dataset, parts[0]):
+    pools = make_pools(dataset, split_seed)
+    train, val = pools.train, pools.val
+    total = int(fraction * pools.num_labels + 0.5)
+    needed = train.needed + val.needed
+    if total < needed:
+        smallest = math.ceil(1e4 * needed / pools.num_labels) / 1e4
         raise InputError(
-            f"fraction {fraction:g} of {dataset.card.name} leaves no training image of "
-            f"{missing}; the smallest that works is {_smallest(dataset, train, val, fraction):g}"
+            f"fraction {fraction:g} of {dataset.card.name!r} is {total} labels and leaves a class "
+            f"without a training or a validation image; the smallest that works is {smallest:g}"
         )
-    return Split(train=parts[0], val=parts[1], test=_rows(test))
+    share = len(val.rows) / pools.num_labels
+    num_val = min(max(int(total * share + 0.5), val.needed), total - train.needed)
+    return Split(train.first(total - num_val), val.first(num_val), pools.test)
 
 
-def _pools(dataset: Dataset, split_seed: int) -> tuple[Order, Order, Order]:
-    """Return test, validation and training groups, in the order in which fractions take them."""
-    if any(dataset.splits):
-        parts = {name: _order(dataset, name, split_seed) for name in ("test", "val", "train")}
-        if not parts["test"] or not parts["train"]:
-            raise InputError(f"{dataset.card.name} has given splits, but no train or no test rows")
-        if not parts["val"]:
-            parts["val"], parts["train"] = _cut(parts["train"], VAL_SHARE, dataset)
-        return parts["test"], parts["val"], parts["train"]
-    order = _order(dataset, "", split_seed)
-    if len(order) < 3:
-        raise InputError(f"{dataset.card.name} has {len(order)} groups; a split needs at least 3")
-    test, rest = _cut(order, TEST_SHARE, dataset)
-    val, train = _cut(rest, VAL_SHARE, dataset)
-    return test, val, train
+def make_pools(dataset: Dataset, split_seed: int) -> Pools:
+    """Return the ordered pools of one split seed; what every fraction or shot count draws from.
 
-
-def _order(dataset: Dataset, part: str, split_seed: int) -> Order:
-    """Return the groups of an official part (or all) in a seeded order stratified by class.
-
-    The first groups show each class once; then group j of the n_c of a class stands at (j + u) /
-    n_c, u uniform, which spreads every class evenly over the order.
+    Raises:
+        InputError: when there are too few groups for three parts, or a class has no training image.
     """
-    groups: dict[str, list[int]] = {}
-    for row, (name, given) in enumerate(zip(dataset.groups, dataset.splits, strict=True)):
-        if given == part:
-            groups.setdefault(name, []).append(row)
-    rng = np.random.default_rng(_seed(dataset.card.name, part, split_seed))
-    members = [np.array(rows) for _, rows in sorted(groups.items())]
-    strata: dict[int, list[np.ndarray]] = {}
-    for index in rng.permutation(len(members)):
-        rows = members[index]
-        strata.setdefault(int(np.bincount(dataset.labels[rows]).argmax()), []).append(rows)
-    placed = [
-        ((0 if j == 0 else 1, (j + rng.random()) / len(stratum)), rows)
-        for _, stratum in sorted(strata.items())
-        for j, rows in enumerate(stratum)
-    ]
-    return [rows for _, rows in sorted(placed, key=lambda item: item[0])]
+    shows = _shows(dataset)
+    parts = np.asarray(dataset.splits)
+    groups = np.unique(np.asarray(dataset.groups), return_inverse=True)[1]
+    maker = _Maker(dataset.card.name, shows, groups, split_seed)
+    test, val = np.flatnonzero(parts == "test"), np.flatnonzero(parts == "val")
+    free = np.flatnonzero((parts != "test") & (parts != "val"))
+    if not len(test):
+        test = maker.take(free, TEST_SHARE, reserve=1 if len(val) else 2, purpose="test")
+        free = np.setdiff1d(free, test)
+    if not len(val):
+        val = maker.take(free, VAL_SHARE, reserve=1, purpose="validation")
+        free = np.setdiff1d(free, val)
+    missing = shows.any(0) & ~shows[free].any(0)
+    if missing.any():
+        first = int(missing.argmax()) + (dataset.card.task == "segmentation")
+        raise InputError(
+            f"{dataset.card.name!r} has no training image of class {dataset.card.classes[first]!r}"
+        )
+    pools = maker.pool(free, "training order"), maker.pool(val, "validation order")
+    return Pools(*pools, np.sort(test))
 
 
-def _seed(*parts: object) -> int:
-    return int(hashlib.sha256(repr(parts).encode()).hexdigest()[:15], 16)
+def _shows(dataset: Dataset) -> np.ndarray:
+    """Return (n, K): which classes an image shows; in segmentation of the foreground's."""
+    count = len(dataset.card.classes)
+    if dataset.card.task == "classification":
+        return dataset.labels[:, None] == np.arange(count)
+    return (dataset.labels[:, None] >> np.arange(1, count)) & 1 == 1
 
 
-def _cut(order: Order, share: float, dataset: Dataset) -> tuple[Order, Order]:
-    """Return a prefix with this share of the images (each class once), and the rest."""
-    wanted = _val_size(round(len(_rows(order)) / VAL_SHARE * share), dataset)
-    count = min(max(len(list(_prefix(order, wanted))), 1), len(order) - 1)
-    return order[:count], order[count:]
+@dataclass(frozen=True)
+class _Maker:
+    """Orders and draws groups; `shows` (n, K), `groups` (n,) numbers."""
+
+    name: str
+    shows: np.ndarray
+    groups: np.ndarray
+    split_seed: int
+
+    def take(self, rows: np.ndarray, share: float, reserve: int, purpose: str) -> np.ndarray:
+        """Return about `share` of `rows`: whole groups, and every class that can be spared.
+
+        A group that holds one of the last `reserve` groups of a class stays behind.
+        """
+        members, shows = self._ordered(rows, purpose)
+        left = shows.sum(0)
+        covered = left <= reserve  # these classes have no group to give
+        taken: list[np.ndarray] = []
+        count = 0
+        for group, classes in zip(members, shows, strict=True):
+            enough = bool(taken) and count + len(group) / 2 > share * len(rows)
+            new = (classes & ~covered).any()
+            scarce = (classes & (left <= reserve)).any() or len(members) - len(taken) <= reserve
+            if scarce or (enough and not new):
+                continue
+            taken.append(group)
+            count += len(group)
+            left, covered = left - classes, covered | classes
+        if not taken:
+            raise InputError(
+                f"{self.name!r} has too few groups to make a {purpose} part of ({len(members)}, "
+                f"and some class is in at most {reserve} of them); add data or a split column"
+            )
+        return np.concatenate(taken)
+
+    def pool(self, rows: np.ndarray, purpose: str) -> Pool:
+        """Return `rows` as a pool, in the seeded order of `purpose`."""
+        members, shows = self._ordered(rows, purpose)
+        seen = np.logical_or.accumulate(shows, axis=0)
+        cover = int((seen == seen[-1]).all(1).argmax()) + 1
+        return Pool(np.concatenate(members), np.cumsum([len(m) for m in members]), cover)
+
+    def _ordered(self, rows: np.ndarray, purpose: str) -> tuple[list[np.ndarray], np.ndarray]:
+        """Return the groups among `rows` in a stratified order: rows of each, classes (G, K).
+
+        Groups that together show every class come first; then every prefix holds nearly the same
+        share of every stratum. A group's stratum is the rarest class that it shows (the rule of
+        Sechidis et al. 2011, "On the stratification of multi-label data").
+        """
+        generator = np.random.default_rng(_number(self.name, self.split_seed, purpose))
+        numbers, inverse = np.unique(self.groups[rows], return_inverse=True)
+        shows = np.zeros((len(numbers), self.shows.shape[1]), bool)
+        np.logical_or.at(shows, inverse, self.shows[rows])
+        sizes = np.bincount(inverse)
+        shuffled = np.argsort(generator.random(len(numbers)))
+        order = _lead(_interleave(shuffled, _strata(shows), sizes), shows)
+        members = np.split(rows[np.argsort(inverse, kind="stable")], np.cumsum(sizes)[:-1])
+        return [members[g] for g in order], shows[order]
 
 
-def _val_size(labels: int, dataset: Dataset) -> int:
-    """Return how many of `labels` are for validation: the share, or one per class if more."""
-    return max(round(VAL_SHARE * labels), _required(dataset))
+def _number(*parts: str | int) -> int:
+    """Return a seed; the same in every process and on every platform."""
+    return int(hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16], 16)
 
 
-def _required(dataset: Dataset) -> int:
-    return len(dataset.card.classes) if dataset.card.task == "classification" else 1
+def _strata(shows: np.ndarray) -> np.ndarray:
+    """Return (G,): the rarest class each group shows, or K where it shows none."""
+    by_rarity = np.argsort(shows.sum(0), kind="stable")
+    return np.where(shows.any(1), by_rarity[shows[:, by_rarity].argmax(1)], shows.shape[1])
 
 
-def _take(
-    dataset: Dataset, train: Order, val: Order, fraction: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the training and validation rows of a fraction."""
-    budget = round(fraction * (len(_rows(train)) + len(_rows(val))))
-    num_val = _val_size(budget, dataset)
-    if any(split == "val" for split in dataset.splits):
-        num_val = max(round(fraction * len(_rows(val))), _required(dataset))
-    num_train = max(budget - num_val, 0)
-    if fraction == 1:
-        return _rows(train), _rows(val)
-    return _rows(list(_prefix(train, num_train))), _rows(list(_prefix(val, num_val)))
+def _interleave(shuffled: np.ndarray, strata: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Return the groups so that each stratum is spread evenly, in its shuffled order."""
+    places = np.empty(len(shuffled))
+    for value in np.unique(strata):
+        own = shuffled[strata[shuffled] == value]
+        ends = np.cumsum(sizes[own])
+        places[own] = (ends - sizes[own] / 2) / ends[-1]
+    return shuffled[np.argsort(places[shuffled], kind="stable")]
 
 
-def _prefix(order: Order, wanted: int) -> Iterator[np.ndarray]:
-    """Yield whole groups until `wanted` images are reached."""
-    taken = 0
-    for rows in order:
-        if taken >= wanted:
-            return
-        taken += len(rows)
-        yield rows
-
-
-def _rows(order: Order) -> np.ndarray:
-    return np.concatenate(order) if order else np.zeros(0, np.int64)
-
-
-def _missing(dataset: Dataset, train: np.ndarray) -> str:
-    """Return the classes without a training image, as text; "" when there are none."""
-    if dataset.card.task == "segmentation":
-        return "" if len(train) else "any class"
-    present = set(dataset.labels[train].tolist())
-    return ", ".join(n for k, n in enumerate(dataset.card.classes) if k not in present)
-
-
-def _smallest(dataset: Dataset, train: Order, val: Order, fraction: float) -> float:
-    """Return the smallest fraction, in percent steps, that leaves no class empty."""
-    for percent in range(math.floor(100 * fraction) + 1, 101):
-        if not _missing(dataset, _take(dataset, train, val, percent / 100)[0]):
-            return percent / 100
-    return math.nan
+def _lead(order: np.ndarray, shows: np.ndarray) -> np.ndarray:
+    """Return `order` with groups that together show every class moved to its front."""
+    leaders: list[int] = []
+    for k in np.argsort(shows.sum(0), kind="stable"):
+        holders = order[shows[order, k]]
+        if len(holders) and not shows[leaders, k].any():
+            leaders.append(int(holders[0]))
+    return np.concatenate([np.array(leaders, int), order[~np.isin(order, leaders)]])
