@@ -1,6 +1,7 @@
 """Your own data in one CSV: `image,label[,group][,split]` or `image,mask[,group][,split]`.
 
-Paths are relative to the CSV. Integer labels (three or more) are taken as ordered grades.
+Paths are relative to the CSV. Integer labels (three or more) are taken as ordered grades. In masks
+255 is ignored; but where all masks hold 0 and 255 only, 255 is the foreground.
 """
 
 from __future__ import annotations
@@ -34,20 +35,22 @@ def open_manifest(path: Path) -> Dataset:
         classes, ordinal = table.class_names((row.label for row in rows), str(path))
         return table.classification(rows, _card(name, "classification", classes, ordinal, rows))
     _check_masks(rows)
-    classes = _mask_classes(rows, str(path))
-    return table.segmentation(rows, _card(name, "segmentation", classes, False, rows))
+    found = [np.unique(read_mask(row.mask)) for row in rows if row.mask is not None]
+    classes, binary = _mask_classes(found, str(path))
+    card = _card(name, "segmentation", classes, False, rows)
+    return table.segmentation(rows, card, found, binary=binary)
 
 
 def _rows(path: Path) -> list[Row]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
-            lines = list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError) as error:
+            reader = csv.DictReader(stream, restkey="")
+            lines, columns = list(reader), list(reader.fieldnames or ())
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"cannot read the manifest {str(path)!r}: {error}") from None
-    columns = list(lines[0]) if lines else []
     for column in columns:
         if column not in COLUMNS:
-            raise unknown(f"column in {str(path)!r}:", str(column), COLUMNS)
+            raise unknown(f"column in {str(path)!r}:", column, COLUMNS)
     if "image" not in columns or ("label" in columns) == ("mask" in columns):
         raise InputError(
             f"{str(path)!r} has the columns {columns}; it needs image, and either label or mask"
@@ -56,6 +59,8 @@ def _rows(path: Path) -> list[Row]:
 
 
 def _row(folder: Path, line: dict[str, str], origin: str) -> Row:
+    if "" in line:
+        raise InputError(f"{origin} has a row with more cells than columns: {line['image']!r}")
     values = {name: (line.get(name) or "").strip() for name in COLUMNS}
     target = values["mask"] or values["label"]
     if not values["image"] or not target:
@@ -76,20 +81,20 @@ def _check_masks(rows: list[Row]) -> None:
             )
 
 
-def _mask_classes(rows: list[Row], origin: str) -> tuple[str, ...]:
-    found = set()
-    for row in rows:
-        assert row.mask is not None
-        found |= set(np.unique(read_mask(row.mask)).tolist())
-    highest = max(found - {IGNORE}, default=0)
+def _mask_classes(found: list[np.ndarray], origin: str) -> tuple[tuple[str, ...], bool]:
+    """Return (classes, whether 255 is the foreground) from the values of each mask."""
+    values = set(np.unique(np.concatenate(found)).tolist())
+    if values == {0, IGNORE}:
+        return ("background", "foreground"), True
+    highest = max(values - {IGNORE}, default=0)
     if highest < 1:
         raise InputError(f"{origin} has one class only: every mask is empty")
     if highest > 31:
         raise InputError(
             f"{origin}: a mask holds the value {highest}; number the classes 0, 1, 2, ... "
-            f"({IGNORE} is ignored)"
+            f"({IGNORE} is ignored) and save them without loss"
         )
-    return ("background", *(f"class{i}" for i in range(1, highest + 1)))
+    return ("background", *(f"class{i}" for i in range(1, highest + 1))), False
 
 
 def _card(name: str, task: str, classes: tuple[str, ...], ordinal: bool, rows: list[Row]) -> Card:

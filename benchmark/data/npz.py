@@ -22,12 +22,10 @@ def open_npz(path: Path) -> Dataset:
         InputError: for a missing array, pickled objects, or labels that are not one per image.
     """
     arrays = _arrays(path)
+    for split in SPLITS:
+        _check(arrays, split, str(path))
     images = np.concatenate([arrays[f"{s}_images"] for s in SPLITS])
-    labels = np.concatenate([arrays[f"{s}_labels"] for s in SPLITS])
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    if labels.ndim != 1 or len(labels) != len(images) or images.dtype != np.uint8:
-        raise InputError(f"{str(path)!r} is not one uint8 image and one label per row")
+    labels = np.concatenate([arrays[f"{s}_labels"].ravel() for s in SPLITS])
     splits = tuple(s for s in SPLITS for _ in arrays[f"{s}_labels"])
     classes, _ = class_names((str(v) for v in np.unique(labels)), str(path))
     numbers = np.searchsorted(np.unique(labels), labels)
@@ -58,10 +56,26 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
             }
     except KeyError as error:
         raise InputError(f"{str(path)!r} is no MedMNIST archive: {error.args[0]}") from None
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(
             f"cannot read {str(path)!r} ({error}); archives with pickled objects are refused"
         ) from None
+
+
+def _check(arrays: dict[str, np.ndarray], split: str, path: str) -> None:
+    """Raise InputError unless there is one 2-D image and one integer per row of this split."""
+    images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
+    flat = images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 3)
+    if images.dtype != np.uint8 or not flat:
+        raise InputError(
+            f"{split}_images of {path!r} is {images.dtype} {images.shape}; it must be uint8 "
+            "(n, H, W) or (n, H, W, 3), as in the 2-D sets"
+        )
+    if labels.shape not in ((len(images),), (len(images), 1)) or labels.dtype.kind not in "iu":
+        raise InputError(
+            f"{split}_labels of {path!r} is {labels.dtype} {labels.shape}; it must be one integer "
+            "per image (multi-label sets are not supported)"
+        )
 
 
 def _card(name: str, classes: tuple[str, ...]) -> Card:

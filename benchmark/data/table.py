@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from benchmark.data.base import IGNORE, Card, Dataset
+from benchmark.data.base import Card, Dataset, stratum
 from benchmark.data.images import read_mask, read_rgb
 from benchmark.registry import InputError
 
@@ -35,9 +36,9 @@ def check_rows(rows: Sequence[Row], origin: str) -> None:
     seen: dict[str, str] = {}
     ids: set[str] = set()
     for row in rows:
-        if row.id in ids:
+        if os.path.normpath(row.id) in ids:
             raise InputError(f"{origin} lists the image {row.id!r} twice; keep one row")
-        ids.add(row.id)
+        ids.add(os.path.normpath(row.id))
         if row.split and row.split not in SPLITS:
             raise InputError(f"{origin}: unknown split {row.split!r}; allowed: {', '.join(SPLITS)}")
         group = row.group or row.id
@@ -66,34 +67,36 @@ def classification(rows: Sequence[Row], card: Card) -> Dataset:
     """Return the data set of rows with labels; `card.classes` names them."""
     number = {name: i for i, name in enumerate(card.classes)}
     labels = np.array([number[row.label] for row in rows])
-    return _dataset(rows, card, labels, with_masks=False)
+    return _dataset(rows, card, labels, None)
 
 
-def segmentation(rows: Sequence[Row], card: Card) -> Dataset:
-    """Return the data set of rows with masks; strata are the sets of classes that a mask shows."""
-    codes = []
-    for row in rows:
-        assert row.mask is not None
-        values = np.unique(read_mask(row.mask))
-        values = values[values != IGNORE]
-        if values.max(initial=0) >= len(card.classes):
-            raise InputError(
-                f"the mask {str(row.mask)!r} holds the class {values.max()}; "
-                f"{card.name} has {len(card.classes)} classes"
-            )
-        codes.append(sum(1 << int(v) for v in values if v > 0))
-    _, strata = np.unique(codes, return_inverse=True)
-    return _dataset(rows, card, strata.astype(np.int64), with_masks=True)
+def segmentation(
+    rows: Sequence[Row], card: Card, found: Sequence[np.ndarray], *, binary: bool
+) -> Dataset:
+    """Return the data set of rows with masks, of which `found` holds the values.
+
+    With `binary`, 255 is class 1 and not IGNORE.
+    """
+    codes = [stratum(np.minimum(values, 1) if binary else values) for values in found]
+    return _dataset(rows, card, np.array(codes, np.int64), _MaskReader(rows, binary))
 
 
-def _dataset(rows: Sequence[Row], card: Card, labels: np.ndarray, *, with_masks: bool) -> Dataset:
+@dataclass(frozen=True)
+class _MaskReader:
+    rows: Sequence[Row]
+    binary: bool
+
+    def __call__(self, index: int) -> np.ndarray:
+        path = self.rows[index].mask
+        assert path is not None
+        return np.minimum(read_mask(path), 1) if self.binary else read_mask(path)
+
+
+def _dataset(
+    rows: Sequence[Row], card: Card, labels: np.ndarray, read_target: _MaskReader | None
+) -> Dataset:
     def read_image(index: int) -> np.ndarray:
         return read_rgb(rows[index].image)
-
-    def read_target(index: int) -> np.ndarray:
-        mask = rows[index].mask
-        assert mask is not None
-        return read_mask(mask)
 
     return Dataset(
         card=card,
@@ -103,7 +106,7 @@ def _dataset(rows: Sequence[Row], card: Card, labels: np.ndarray, *, with_masks:
         splits=tuple(row.split for row in rows),
         fingerprint=_fingerprint(rows, card),
         read_image=read_image,
-        read_mask=read_target if with_masks else None,
+        read_mask=read_target,
     )
 
 
