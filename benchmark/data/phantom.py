@@ -18,9 +18,9 @@ from scipy import ndimage
 from benchmark.data.base import Card, Dataset, Entry, datasets
 
 SIDE = 128
-GENERATOR_VERSION = 1  # part of the fingerprint: change it with anything that is drawn
+GENERATOR_VERSION = 2  # part of the fingerprint: change it with anything that is drawn
 GRADES = ("none", "mild", "moderate", "severe", "proliferative")
-SHARES = (0.35, 0.2, 0.2, 0.15, 0.1)
+SHARES = {1: (0.35, 0.2, 0.2, 0.15, 0.1), 2: (0.1, 0.05, 0.3, 0.3, 0.25)}  # by series
 LESIONS = ("background", "haemorrhage", "exudate")
 # Grade -> range of the numbers of microaneurysms, haemorrhages, exudate clusters.
 _LOADS = (
@@ -42,8 +42,21 @@ class Phantom:
 
 
 def grade_of(kind: int, index: int) -> int:
-    """Return the grade of an image: drawn from SHARES by a generator of its own."""
-    return int(np.random.default_rng([kind, index, 1]).choice(len(SHARES), p=SHARES))
+    """Return the grade of an image: drawn by a generator of its own."""
+    return int(np.random.default_rng([kind, index, 1]).choice(len(GRADES), p=SHARES[kind]))
+
+
+def load_of(kind: int, index: int) -> tuple[int, int, int]:
+    """Return how many microaneurysms, haemorrhages and exudate clusters an image has."""
+    rng = np.random.default_rng([kind, index, 2])
+    dots, blots, clusters = (int(rng.integers(a, b + 1)) for a, b in _LOADS[grade_of(kind, index)])
+    return dots, blots, clusters
+
+
+def _stratum_of(kind: int, index: int) -> int:
+    """Return the stratum of an image's mask without drawing it."""
+    _, blots, clusters = load_of(kind, index)
+    return (blots > 0) << 1 | (clusters > 0) << 2
 
 
 def render(kind: int, index: int) -> Phantom:
@@ -55,7 +68,7 @@ def render(kind: int, index: int) -> Phantom:
         disc[0] = SIDE - disc[0]
     canvas = _background(rng, disc)
     canvas -= _vessels(rng, disc, new_vessels=grade == 4)[..., None] * _VESSEL
-    canvas, mask = _lesions(rng, canvas, disc, grade)
+    canvas, mask = _lesions(rng, canvas, disc, load_of(kind, index))
     return Phantom(_camera(rng, canvas), mask, grade)
 
 
@@ -119,11 +132,11 @@ def _branch(
 
 
 def _lesions(
-    rng: np.random.Generator, canvas: np.ndarray, disc: np.ndarray, grade: int
+    rng: np.random.Generator, canvas: np.ndarray, disc: np.ndarray, load: tuple[int, int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the canvas with the lesions of a grade, and their mask."""
+    """Return the canvas with its lesions, and their mask."""
     mask = np.zeros((SIDE, SIDE), np.uint8)
-    dots, blots, clusters = (int(rng.integers(a, b + 1)) for a, b in _LOADS[grade])
+    dots, blots, clusters = load
     for _ in range(dots):
         dot = _blob(_place(rng, disc), rng.uniform(1.0, 1.5))
         canvas = canvas - dot[..., None] * rng.uniform(0.5, 1) * [0.2, 0.2, 0.1]
@@ -167,13 +180,13 @@ def _camera(rng: np.random.Generator, canvas: np.ndarray) -> np.ndarray:
 def _open(card: Card, kind: int, count: int, num_test: int) -> Dataset:
     """Return the data set of a series; its last `num_test` images are the official test set."""
     text = f"{card.name} {GENERATOR_VERSION} {kind} {count} {num_test}"
-    grades = np.array([grade_of(kind, i) for i in range(count)], np.int64)
     ids = tuple(f"phantom{i:04d}" for i in range(count))
     dense = card.task == "segmentation"
+    label_of = _stratum_of if dense else grade_of
     return Dataset(
         card=card,
         ids=ids,
-        labels=grades,
+        labels=np.array([label_of(kind, i) for i in range(count)], np.int64),
         groups=ids,
         splits=("train",) * (count - num_test) + ("test",) * num_test,
         fingerprint=hashlib.sha256(text.encode()).hexdigest()[:16],
@@ -190,7 +203,7 @@ def _card(name: str, task: str, classes: tuple[str, ...], *, ordinal: bool) -> C
         modality="synthetic fundus photographs",
         licence="Apache-2.0 (generated here)",
         citation="this benchmark, benchmark/data/phantom.py",
-        url="",
+        url="benchmark/data/phantom.py",
         ordinal=ordinal,
         synthetic=True,
     )
