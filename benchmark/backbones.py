@@ -151,8 +151,7 @@ def _state(backbone: Backbone) -> weights.State:
         state = weights.read_file(Path(backbone.source.removeprefix("file:")))
         head = timm.get_pretrained_cfg(backbone.timm_name).classifier  # type: ignore[union-attr]
         names = (head,) if isinstance(head, str) else head or ()
-        dropped = {f"{name}.{kind}" for name in names for kind in ("weight", "bias")}
-        return {name: tensor for name, tensor in state.items() if name not in dropped}
+        return {key: t for key, t in state.items() if key.rpartition(".")[0] not in names}
     return weights.load_file(_cached(backbone))
 
 

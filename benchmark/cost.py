@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import sys
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -43,9 +44,18 @@ def parameters(body: nn.Module, head: nn.Module) -> dict[str, float]:
     }
 
 
-def bytes_of(module: nn.Module) -> int:
-    """Return the bytes of all parameters and buffers: what storing a full copy would take."""
-    return sum(t.numel() * t.element_size() for t in module.state_dict().values())
+@dataclass(frozen=True)
+class Size:
+    """Number of parameters, and bytes of a stored copy with its buffers."""
+
+    params: int
+    bytes: int
+
+
+def size_of(module: nn.Module) -> Size:
+    """Return what `module` holds and what storing a full copy of it would take."""
+    stored = sum(t.numel() * t.element_size() for t in module.state_dict().values())
+    return Size(sum(p.numel() for p in module.parameters()), stored)
 
 
 def peak_mib(device: torch.device) -> float:

@@ -15,9 +15,10 @@ import torch
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "safetensors", "pillow")
 
 
-def provenance() -> dict[str, Any]:
-    """Return git sha and dirty flag, package versions, hardware and the time (UTC, ISO 8601)."""
-    return {**_fixed(), "created": datetime.now(UTC).isoformat(timespec="seconds")}
+def provenance(preprocessing: dict[str, Any]) -> dict[str, Any]:
+    """Return git sha and dirty flag, package versions, hardware, time (UTC) and preprocessing."""
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    return {**_fixed(), "created": created, "preprocessing": preprocessing}
 
 
 @functools.cache

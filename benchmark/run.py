@@ -52,34 +52,19 @@ def _run(cell: Cell, session: Session, folder: Path, on_step: Listener) -> Recor
     data = session.data(cell)
     _check_identity(cell, {"data": data.dataset.fingerprint, "weights": session.weights(cell)})
     backbone = session.backbone(cell)
-    method = methods.build(cell.method)
-    if reason := method.unsupported(backbone):
+    if reason := methods.build(cell.method).unsupported(backbone):
         write_text(folder / "unsupported.txt", reason + "\n")
         return None
-    base = {
-        "params": sum(p.numel() for p in backbone.parameters()),
-        "bytes": cost.bytes_of(backbone),
-    }
+    bare = cost.size_of(backbone)
     model, task = assemble(cell, backbone, data)
-    setup = Setup(
-        model=model,
-        task=task,
-        device=session.device,
-        **_normalization(cell, session.device),
-        precision=cell.precision,
-        live_batch_norm=method.live_batch_norm,
-        state=lambda: trained_state(model),
-        restore=lambda state: load_state(model, state),
-        checkpoint=folder / "checkpoint.pt",
-        on_step=on_step,
-    )
+    setup = _setup(cell, session, model, task, folder / "checkpoint.pt")
     gflop = cost.probe(setup, data.train)
-    progress = fit(setup, data.train, data.val, cell)
+    progress = fit(setup, data.train, data.val, cell, on_step)
     val, test = evaluate(setup, data.val), evaluate(setup, data.test)
     costs = cost.parameters(model.body, model.head) | {  # type: ignore[arg-type]
+        "backbone_params": bare.params,
         "delta_bytes": write_delta(folder, progress.best),
-        "full_bytes": base["bytes"] + cost.bytes_of(model.head),  # type: ignore[arg-type]
-        "backbone_params": base["params"],
+        "full_bytes": bare.bytes + cost.size_of(model.head).bytes,  # type: ignore[arg-type]
         "train_s": progress.seconds,
         "images_per_s": cell.steps * cell.batch_size / progress.seconds,
         "peak_mib": cost.peak_mib(session.device),
@@ -94,11 +79,29 @@ def _run(cell: Cell, session: Session, folder: Path, on_step: Listener) -> Recor
         test=task.scores(test, data.test.groups),
         history=progress.history,
         cost=costs,
-        provenance=provenance()
-        | {"preprocessing": backbones.preprocessing(session.source(cell.backbone))},
+        provenance=provenance(backbones.preprocessing(session.source(cell.backbone))),
     )
     write_record(folder, record)
     return record
+
+
+def _setup(cell: Cell, session: Session, model: nn.Module, task: Task, checkpoint: Path) -> Setup:
+    mean, std = (
+        torch.tensor([float(v) for v in part.split(",")], device=session.device).view(3, 1, 1)
+        for part in cell.normalize.split("/")
+    )
+    return Setup(
+        model=model,
+        task=task,
+        device=session.device,
+        mean=mean,
+        std=std,
+        precision=cell.precision,
+        live_batch_norm=methods.build(cell.method).live_batch_norm,
+        state=lambda: trained_state(model),
+        restore=lambda state: load_state(model, state),
+        checkpoint=checkpoint,
+    )
 
 
 def assemble(cell: Cell, backbone: nn.Module, data: Data) -> tuple[nn.Module, Task]:
@@ -130,14 +133,6 @@ def load_state(model: nn.Module, state: State) -> None:
         parts[part][rest] = tensor
     methods.load_delta(model.body, parts["body"])  # type: ignore[arg-type]
     model.head.load_state_dict(parts["head"])  # type: ignore[union-attr]
-
-
-def _normalization(cell: Cell, device: torch.device) -> dict[str, torch.Tensor]:
-    mean, std = (
-        torch.tensor([float(v) for v in part.split(",")], device=device).view(3, 1, 1)
-        for part in cell.normalize.split("/")
-    )
-    return {"mean": mean, "std": std}
 
 
 def _check_identity(cell: Cell, found: dict[str, str]) -> None:

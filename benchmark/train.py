@@ -54,7 +54,7 @@ class Setup:
     """What `fit` and `evaluate` need beside data: model, task and where they run.
 
     `state` reads what must be saved (trained tensors, head, their buffers), `restore` writes it
-    back. `on_step` is told the number of steps done.
+    back.
     """
 
     model: nn.Module
@@ -67,7 +67,6 @@ class Setup:
     state: Callable[[], State]
     restore: Callable[[State], None]
     checkpoint: Path
-    on_step: Callable[[int], None] = lambda step: None
 
     def normalize(self, images: Tensor) -> Tensor:
         """Return `images` in [0, 1] with the backbone's own mean and std."""
@@ -132,11 +131,18 @@ def optimizer_of(model: nn.Module, cell: Cell) -> torch.optim.AdamW:
     return torch.optim.AdamW([g for g in groups if g["params"]], lr=cell.lr, fused=fused)
 
 
-def fit(setup: Setup, train: Subset, val: Subset, cell: Cell) -> Progress:
+def fit(
+    setup: Setup,
+    train: Subset,
+    val: Subset,
+    cell: Cell,
+    on_step: Callable[[int], None] = lambda step: None,
+) -> Progress:
     """Train on `train`, choose the step on `val`, and return the progress with the best state.
 
     The chosen state is left in the model. Progress is saved in `setup.checkpoint` after every
     evaluation, and a run that finds it continues with the same result (bit for bit on the CPU).
+    `on_step` is told the number of steps done.
     """
     optimizer = optimizer_of(setup.model, cell)
     progress = _resume(setup, optimizer)
@@ -151,7 +157,7 @@ def fit(setup: Setup, train: Subset, val: Subset, cell: Cell) -> Progress:
             progress.seconds += time.perf_counter() - started
             _save(setup, optimizer, progress)
             losses, started = [], time.perf_counter()
-        setup.on_step(step + 1)
+        on_step(step + 1)
     setup.restore(progress.best)
     return progress
 

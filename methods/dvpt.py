@@ -39,7 +39,7 @@ class DVPT(Method):
     attention: bool = True
 
     paper = "He et al. 2025, DVPT, Neural Networks 185:107168, arXiv 2307.09787"
-    lr = 5e-3
+    lr = 2e-3
 
     def __post_init__(self) -> None:
         positive(bottleneck=self.bottleneck, prompts=self.prompts, share=self.share)

@@ -66,7 +66,7 @@ def test_weights_of_a_file_are_loaded_and_identified(tmp_path):
 
 def test_weights_that_do_not_fit_are_refused(tmp_path):
     spec = save_tiny(tmp_path / "bad.safetensors", **{"norm.bias": torch.zeros(5)})
-    with pytest.raises(InputError, match="do not fit vit_tiny_patch16_224: .*norm.bias"):
+    with pytest.raises(InputError, match=r"do not fit vit_tiny_patch16_224: .*norm\.bias"):
         backbones.create(spec, 32)
     save_file({"only": torch.zeros(2)}, tmp_path / "few.safetensors")
     with pytest.raises(InputError, match="do not fit"):
@@ -122,7 +122,7 @@ def test_no_hub_is_one_sentence(monkeypatch):
 
     monkeypatch.setattr(backbones.timm, "create_model", offline)
     with pytest.raises(
-        InputError, match="from the model hub .no network at all.; fetch them"
+        InputError, match=r"from the model hub .no network at all.; fetch them"
     ) as error:
         backbones.fingerprint("vit_b16_mae")
     assert "\n" not in str(error.value)
@@ -184,10 +184,8 @@ def tiny_onnx(depth=2, width=4, patches=9):
         for name in ("layer_scale1.lambda1", "layer_scale2.lambda1"):
             keep(prefix + name, width)
         attention = [f"attention.attention.{part}" for part in ("key", "value", "query")]
-        for name, out in [*((a, width) for a in attention), ("attention.output.dense", width)] + [
-            ("mlp.fc1", 2 * width),
-            ("mlp.fc2", width),
-        ]:
+        linears = dict.fromkeys([*attention, "attention.output.dense", "mlp.fc2"], width)
+        for name, out in {**linears, "mlp.fc1": 2 * width}.items():
             inner = 2 * width if name == "mlp.fc2" else width
             constant = f"onnx::MatMul_{layer}{len(nodes)}"
             keep(constant, inner, out)

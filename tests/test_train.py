@@ -163,13 +163,13 @@ def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path):
 
     whole = make_setup(tmp_path, checkpoint=tmp_path / "whole.pt")
     expected = fit(whole, subset(16), subset(8, 1), cell())
-    broken = make_setup(tmp_path, on_step=kill)
+    broken = make_setup(tmp_path)
     with pytest.raises(KilledError):
-        fit(broken, subset(16), subset(8, 1), cell())
+        fit(broken, subset(16), subset(8, 1), cell(), kill)
     resumed_steps = []
-    resumed = make_setup(tmp_path, on_step=resumed_steps.append)
+    resumed = make_setup(tmp_path)
     torch.rand(7)  # another state of the global generator must not matter
-    found = fit(resumed, subset(16), subset(8, 1), cell())
+    found = fit(resumed, subset(16), subset(8, 1), cell(), resumed_steps.append)
     assert resumed_steps[0] == 5
     assert found.history == expected.history
     assert all(torch.equal(found.best[n], t) for n, t in expected.best.items())

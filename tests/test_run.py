@@ -1,0 +1,322 @@
+"""One cell and whole commands, from flags to records, tables and figures."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from benchmark import backbones, run
+from benchmark.__main__ import main
+from benchmark.cells import Resolver
+from benchmark.grid import Grid
+from benchmark.record import read_record
+from benchmark.session import Session
+from benchmark.train import evaluate
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Two small sets of images: bright or dark squares to classify and to segment."""
+    folder = tmp_path_factory.mktemp("made")
+    rng = np.random.default_rng(0)
+    for kind in ("class", "mask"):
+        (folder / kind).mkdir()
+        rows = [f"image,{'label' if kind == 'class' else 'mask'},group"]
+        for i in range(60):
+            image = rng.integers(60, 120, (32, 32)).astype(np.uint8)
+            mask = np.zeros((32, 32), np.uint8)
+            x, y = rng.integers(0, 20, 2)
+            if kind == "mask" or i % 2:
+                image[y : y + 12, x : x + 12] += 100
+                mask[y : y + 12, x : x + 12] = 1
+            Image.fromarray(image).save(folder / kind / f"{i}.png")
+            Image.fromarray(mask).save(folder / kind / f"{i}_mask.png")
+            target = f"{i}_mask.png" if kind == "mask" else ("dark", "bright")[i % 2]
+            rows.append(f"{i}.png,{target},p{i // 2 if kind == 'mask' else i}")
+        (folder / kind / "manifest.csv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+def flags(made, runs, **changes):
+    values = {
+        "methods": "linear,lora(rank=4)",
+        "backbones": "tiny_vit",
+        "datasets": f"{made}/class/manifest.csv",
+        "fractions": "0.5,1.0",
+        "steps": "6",
+        "batch-size": "8",
+        "evaluations": "2",
+        "runs": str(runs),
+        **changes,
+    }
+    return ["run", *(part for name, value in values.items() for part in (f"--{name}", value))]
+
+
+def test_a_sweep_writes_records_tables_and_figures_and_is_done_once(made, tmp_path, capsys):
+    runs = tmp_path / "runs"
+    assert main(flags(made, runs)) == 0
+    records = sorted(runs.rglob("record.json"))
+    assert len(records) == 4
+    stamps = [path.stat().st_mtime_ns for path in records]
+    report = {path.name for path in (runs / "report").iterdir()}
+    assert {"table.txt", "table.md", "table.csv", "table.tex"} <= report
+    assert sum(name.endswith(".png") for name in report) == 2
+    capsys.readouterr()
+    assert main(flags(made, runs)) == 0
+    printed = capsys.readouterr().out
+    assert "4 cells: 0 to do, 4 done" in printed
+    assert re.search(r"\(24\).*\(48\)", printed)  # the numbers of labels behind 50 % and 100 %
+    assert [path.stat().st_mtime_ns for path in records] == stamps
+    assert main(["status", "--runs", str(runs)]) == 0
+    assert "4 done, 0 to do, 0 failed" in capsys.readouterr().out
+
+
+def test_what_a_record_holds(made, tmp_path):
+    assert main(flags(made, tmp_path, methods="lora(rank=4)", fractions="1.0")) == 0
+    (path,) = tmp_path.rglob("record.json")
+    record = read_record(path)
+    assert record.cost["trainable_params"] == 2 * 4 * 4 * 32
+    assert record.cost["head_params"] == 2 * 32 + 2
+    assert record.cost["delta_bytes"] == (path.parent / "delta.safetensors").stat().st_size
+    values = sum(t.numel() for t in load_file(path.parent / "delta.safetensors").values())
+    assert values == record.cost["trainable_params"] + record.cost["head_params"]
+    assert record.cost["full_bytes"] > 4 * record.cost["backbone_params"]
+    assert [point["step"] for point in record.history] == [3, 6]
+    assert record.selected_step in (3, 6)
+    assert record.data["labels_used"] == record.data["train"] + record.data["val"] == 48
+    assert record.provenance["packages"]["timm"] == backbones.timm.__version__
+    assert str(made) not in path.read_text()  # nothing of a record depends on where things lie
+    with np.load(path.parent / "predictions.npz") as predictions:
+        assert predictions["test_probs"].shape == (12, 2)
+        accuracy = (predictions["test_probs"].argmax(1) == predictions["test_labels"]).mean()
+    assert accuracy == pytest.approx(record.test["accuracy"])
+    assert not (path.parent / "checkpoint.pt").exists()
+
+
+def one_cell(made, kind="class", **changes):
+    axes = {
+        "methods": ("lora(rank=4)",),
+        "backbones": ("tiny_vit",),
+        "datasets": (f"{made}/{kind}",),
+        "fractions": (1.0,),
+        "steps": (6,),
+        "evaluations": (3,),
+        **changes,
+    }
+    resolver = Resolver()
+    (cell,) = resolver.cells([Grid(**axes)])
+    return cell, resolver.sources
+
+
+@pytest.mark.parametrize(
+    "backbone", ["tiny_vit", "tiny_swin", "tiny_convnext", "tiny_pvt", "tiny_resnet"]
+)
+def test_segmentation_trains_on_every_family_and_its_delta_reloads(made, tmp_path, backbone):
+    method = "adaptformer(bottleneck=4)" if backbone != "tiny_resnet" else "bitfit"
+    cell, sources = one_cell(made, "mask", backbones=(backbone,), methods=(method,))
+    session = Session(tmp_path / "cache", sources)
+    record = run.run(cell, session, tmp_path)
+    assert 0 <= record.test["dice"] <= 1
+    assert record.data["groups_test"] < record.data["test"]  # scored per group of two images
+    data = session.data(cell)
+    model, task = run.assemble(cell, session.backbone(cell), data)
+    run.load_state(model, load_file(cell.folder(tmp_path) / "delta.safetensors"))
+    setup = run._setup(cell, session, model, task, tmp_path / "c.pt")
+    scores = task.scores(evaluate(setup, data.test), data.test.groups)
+    assert scores == record.test
+
+
+def test_segmentation_learns(made, tmp_path):
+    cell, sources = one_cell(made, "mask", methods=("full",), steps=(60,), lr=(3e-3,))
+    record = run.run(cell, Session(tmp_path / "cache", sources), tmp_path)
+    assert record.test["dice"] > 0.7
+
+
+class StopError(Exception):
+    pass
+
+
+def test_killed_and_resumed_is_the_same_record(made, tmp_path):
+    cell, sources = one_cell(made, methods=("dvpt(prompts=4,bottleneck=4)",))
+    session = Session(tmp_path / "cache", sources)
+    whole = run.run(cell, session, tmp_path / "whole")
+
+    def stop(step):
+        if step == 3:
+            raise StopError("pulled the plug")
+
+    with pytest.raises(StopError):
+        run.run(cell, session, tmp_path / "broken", stop)
+    folder = cell.folder(tmp_path / "broken")
+    assert (folder / "error.txt").read_text().startswith("pulled the plug\n")
+    assert not (folder / "record.json").exists()
+    steps = []
+    again = run.run(cell, Session(tmp_path / "cache", sources), tmp_path / "broken", steps.append)
+    assert steps[0] == 3  # the last checkpoint was after step 2
+    assert (again.history, again.val, again.test) == (whole.history, whole.val, whole.test)
+    assert not (folder / "error.txt").exists()
+    deltas = [
+        load_file(cell.folder(tmp_path / d) / "delta.safetensors") for d in ("whole", "broken")
+    ]
+    assert all(torch.equal(deltas[0][name], deltas[1][name]) for name in deltas[0])
+
+
+def test_methods_share_split_subset_batches_and_head(made, tmp_path):
+    cells, sources = [], {}
+    for method in ("linear", "lora(rank=4)", "vpt_deep(prompts=2)"):
+        cell, sources = one_cell(made, methods=(method,))
+        cells.append(cell)
+    session = Session(tmp_path, sources)
+    rows = [session.data(cell).train.rows.tolist() for cell in cells]
+    heads = [
+        run.assemble(cell, session.backbone(cell), session.data(cell))[0].head.weight
+        for cell in cells
+    ]
+    assert rows[0] == rows[1] == rows[2]
+    assert torch.equal(heads[0], heads[1])
+    assert torch.equal(heads[0], heads[2])
+
+
+def test_one_failing_cell_does_not_stop_the_others(made, tmp_path, capsys, monkeypatch):
+    original = run.fit
+
+    def fit(setup, train, val, cell, on_step):
+        if cell.method.startswith("lora"):
+            raise RuntimeError("out of\nmemory")
+        return original(setup, train, val, cell, on_step)
+
+    monkeypatch.setattr(run, "fit", fit)
+    assert main(flags(made, tmp_path, methods="lora(rank=4),linear", fractions="1.0")) == 1
+    captured = capsys.readouterr()
+    assert "out of memory" in captured.err
+    assert "failed" in captured.out
+    assert len(list(tmp_path.rglob("record.json"))) == 1
+    assert main(["status", "--runs", str(tmp_path)]) == 1
+    assert "1 done, 0 to do, 1 failed" in capsys.readouterr().out
+    monkeypatch.undo()
+    assert main(flags(made, tmp_path, methods="lora(rank=4),linear", fractions="1.0")) == 0
+    assert len(list(tmp_path.rglob("record.json"))) == 2
+
+
+def test_what_a_method_cannot_do_is_told(made, tmp_path, capsys):
+    found = flags(
+        made, tmp_path, methods="vpt_deep,bitfit", backbones="tiny_resnet", fractions="1.0"
+    )
+    assert main(found) == 0
+    assert "n/a" in capsys.readouterr().out
+    (path,) = tmp_path.rglob("unsupported.txt")
+    assert "no token can be added" in path.read_text()
+    assert main(["status", "--runs", str(tmp_path)]) == 0
+    assert "no token can be added" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"methods": "lorra"}, "unknown method 'lorra'; did you mean 'lora'"),
+        ({"methods": "lora(rnk=2)"}, "did you mean 'rank'"),
+        ({"backbones": "tiny_vitt"}, "did you mean 'tiny_vit'"),
+        ({"datasets": "phantom"}, "unknown data set 'phantom'"),
+        ({"fractions": "0"}, "is outside (0, 1]"),
+        ({"fractions": "a"}, "is not a comma list of float values"),
+        ({"image-size": "30"}, "must be a multiple of 8, for example 24 or 32"),
+        ({"lr": "-1"}, "lr -1.0 must be above 0"),
+        ({"augment": "strong"}, "unknown augmentation 'strong'"),
+        ({"precision": "fp8"}, "unknown precision 'fp8'"),
+        ({"suite": "smok"}, "did you mean 'smoke'"),
+        ({"config": "absent.toml"}, "cannot read the configuration"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(made, tmp_path, capsys, changes, message):
+    assert main(flags(made, tmp_path / "runs", **changes)) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert not list(tmp_path.rglob("record.json"))
+
+
+def test_a_runs_folder_that_cannot_be_written(made, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main(flags(made, tmp_path / "file" / "runs")) == 2
+    assert "cannot write in" in capsys.readouterr().err
+
+
+def test_config_files_and_flags(made, tmp_path, capsys):
+    text = (
+        'methods = ["linear", "bitfit"]\nbackbones = ["tiny_vit"]\nfractions = [0.5]\nsteps = 4\n'
+    )
+    text += f'datasets = ["{made}/class"]\n'
+    (tmp_path / "sweep.toml").write_text(text)
+    command = [
+        "run",
+        "--config",
+        str(tmp_path / "sweep.toml"),
+        "--runs",
+        str(tmp_path),
+        "--dry-run",
+    ]
+    assert main(command) == 0
+    assert "2 cells: 2 to do" in capsys.readouterr().out
+    assert main([*command, "--methods", "lora", "--seeds", "0,1,2"]) == 0
+    assert "3 cells" in capsys.readouterr().out
+    assert not list(tmp_path.rglob("cell.json"))  # a dry run leaves nothing
+    (tmp_path / "sweep.toml").write_text("method = 'lora'\n")
+    assert main(command) == 2
+    assert "unknown configuration key 'method'; did you mean 'methods'" in capsys.readouterr().err
+
+
+def test_data_or_weights_that_changed_since_the_plan_are_refused(made, tmp_path):
+    cell, sources = one_cell(made)
+    import dataclasses
+
+    for field in ("data", "weights"):
+        other = dataclasses.replace(cell, **{field: "0" * 16})
+        with pytest.raises(ValueError, match=f"the {field} of .* changed since it was planned"):
+            run.run(other, Session(tmp_path, sources), tmp_path)
+
+
+def test_every_suite_names_things_that_exist():
+    import methods
+    from benchmark.data import datasets
+    from benchmark.suites import suites
+
+    for name in suites:
+        for grid in suites[name]():
+            assert all(methods.build(spec) for spec in grid.methods)
+            assert all(backbones.resolve(b) for b in grid.backbones)
+            if name != "paper":  # the paper's data sets are brought by the user
+                assert all(d in datasets for d in grid.datasets)
+
+
+def test_the_smoke_suite_runs_as_a_user_runs_it(tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "benchmark",
+        "run",
+        "--suite",
+        "smoke",
+        "--runs",
+        str(tmp_path),
+    ]
+    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr
+    tasks = {json.loads(p.read_text())["data"]["task"] for p in tmp_path.rglob("record.json")}
+    assert tasks == {"classification", "segmentation"}
+    assert "synthetic" in answer.stdout
+
+
+@pytest.mark.parametrize("kind", ["methods", "backbones", "datasets", "suites"])
+def test_lists(kind, capsys):
+    assert main(["list", kind]) == 0
+    assert len(capsys.readouterr().out.splitlines()) > 3
