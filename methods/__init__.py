@@ -5,8 +5,20 @@ model = build("lora(rank=8)").attach(timm.create_model("vit_base_patch16_224", n
 """
 
 from benchmark.registry import discover
+from methods import families, seams
 from methods.base import Method, build, delta, load_delta, merge, methods, register, trainable
 
-__all__ = ["Method", "build", "delta", "load_delta", "merge", "methods", "register", "trainable"]
+__all__ = [
+    "Method",
+    "build",
+    "delta",
+    "families",
+    "load_delta",
+    "merge",
+    "methods",
+    "register",
+    "seams",
+    "trainable",
+]
 
 discover(__name__)
