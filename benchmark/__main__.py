@@ -26,6 +26,9 @@ def main(argv: list[str] | None = None) -> int:
     except InputError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
+    except BrokenPipeError:  # the reader of a pipe, such as `head`, has seen enough
+        sys.stdout = None  # type: ignore[assignment]
+        return 141
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; run the same command again to continue\n")
         return 130

@@ -5,6 +5,7 @@ One colour and marker per method, the same in every figure; the palette is colou
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -98,7 +99,7 @@ def parameters(table: Table, column: Column) -> Figure:
         score, trained = table.scores[method, column], table.costs[method][0].replace(",", "")
         if score.mean is None or not trained:
             continue
-        x = max(int(trained), 1)
+        x = int(trained)
         colour, marker = look[method]
         axes.errorbar(
             x,
@@ -113,19 +114,28 @@ def parameters(table: Table, column: Column) -> Figure:
         points.append((x, score.mean))
     front = pareto(points)
     axes.plot(*zip(*front, strict=True), color="0.6", linewidth=1, zorder=0) if front else None
-    axes.set_xscale("symlog", linthresh=1e3)
-    axes.set_xlim(left=-100)
-    axes.set_xlabel("trained parameters without head (0 at the left: linear probe)")
-    axes.text(
-        0.0,
-        1.0,
-        f"{100 * column.fraction:g}% of the labels",
-        transform=axes.transAxes,
-        va="bottom",
-        color="0.4",
-    )
+    _log_with_zero(axes, [x for x, _ in points])
+    axes.set_xlabel("trained parameters without head")
+    axes.set_title(f"{axes.get_title()}, {100 * column.fraction:g}% of the labels")
     _legend(axes)
     return figure
+
+
+def _log_with_zero(axes: Axes, values: Sequence[int]) -> None:
+    """Make x logarithmic over `values`, with a place for 0 (a linear probe) at the left."""
+    positive = [x for x in values if x > 0]
+    if len(positive) == len(values):
+        axes.set_xscale("log")
+        axes.margins(x=0.1)
+        return
+    positive = positive or [1]
+    first = 10 ** math.floor(math.log10(min(positive)))
+    axes.set_xscale("symlog", linthresh=first, linscale=0.5)
+    axes.set_xlim(-first / 3, max(positive) * 3)
+    decades = [
+        10**k for k in range(round(math.log10(first)), 1 + math.ceil(math.log10(max(positive))))
+    ]
+    axes.set_xticks([0, *decades])
 
 
 def pareto(points: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:

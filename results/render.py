@@ -43,7 +43,8 @@ def terminal(table: Table) -> str:
     header, rows = grid(table, lambda text, place: f"[bold]{text}[/]" if place == "best" else text)
     rich = RichTable(title=title(table), caption=table.caption, caption_justify="left")
     for number, name in enumerate(header):
-        rich.add_column(name, justify="right" if number else "left", overflow="fold")
+        heading = name.replace(" ", "\n", name.count(" ") - 1)  # "10% (62)" stays together
+        rich.add_column(heading, justify="right" if number else "left", overflow="fold")
     for row in rows:
         rich.add_row(*row)
     console = Console(width=WIDTH, file=io.StringIO(), force_terminal=False, record=True)

@@ -43,7 +43,8 @@ class Column:
     def title(self) -> str:
         """Return the heading, such as "busi kappa 10% (62)"."""
         mark = " synthetic" if self.synthetic else ""
-        return f"{self.dataset}{mark} {self.metric} {100 * self.fraction:g}% ({self.labels})"
+        metric = self.metric.replace("_", " ")
+        return f"{self.dataset}{mark} {metric} {100 * self.fraction:g}% ({self.labels})"
 
 
 @dataclass(frozen=True)
