@@ -111,8 +111,16 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """16 hex digits over the sorted JSON of all fields."""
-        text = json.dumps(asdict(self), sort_keys=True)
+        """16 hex digits over the sorted JSON of all fields.
+
+        A field with `later` in its metadata counts only where it is not at its default: records
+        from before it existed keep their keys.
+        """
+        values = asdict(self)
+        for field in fields(self):
+            if field.metadata.get("later") and values[field.name] == field.default:
+                del values[field.name]
+        text = json.dumps(values, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
@@ -130,8 +138,9 @@ class Cell:
     def from_dict(cls, values: Mapping[str, Any]) -> Cell:
         """Return the cell that `asdict` wrote; unknown or missing fields raise InputError."""
         known = {field.name for field in fields(cls)}
-        if set(values) != known:
-            raise InputError(f"a cell of another schema: fields {sorted(set(values) ^ known)}")
+        later = {field.name for field in fields(cls) if field.metadata.get("later")}
+        if wrong := (set(values) - known) | (known - later - set(values)):
+            raise InputError(f"a cell of another schema: fields {sorted(wrong)}")
         return cls(**values)
 
 

@@ -79,6 +79,10 @@ class Method:
         """Return whether attaching to this `backbone` leaves its function unchanged."""
         return self.identity
 
+    def is_mergeable(self, backbone: nn.Module) -> bool:
+        """Return whether what is trained on this `backbone` can be folded into its weights."""
+        return self.mergeable
+
     def fold(self, module: nn.Module) -> nn.Module:
         """Fold what was trained into the base weights of an attached `module` and return it."""
         raise InputError(f"{self} cannot be merged into the weights of the backbone")

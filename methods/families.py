@@ -174,6 +174,11 @@ def residual(block: nn.Module) -> Residual:
     return "block" if hasattr(block, "conv_dw") else "none"
 
 
+def only_reader(block: nn.Module, role: str) -> bool:
+    """Return whether this layer alone reads the input of its branch (not so in a gated MLP)."""
+    return role != "fc1" or isinstance(getattr(branch(block, "mlp"), "fc1", None), nn.Linear)
+
+
 def outer_qkv_bias(block: nn.Module) -> bool:
     """Return whether the bias of qkv lies outside the layer (EVA-02, BEiT, SwinV2)."""
     return getattr(getattr(block, "attn", None), "q_bias", None) is not None

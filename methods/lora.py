@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,8 @@ class LowRank:
     `parts` are the row ranges that are adapted: the whole layer, or q and v of a fused qkv.
     `weight` is the effective weight, for the timm models that read it and never call the layer.
     """
+
+    attributes: ClassVar[tuple[str, ...]] = ("lora_a", "lora_b", "parts", "scaling", "dropout")
 
     def add_branches(self, method: Lora, parts: list[tuple[int, int]]) -> None:
         """Create the factors: A random, B zero, so that step 0 is the backbone."""
@@ -59,9 +61,7 @@ class LowRank:
     def forward(self, x: Tensor) -> Tensor:
         """Return the layer's output (..., out) plus the low-rank branch."""
         out = F.linear(x, self.base_weight, self.bias)  # type: ignore[attr-defined]
-        x = F.dropout(x, self.dropout, self.training)  # type: ignore[attr-defined]
-        hidden = F.linear(x, self.lora_a.flatten(0, 1)).unflatten(-1, (len(self.parts), -1))
-        updates = [F.linear(hidden[..., i, :], self.scaling * b) for i, b in enumerate(self.lora_b)]
+        updates = self.updates(x)
         if self.parts == [(0, len(self.base_weight))]:
             return out + updates[0]
         pieces, end = [], 0
@@ -69,6 +69,12 @@ class LowRank:
             pieces += [out[..., end:start], out[..., start:stop] + update]
             end = stop
         return torch.cat([*pieces, out[..., end:]], -1)
+
+    def updates(self, x: Tensor) -> list[Tensor]:
+        """Return `s B A x` of each part, (..., out of the part)."""
+        x = F.dropout(x, self.dropout, self.training)  # type: ignore[attr-defined]
+        hidden = F.linear(x, self.lora_a.flatten(0, 1)).unflatten(-1, (len(self.parts), -1))
+        return [F.linear(hidden[..., i, :], self.scaling * b) for i, b in enumerate(self.lora_b)]
 
 
 @register("lora")
@@ -86,6 +92,7 @@ class Lora(Method):
     rank_stabilized: bool = False
     dropout: float = 0.0
 
+    branches: ClassVar[type[LowRank]] = LowRank
     paper = "Hu et al. 2022, LoRA, arXiv 2106.09685, eq. 3; rsLoRA arXiv 2312.03732"
     lr = 2e-3
     mergeable = True
@@ -105,7 +112,7 @@ class Lora(Method):
         """Add the branches to the targets of every block."""
         for layer, parts in self._places(backbone):
             self._check_rank(layer)
-            seams.extend(layer, LowRank)
+            seams.extend(layer, self.branches)
             layer.add_branches(self, parts)  # type: ignore[operator]
 
     def unsupported(self, backbone: nn.Module) -> str | None:
@@ -127,7 +134,7 @@ class Lora(Method):
         """Store the effective weights and take the branches away."""
         for layer in [m for m in module.modules() if isinstance(m, LowRank)]:
             layer.base_weight.data.copy_(layer.weight)
-            seams.restore(layer, "lora_a", "lora_b", "parts", "scaling", "dropout")  # type: ignore[arg-type]
+            seams.restore(layer, *layer.attributes)  # type: ignore[arg-type]
         return module
 
     def _places(self, backbone: nn.Module) -> Iterator[tuple[nn.Linear, list[tuple[int, int]]]]:

@@ -12,7 +12,8 @@ from methods.base import Method, register
 _NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
 
 
-def _affine(backbone: nn.Module) -> Iterator[nn.Parameter]:
+def affine(backbone: nn.Module) -> Iterator[nn.Parameter]:
+    """Yield scale and shift of every normalisation layer."""
     for module in backbone.modules():
         if isinstance(module, _NORMS):
             yield from module.parameters(recurse=False)
@@ -29,12 +30,12 @@ class Norm(Method):
 
     def edit(self, backbone: nn.Module) -> None:
         """Train the norms."""
-        for parameter in _affine(backbone):
+        for parameter in affine(backbone):
             parameter.requires_grad_(True)
 
     def count(self, backbone: nn.Module) -> int:
         """Return twice the sum of the norms' widths (once where a norm has no shift)."""
-        return sum(p.numel() for p in _affine(backbone))
+        return sum(p.numel() for p in affine(backbone))
 
     def fold(self, module: nn.Module) -> nn.Module:
         """Return `module`: its weights are plain already."""

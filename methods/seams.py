@@ -26,7 +26,8 @@ def freeze(module: M) -> M:
 
 @functools.cache
 def _subclass(mixin: type, base: type) -> type:
-    return type(f"{mixin.__name__}{base.__name__}", (mixin, base), {"__module__": mixin.__module__})
+    names = {"__module__": mixin.__module__, "extends": base}
+    return type(f"{mixin.__name__}{base.__name__}", (mixin, base), names)
 
 
 def extend(module: nn.Module, mixin: type, **attributes: Any) -> None:
@@ -40,7 +41,7 @@ def restore(module: nn.Module, *attributes: str) -> None:
     """Take back the last `extend` of `module`, and delete the attributes that it set."""
     for name in attributes:
         delattr(module, name)
-    module.__class__ = type(module).__mro__[2]
+    module.__class__ = type(module).extends  # type: ignore[attr-defined]
 
 
 class Serial:

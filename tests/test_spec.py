@@ -71,9 +71,7 @@ def test_every_field_of_a_cell_is_in_its_key(field):
 
 def test_key_is_stable():
     # A changed key would make every finished record of every user stale: change it knowingly.
-    assert make_cell().key == make_cell().key
-    assert len(make_cell().key) == 16
-    assert int(make_cell().key, 16) >= 0
+    assert make_cell().key == "7f576f610031bfb7"
 
 
 def test_slug_is_a_safe_relative_path():

@@ -1,0 +1,62 @@
+"""DiffFit: biases, norm scales, and a scale on the output of every branch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from methods import adapters, families, seams
+from methods.base import Method, register
+from methods.norm import affine
+
+
+class ScaledOutput:
+    """`gamma * branch(x)`, one value per channel."""
+
+    gamma: nn.Parameter
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Return the scaled output (..., C)."""
+        out: Tensor = super().forward(*args, **kwargs)  # type: ignore[misc]
+        return out * self.gamma
+
+
+@register("diffit")
+@dataclass(frozen=True)
+class DiffFit(Method):
+    """All biases, the scales of all norms, and gamma (1 at the start) after attention and MLP.
+
+    Deviation: the paper's class embedding has no counterpart here.
+    """
+
+    paper = "Xie et al. 2023, DiffFit, arXiv 2304.06648, sec. 3.3 and eq. 4"
+    lr = 1e-3
+
+    def edit(self, backbone: nn.Module) -> None:
+        """Train biases and norms, and scale the branches."""
+        for module, name in families.bias_owners(backbone):
+            getattr(module, name).requires_grad_(True)
+        for parameter in affine(backbone):
+            parameter.requires_grad_(True)
+        for block in families.blocks(backbone):
+            for name in ("attn", "mlp"):
+                gamma = nn.Parameter(torch.ones(families.width(block)))
+                branch = families.branch(block, name)  # type: ignore[arg-type]
+                seams.extend(branch, ScaledOutput, gamma=gamma)  # type: ignore[arg-type]
+
+    def unsupported(self, backbone: nn.Module) -> str | None:
+        """Return a reason where blocks lack attention or MLP."""
+        return adapters.missing(backbone, "attn", "mlp")
+
+    def count(self, backbone: nn.Module) -> int:
+        """Return biases and norm scales, each once, plus 2 d per block."""
+        own = {id(p): p.numel() for p in affine(backbone)}
+        own |= {
+            id(b): b.numel()
+            for m, name in families.bias_owners(backbone)
+            for b in [getattr(m, name)]
+        }
+        return sum(own.values()) + sum(2 * families.width(b) for b in families.blocks(backbone))

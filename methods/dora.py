@@ -1,0 +1,68 @@
+"""DoRA: low-rank updates of the direction of a weight, and a trained magnitude per row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from methods.base import register
+from methods.lora import Lora, LowRank
+
+
+class Decomposed(LowRank):
+    """Each adapted row is `m (w + s B A) / ||w + s B A||`; the norm gets no gradient (sec. 4.3)."""
+
+    attributes: ClassVar[tuple[str, ...]] = (*LowRank.attributes, "magnitudes")
+    magnitudes: nn.ParameterList
+
+    def add_branches(self, method: Lora, parts: list[tuple[int, int]]) -> None:
+        """Create the factors, and the magnitudes: the norms of the rows."""
+        super().add_branches(method, parts)
+        norms = self.base_weight.norm(dim=1)
+        self.magnitudes = nn.ParameterList(
+            nn.Parameter(norms[start:stop].detach().clone()) for start, stop in parts
+        )
+
+    @property
+    def weight(self) -> Tensor:
+        """Return the effective weight (out, in)."""
+        return self._gains()[:, None] * LowRank.weight.fget(self)  # type: ignore[attr-defined,no-any-return]
+
+    def _gains(self) -> Tensor:
+        """Return (out,) of m / ||w + s B A|| in adapted rows, 1 elsewhere."""
+        norms = LowRank.weight.fget(self).detach().norm(dim=1)  # type: ignore[attr-defined]
+        gains, end = [], 0
+        for (start, stop), magnitude in zip(self.parts, self.magnitudes, strict=True):
+            gains += [torch.ones_like(norms[end:start]), magnitude / norms[start:stop]]
+            end = stop
+        return torch.cat([*gains, torch.ones_like(norms[end:])])
+
+    def updates(self, x: Tensor) -> list[Tensor]:
+        """Return what is added to `W x` in each part: (gain - 1) W x + gain s B A x."""
+        gains = self._gains()
+        return [
+            (gains[start:stop] - 1) * F.linear(x, self.base_weight[start:stop])
+            + gains[start:stop] * low_rank
+            for (start, stop), low_rank in zip(self.parts, super().updates(x), strict=True)
+        ]
+
+
+@register("dora")
+@dataclass(frozen=True)
+class DoRA(Lora):
+    """LoRA's fields and targets; W' = m (W + s B A) / ||W + s B A|| per output row.
+
+    The paper's column is a row here: PyTorch stores (out, in).
+    """
+
+    branches = Decomposed
+    paper = "Liu et al. 2024, DoRA, arXiv 2402.09353, eq. 5 and sec. 4.3"
+
+    def count(self, backbone: nn.Module) -> int:
+        """Return LoRA's count plus the adapted rows."""
+        rows = sum(stop - start for _, parts in self._places(backbone) for start, stop in parts)
+        return super().count(backbone) + rows

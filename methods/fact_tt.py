@@ -1,0 +1,57 @@
+"""FacT-TT: all weight updates as one tensor train."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from methods import factors, families, seams
+from methods.base import Method, positive, register
+
+
+class TensorTrain(factors.Factored):
+    """Each piece has an inner matrix of its own."""
+
+    core: nn.Parameter  # (p, r, r)
+
+    def sigma(self) -> Tensor:
+        """Return the inner matrices (p, r, r)."""
+        return self.core
+
+
+@register("fact_tt")
+@dataclass(frozen=True)
+class FacTTT(Method):
+    """`W_i + s V Sigma_i U^T`, U and V shared by all layers, Sigma_i per (d, d) piece (eq. 5)."""
+
+    rank: int = 16
+    scale: float = 1.0
+
+    paper = "Jie and Deng 2023, FacT, arXiv 2212.03145, eq. 5"
+    lr = 2e-3
+    mergeable = True
+
+    def __post_init__(self) -> None:
+        positive(rank=self.rank)
+
+    def edit(self, backbone: nn.Module) -> None:
+        """Share the outer factors, give each layer its inner matrices."""
+        u, v = factors.outer(backbone, self.rank)
+        for layer, count in list(factors.places(backbone)):
+            core = nn.Parameter(torch.eye(self.rank).repeat(count, 1, 1))
+            seams.extend(layer, TensorTrain, u=u, v=v, core=core, scale=self.scale)
+
+    def unsupported(self, backbone: nn.Module) -> str | None:
+        """Return a reason for what is no plain ViT with fused qkv."""
+        return factors.unsupported(backbone)
+
+    def count(self, backbone: nn.Module) -> int:
+        """Return 2 d r + p r^2, p the number of (d, d) pieces."""
+        width = families.width(families.blocks(backbone)[0])
+        return 2 * width * self.rank + factors.pieces(backbone) * self.rank**2
+
+    def fold(self, module: nn.Module) -> nn.Module:
+        """Store the effective weights."""
+        return factors.fold(module, "core")

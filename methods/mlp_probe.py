@@ -1,0 +1,68 @@
+"""MLP probe: a small network between the frozen features and the task's head."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from methods import families
+from methods.base import Method, positive, register
+from methods.seams import extend
+
+
+class ProbedFeatures:
+    """Pooled features, and the last dense map, go through `probe`; the backbone has no graph."""
+
+    probe: nn.Module
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, D)."""
+        return self.probe(super().forward(x))  # type: ignore[misc,no-any-return]
+
+    def forward_intermediates(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
+        """Return timm's maps (B, C, H, W); the last one is probed pixel by pixel."""
+        found = super().forward_intermediates(x, *args, **kwargs)  # type: ignore[misc]
+        only = kwargs.get("intermediates_only", False)
+        maps = found if only else found[1]
+        last = self.probe(maps[-1].permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return [*maps[:-1], last] if only else (found[0], [*maps[:-1], last])
+
+
+@register("mlp_probe")
+@dataclass(frozen=True)
+class MLPProbe(Method):
+    """Linear, GELU, linear of the features' width D, with `bottleneck` hidden units.
+
+    For dense features it reads the last map, whose channels are D.
+    """
+
+    bottleneck: int = 256
+
+    paper = "MLP-k of Jia et al. 2022, arXiv 2203.12119, sec. 4.1"
+    identity = False
+    lr = 1e-3
+
+    def __post_init__(self) -> None:
+        positive(bottleneck=self.bottleneck)
+
+    def edit(self, backbone: nn.Module) -> None:
+        """Put the network behind the backbone."""
+        width: int = backbone.num_features  # type: ignore[assignment]
+        layers = (nn.Linear(width, self.bottleneck), nn.GELU(), nn.Linear(self.bottleneck, width))
+        extend(backbone, ProbedFeatures, probe=nn.Sequential(*layers))
+
+    def unsupported(self, backbone: nn.Module) -> str | None:
+        """Return a reason where the pooled features are not those of the last map."""
+        if families.find(backbone) is None:
+            return "the family of this backbone is unknown"
+        last = backbone.feature_info[-1]["num_chs"]  # type: ignore[index]
+        if last != backbone.num_features:
+            return f"its last map has {last} channels, its pooled features {backbone.num_features}"
+        return None
+
+    def count(self, backbone: nn.Module) -> int:
+        """Return 2 D h + h + D."""
+        width: int = backbone.num_features  # type: ignore[assignment]
+        return 2 * width * self.bottleneck + self.bottleneck + width

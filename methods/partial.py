@@ -1,0 +1,46 @@
+"""Partial fine-tuning: the last blocks are trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from methods import families
+from methods.base import Method, positive, register
+
+
+@register("partial")
+@dataclass(frozen=True)
+class Partial(Method):
+    """All parameters of the last k blocks; running statistics of batch norm stay as they are."""
+
+    blocks: int = 1
+
+    paper = "Yosinski et al. 2014, arXiv 1411.1792; Partial-k of Jia et al. 2022, arXiv 2203.12119"
+    lr = 1e-4
+    mergeable = True
+
+    def __post_init__(self) -> None:
+        positive(blocks=self.blocks)
+
+    def edit(self, backbone: nn.Module) -> None:
+        """Train the last blocks."""
+        for block in families.blocks(backbone)[-self.blocks :]:
+            block.requires_grad_(True)
+
+    def unsupported(self, backbone: nn.Module) -> str | None:
+        """Return a reason where there are fewer blocks than asked for."""
+        found = len(families.blocks(backbone))
+        return (
+            f"it has {found} blocks, {self.blocks} are asked for" if found < self.blocks else None
+        )
+
+    def count(self, backbone: nn.Module) -> int:
+        """Return the sum of the parameters of the last k blocks."""
+        blocks = families.blocks(backbone)[-self.blocks :]
+        return sum(p.numel() for block in blocks for p in block.parameters())
+
+    def fold(self, module: nn.Module) -> nn.Module:
+        """Return `module`: its weights are plain already."""
+        return module
