@@ -83,6 +83,13 @@ class Method:
         """Return whether what is trained on this `backbone` can be folded into its weights."""
         return self.mergeable
 
+    def static(self) -> Method | None:
+        """Return the method with what makes it depend on the image switched off, if anything does.
+
+        The audit gives both the same weights and wants another output.
+        """
+        return None
+
     def fold(self, module: nn.Module) -> nn.Module:
         """Fold what was trained into the base weights of an attached `module` and return it."""
         raise InputError(f"{self} cannot be merged into the weights of the backbone")

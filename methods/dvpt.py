@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
@@ -83,6 +83,10 @@ class DVPT(Method):
     def is_identity(self, backbone: nn.Module) -> bool:
         """Return whether nothing is inserted: added tokens change frozen attention."""
         return not self._rows(backbone)
+
+    def static(self) -> DVPT | None:
+        """Return the control without attention."""
+        return replace(self, attention=False) if self.attention else None
 
     def _rows(self, backbone: nn.Module) -> bool:
         takes_tokens = prompts.no_sequence(backbone) is None

@@ -1,5 +1,6 @@
 import dataclasses
 import itertools
+import json
 
 import pytest
 import timm
@@ -9,6 +10,7 @@ from torch import nn
 
 import methods
 from benchmark import audit
+from benchmark.__main__ import main
 from benchmark.registry import InputError
 from methods import build, seams
 
@@ -29,18 +31,15 @@ def maker(family):
     return lambda: tiny_backbones.make(family)
 
 
-@pytest.mark.parametrize("check", audit.CHECKS)
 @pytest.mark.parametrize("family", tiny_backbones.FAMILIES)
 @pytest.mark.parametrize("spec", SPECS)
-def test_contract(spec, family, check):
-    method = build(spec)
-    reason = method.unsupported(tiny_backbones.make(family))
-    if reason:
-        assert len(reason) > 10
+def test_contract(spec, family):
+    verdict = audit.examine(spec, family)
+    assert verdict.state != "fail", f"{verdict.check}: {verdict.reason}"
+    if verdict.state == "n/a":
+        assert len(verdict.reason) > 10
         with pytest.raises(InputError, match="cannot be attached"):
-            method.attach(tiny_backbones.make(family))
-        return
-    audit.CHECKS[check](method, maker(family))
+            build(spec).attach(tiny_backbones.make(family))
 
 
 @pytest.mark.parametrize("spec", SPECS)
@@ -50,7 +49,7 @@ def test_every_method_works_somewhere(spec):
     )
 
 
-@pytest.mark.parametrize("family", ["vit", "swin"])
+@pytest.mark.parametrize("family", ["vit", "swin", "resnet"])
 def test_no_two_methods_are_the_same_function(family):
     outputs = {}
     for spec in SPECS:
@@ -227,6 +226,18 @@ class Moving(Broken):  # frozen, but batch norm statistics drift
                 seams.extend(module, AlwaysTraining)
 
 
+@dataclasses.dataclass(frozen=True)
+class Copied(type(build("lora"))):  # another name, the same function
+    pass
+
+
+class Asleep(Perturbed):  # says that it reads the image, and does not
+    start = (0.0, 0.5)
+
+    def static(self):
+        return type("Twin", (Asleep,), {"name": "twin"})()
+
+
 class AlwaysTraining:
     def forward(self, x):
         nn.Module.train(self, True)
@@ -241,8 +252,31 @@ class AlwaysTraining:
         (Dead, "vit", "alive", "no gradient"),
         (Dead, "vit", "pyramid", "does not change"),
         (Moving, "resnet", "frozen", "frozen tensors moved"),
+        (Asleep, "vit", "dynamic", "computes what"),
     ],
 )
 def test_broken_methods_are_caught(cls, family, check, message):
     with pytest.raises(AssertionError, match=message):
         audit.CHECKS[check](cls(), maker(family))
+
+
+def test_a_copy_of_another_method_is_caught():
+    specs = ["lora", f"{__name__}:Copied", "lora(targets=qkv)"]
+    verdicts = audit.twins(audit.examine(spec, "vit") for spec in specs)
+    assert [verdict.state for verdict in verdicts] == ["pass", "fail", "pass"]
+    assert verdicts[1].check == "distinct"
+    assert "those of lora" in verdicts[1].reason
+
+
+def test_the_audit_command_names_the_failed_check_and_exits_with_1(tmp_path, capsys):
+    command = ["audit", "--methods", f"{__name__}:Perturbed,linear", "--backbones", "vit"]
+    assert main([*command, "--jobs", "1", "--json", str(tmp_path / "a.json")]) == 1
+    assert "FAIL 1" in capsys.readouterr().out
+    verdicts = json.loads((tmp_path / "a.json").read_text())["verdicts"]
+    assert [(v["state"], v["check"]) for v in verdicts] == [("fail", "identity"), ("pass", "")]
+
+
+def test_a_third_party_method_on_the_command_line_of_the_audit_must_exist(capsys):
+    assert main(["audit", "--methods", "no_such_module:Thing"]) == 2
+    assert main(["audit", "--methods", "lora", "--backbones", "vitt"]) == 2
+    assert "did you mean 'vit'" in capsys.readouterr().err

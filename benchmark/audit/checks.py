@@ -2,8 +2,6 @@
 
 Each check takes a method and a function that makes a fresh backbone, and raises AssertionError
 with one sentence. The test suite runs them over the registry; they work for a method of your own.
-
-Legend: B images, S image side.
 """
 
 from __future__ import annotations
@@ -12,71 +10,14 @@ import copy
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
 import methods
+from benchmark.audit.probe import STEPS, Maker, attached, dense, images, loss, trained
 from benchmark.train import set_mode
 from methods import Method
 
-Maker = Callable[[], nn.Module]
 Check = Callable[[Method, Maker], None]
-SIDE, BATCH, CLASSES = 64, 4, 3
-STEPS = 3
-
-
-def images(number: int = 0, count: int = BATCH) -> Tensor:
-    """Return seeded images (B, 3, S, S)."""
-    return torch.randn(count, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(number))
-
-
-def attached(method: Method, make: Maker) -> nn.Module:
-    """Return a fresh backbone with the method attached, seeded."""
-    backbone = make()
-    torch.manual_seed(1)
-    return method.attach(backbone).eval()
-
-
-def dense(body: nn.Module, x: Tensor) -> list[Tensor]:
-    """Return the feature maps that segmentation reads."""
-    return body.forward_intermediates(x, output_fmt="NCHW", intermediates_only=True)  # type: ignore[operator,no-any-return]
-
-
-def trained(method: Method, make: Maker, steps: int = STEPS) -> tuple[nn.Module, dict[str, bool]]:
-    """Return the body after real optimiser steps, and which tensors ever had a gradient.
-
-    The harness's mode and optimiser; a seeded random head stays frozen, so that what moves the
-    loss is the method. The loss reads pooled features and dense ones, as the two tasks do.
-    """
-    body = attached(method, make)
-    trainable = methods.trainable(body)
-    alive = dict.fromkeys(trainable, False)
-    optimizer = torch.optim.AdamW(trainable.values(), lr=1e-2) if trainable else None
-    for step in range(steps if optimizer else 0):
-        set_mode(body, method.live_batch_norm)
-        torch.manual_seed(step)
-        value = loss(body, step)
-        if value.requires_grad:  # a method whose tensors are never used has no graph
-            value.backward()
-        for name, parameter in trainable.items():
-            alive[name] |= parameter.grad is not None and bool(parameter.grad.any())
-        assert optimizer is not None
-        optimizer.step()
-        optimizer.zero_grad()
-    return body.eval(), alive
-
-
-def loss(body: nn.Module, number: int = 0) -> Tensor:
-    """Return a loss over both kinds of output, under random frozen heads."""
-    x = images(number)
-    pooled = body(x)
-    generator = torch.Generator().manual_seed(7)
-    head = torch.randn(pooled.shape[1], CLASSES, generator=generator)
-    total = F.cross_entropy(pooled @ head, torch.arange(BATCH) % CLASSES)
-    for level in dense(body, x):
-        row = torch.randn(level.shape[1], generator=generator)
-        total = total + torch.einsum("bchw,c->bhw", level, row).tanh().mean()
-    return total
 
 
 def check_spec(method: Method, make: Maker) -> None:
@@ -191,7 +132,7 @@ def check_bfloat16(method: Method, make: Maker) -> None:
 
 
 def check_learns(method: Method, make: Maker) -> None:
-    """The method's own tensors lower the loss of 4 images under frozen random heads."""
+    """The method's own tensors lower the loss of 16 images under frozen random heads."""
     body = attached(method, make)
     if not methods.trainable(body):
         return
@@ -199,27 +140,9 @@ def check_learns(method: Method, make: Maker) -> None:
     values = []
     for _ in range(12):
         set_mode(body, method.live_batch_norm)
-        value = loss(body)
+        value = loss(body, count=16)
         optimizer.zero_grad()
         value.backward()
         optimizer.step()
         values.append(value.item())
     assert min(values[6:]) < values[0], f"the loss went from {values[0]:.4f} to {values[-1]:.4f}"
-
-
-CHECKS: dict[str, Check] = {
-    check.__name__.removeprefix("check_"): check
-    for check in (
-        check_spec,
-        check_identity,
-        check_count,
-        check_alive,
-        check_frozen,
-        check_pyramid,
-        check_delta,
-        check_copy,
-        check_merge,
-        check_bfloat16,
-        check_learns,
-    )
-}

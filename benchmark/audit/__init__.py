@@ -1,0 +1,9 @@
+"""The audit: what every method must hold on every family of backbones, and who says so.
+
+Works on any `methods.Method`, registered or not: `audit(["my_module:MyMethod"])`.
+"""
+
+from benchmark.audit.matrix import CHECKS, Verdict, audit, examine, twins
+from benchmark.audit.probe import attached, images, trained
+
+__all__ = ["CHECKS", "Verdict", "attached", "audit", "examine", "images", "trained", "twins"]

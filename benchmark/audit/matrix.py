@@ -1,0 +1,118 @@
+"""Runs the checks over methods x families, in parallel, and compares what the methods became."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import numpy as np
+import torch
+
+import methods
+from benchmark.audit import checks, families, graph
+from benchmark.audit.checks import Check
+from benchmark.audit.probe import images, trained
+
+CHECKS: dict[str, Check] = {
+    check.__name__.removeprefix("check_"): check
+    for check in (
+        checks.check_spec,
+        checks.check_identity,
+        checks.check_count,
+        checks.check_alive,
+        checks.check_frozen,
+        checks.check_pyramid,
+        checks.check_delta,
+        checks.check_copy,
+        checks.check_merge,
+        checks.check_bfloat16,
+        checks.check_learns,
+        graph.check_checkpointing,
+        graph.check_compile,
+        graph.check_dynamic,
+    )
+}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the audit says of one method on one family: "pass", "n/a" or "fail", and why.
+
+    `output` (B, D) is what the method computes after its three seeded steps.
+    """
+
+    method: str
+    family: str
+    state: str
+    check: str = ""
+    reason: str = ""
+    output: np.ndarray | None = field(default=None, compare=False, repr=False)
+
+
+def applies(check: str, family: str) -> bool:
+    """Return whether a check runs on a family: compilation is slow, one of each kind does."""
+    return check != "compile" or family in families.SHALLOW
+
+
+def examine(spec: str, family: str) -> Verdict:
+    """Return the verdict on one pair; the first check that fails ends it."""
+    torch.set_num_threads(1)
+    method = methods.build(spec)
+    if reason := method.unsupported(families.make(family)):
+        return Verdict(spec, family, "n/a", reason=reason)
+    for name, check in CHECKS.items():
+        make = partial(families.make, family, shallow=name == "compile")
+        try:
+            if applies(name, family):
+                check(method, make)
+        except Exception as error:  # whatever a broken method raises is the finding
+            text = " ".join(str(error).split()) or type(error).__name__
+            return Verdict(spec, family, "fail", name, text)
+    body, _ = trained(method, partial(families.make, family))
+    with torch.no_grad():
+        return Verdict(spec, family, "pass", output=body(images()).numpy())
+
+
+def twins(verdicts: Iterable[Verdict]) -> list[Verdict]:
+    """Return `verdicts` with a failure for each method that is the same function as another one.
+
+    Equally seeded, trained alike, on the same images: equal outputs mean one method twice.
+    """
+    found = list(verdicts)
+    pairs = itertools.combinations(enumerate(found), 2)
+    for (_, a), (index, b) in pairs:
+        if a.family != b.family or a.output is None or b.output is None:
+            continue
+        if a.method != b.method and np.allclose(a.output, b.output, atol=1e-6):
+            reason = f"after the same steps its outputs are those of {a.method}"
+            found[index] = replace(b, state="fail", check="distinct", reason=reason)
+    return found
+
+
+def audit(
+    specs: Sequence[str],
+    chosen: Sequence[str] = tuple(families.FAMILIES),
+    *,
+    jobs: int = 1,
+    on_verdict: Callable[[Verdict], None] = lambda verdict: None,
+) -> list[Verdict]:
+    """Return the verdicts on all pairs, in order; `jobs` processes share the work."""
+    verdicts = []
+    for verdict in _examined(list(itertools.product(specs, chosen)), jobs):
+        on_verdict(verdict)
+        verdicts.append(verdict)
+    return twins(verdicts)
+
+
+def _examined(pairs: list[tuple[str, str]], jobs: int) -> Iterator[Verdict]:
+    if jobs == 1:
+        yield from itertools.starmap(examine, pairs)
+        return
+    # forked children would inherit torch's locked thread pool
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+        yield from pool.map(examine, *zip(*pairs, strict=True))

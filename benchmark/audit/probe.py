@@ -1,0 +1,74 @@
+"""What the checks share: images, a seeded attached backbone, and a few real training steps.
+
+Legend: B images, S image side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import methods
+from benchmark.train import set_mode
+from methods import Method
+
+Maker = Callable[[], nn.Module]
+SIDE, BATCH, CLASSES = 64, 4, 3
+STEPS = 3
+
+
+def images(number: int = 0, count: int = BATCH) -> Tensor:
+    """Return seeded images (B, 3, S, S)."""
+    return torch.randn(count, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(number))
+
+
+def attached(method: Method, make: Maker) -> nn.Module:
+    """Return a fresh backbone with the method attached, seeded."""
+    backbone = make()
+    torch.manual_seed(1)
+    return method.attach(backbone).eval()
+
+
+def dense(body: nn.Module, x: Tensor) -> list[Tensor]:
+    """Return the feature maps that segmentation reads."""
+    return body.forward_intermediates(x, output_fmt="NCHW", intermediates_only=True)  # type: ignore[operator,no-any-return]
+
+
+def trained(method: Method, make: Maker, steps: int = STEPS) -> tuple[nn.Module, dict[str, bool]]:
+    """Return the body after real optimiser steps, and which tensors ever had a gradient.
+
+    The harness's mode and optimiser; a seeded random head stays frozen, so that what moves the
+    loss is the method. The loss reads pooled features and dense ones, as the two tasks do.
+    """
+    body = attached(method, make)
+    trainable = methods.trainable(body)
+    alive = dict.fromkeys(trainable, False)
+    optimizer = torch.optim.AdamW(trainable.values(), lr=1e-2) if trainable else None
+    for step in range(steps if optimizer else 0):
+        set_mode(body, method.live_batch_norm)
+        torch.manual_seed(step)
+        value = loss(body, step)
+        if value.requires_grad:  # a method whose tensors are never used has no graph
+            value.backward()
+        for name, parameter in trainable.items():
+            alive[name] |= parameter.grad is not None and bool(parameter.grad.any())
+        assert optimizer is not None
+        optimizer.step()
+        optimizer.zero_grad()
+    return body.eval(), alive
+
+
+def loss(body: nn.Module, number: int = 0, count: int = BATCH) -> Tensor:
+    """Return a loss over both kinds of output, under random frozen heads."""
+    x = images(number, count)
+    pooled = body(x)
+    generator = torch.Generator().manual_seed(7)
+    head = torch.randn(pooled.shape[1], CLASSES, generator=generator)
+    total = F.cross_entropy(pooled @ head, torch.arange(count) % CLASSES)
+    for level in dense(body, x):
+        row = torch.randn(level.shape[1], generator=generator)
+        total = total + torch.einsum("bchw,c->bhw", level, row).tanh().mean()
+    return total

@@ -1,0 +1,51 @@
+"""The matrix of verdicts as text: methods down, families across, reasons below."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tabulate import tabulate
+
+from benchmark.audit.matrix import CHECKS, Verdict
+
+
+def matrix(verdicts: Sequence[Verdict], style: str = "terminal") -> str:
+    """Return the matrix for a terminal or in "markdown"; numbers point at reasons below it."""
+    rows, columns = (
+        list(dict.fromkeys(getattr(v, name) for v in verdicts)) for name in ("method", "family")
+    )
+    reasons = list(dict.fromkeys(_reason(v) for v in verdicts if v.state != "pass"))
+    cells = {(v.method, v.family): _cell(v, reasons) for v in verdicts}
+    table = [[row, *(cells[row, column] for column in columns)] for row in rows]
+    text = tabulate(
+        table, ["method", *columns], tablefmt="github" if style == "markdown" else "simple"
+    )
+    gap = "\n\n" if style == "markdown" else "\n"
+    notes = [f"{number}. {reason}" for number, reason in enumerate(reasons, 1)]
+    return text + gap + "\n".join(notes)
+
+
+def summary(verdicts: Sequence[Verdict], seconds: float) -> str:
+    """Return the count of each state, the number of checks, and the time it took."""
+    counts = {state: sum(v.state == state for v in verdicts) for state in ("pass", "n/a", "fail")}
+    told = ", ".join(f"{number} {state}" for state, number in counts.items())
+    return f"{told} ({len(CHECKS) + 1} checks each; {seconds:.0f} s)"
+
+
+def as_json(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """Return {"checks": names, "verdicts": [{method, family, state, check, reason}, ...]}."""
+    names = ("method", "family", "state", "check", "reason")
+    found = [{name: getattr(v, name) for name in names} for v in verdicts]
+    return {"checks": [*CHECKS, "distinct"], "verdicts": found}
+
+
+def _cell(verdict: Verdict, reasons: list[str]) -> str:
+    if verdict.state == "pass":
+        return "pass"
+    shown = "FAIL" if verdict.state == "fail" else verdict.state
+    return f"{shown} {reasons.index(_reason(verdict)) + 1}"
+
+
+def _reason(verdict: Verdict) -> str:
+    return f"{verdict.check}: {verdict.reason}" if verdict.check else verdict.reason

@@ -1,0 +1,64 @@
+"""Prove every method on every family of backbones: counts, gradients, identity, merge, ..."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from benchmark.audit import Verdict
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this verb's flags."""
+    parser.add_argument("--methods", help="comma list of specs, yours as module:Class; all")
+    parser.add_argument("--backbones", help="comma list of families, such as vit,swin; all")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the verdicts as JSON too")
+    parser.add_argument("--format", choices=("terminal", "markdown"), default="terminal")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the matrix; return 1 when a check failed."""
+    from benchmark.audit import audit, show
+    from benchmark.record import write_json
+
+    specs, families = chosen(arguments.methods, arguments.backbones)
+    start = time.perf_counter()
+    verdicts = audit(specs, families, jobs=arguments.jobs, on_verdict=_tell)
+    print(show.matrix(verdicts, arguments.format))
+    print(show.summary(verdicts, time.perf_counter() - start), file=sys.stderr)
+    if arguments.json:
+        write_json(arguments.json, show.as_json(verdicts))
+    return 1 if any(verdict.state == "fail" for verdict in verdicts) else 0
+
+
+def chosen(specs: str | None, families: str | None) -> tuple[list[str], list[str]]:
+    """Return the specs and families that two flags name, all of them where a flag is absent.
+
+    Raises:
+        InputError: for a method or a family that does not exist.
+    """
+    import methods
+    from benchmark.audit.families import FAMILIES
+    from benchmark.registry import unknown
+    from benchmark.spec import split_list
+
+    wanted = split_list(specs) if specs else list(methods.methods)
+    for spec in wanted:
+        methods.build(spec)
+    places = split_list(families) if families else list(FAMILIES)
+    for place in places:
+        if place not in FAMILIES:
+            raise unknown("family of backbones", place, FAMILIES)
+    return wanted, places
+
+
+def _tell(verdict: Verdict) -> None:
+    if verdict.state == "fail":
+        text = f"{verdict.method} on {verdict.family}: {verdict.check}: {verdict.reason}"
+        print(text, file=sys.stderr)
