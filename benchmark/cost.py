@@ -27,11 +27,16 @@ def probe(setup: Setup, train: Subset) -> float:
     with counter:
         logits = setup.model(setup.normalize(images.float() / 255))
         setup.task.loss(logits, targets).backward()
-    for parameter in setup.model.parameters():
+    freeze_unreached(setup.model)
+    return counter.get_total_flops() / len(images) / 1e9
+
+
+def freeze_unreached(model: nn.Module) -> None:
+    """Freeze the tensors of `model` that the backward pass just done did not reach."""
+    for parameter in model.parameters():
         if parameter.requires_grad and parameter.grad is None:
             parameter.requires_grad_(False)
         parameter.grad = None
-    return counter.get_total_flops() / len(images) / 1e9
 
 
 def parameters(body: nn.Module, head: nn.Module) -> dict[str, float]:

@@ -14,6 +14,7 @@ from torch import nn
 import methods
 from benchmark import backbones, cost
 from benchmark.artifacts import write_delta, write_predictions
+from benchmark.data.base import Card
 from benchmark.provenance import provenance
 from benchmark.record import RECORD, Record, read_record, write_json, write_record, write_text
 from benchmark.registry import InputError
@@ -56,7 +57,7 @@ def _run(cell: Cell, session: Session, folder: Path, on_step: Listener) -> Recor
         write_text(folder / "unsupported.txt", reason + "\n")
         return None
     bare = cost.size_of(backbone)
-    model, task = assemble(cell, backbone, data)
+    model, task = assemble(cell, backbone, data.dataset.card)
     setup = _setup(cell, session, model, task, folder / "checkpoint.pt")
     gflop = cost.probe(setup, data.train)
     progress = fit(setup, data.train, data.val, cell, on_step)
@@ -104,7 +105,7 @@ def _setup(cell: Cell, session: Session, model: nn.Module, task: Task, checkpoin
     )
 
 
-def assemble(cell: Cell, backbone: nn.Module, data: Data) -> tuple[nn.Module, Task]:
+def assemble(cell: Cell, backbone: nn.Module, card: Card) -> tuple[nn.Module, Task]:
     """Return (model, task): the method attached to `backbone`, under the head of the task.
 
     Method and head draw their initial values from seeds of their own, so that the head starts
@@ -114,7 +115,7 @@ def assemble(cell: Cell, backbone: nn.Module, data: Data) -> tuple[nn.Module, Ta
     torch.manual_seed(seed(cell, "init"))
     body = methods.build(cell.method).attach(backbone)
     torch.manual_seed(seed(cell, "head"))
-    task = task_of(data.dataset.card)
+    task = task_of(card)
     return task.model(body).to(device), task
 
 
@@ -131,8 +132,19 @@ def load_state(model: nn.Module, state: State) -> None:
     for name, tensor in state.items():
         part, _, rest = name.partition(".")
         parts[part][rest] = tensor
+    _check_head(model.head.state_dict(), parts["head"])  # type: ignore[union-attr]
     methods.load_delta(model.body, parts["body"])  # type: ignore[arg-type]
     model.head.load_state_dict(parts["head"])  # type: ignore[union-attr]
+
+
+def _check_head(wanted: State, found: State) -> None:
+    """Refuse a head of another task before anything is loaded."""
+    shapes = [{name: tuple(t.shape) for name, t in part.items()} for part in (wanted, found)]
+    if shapes[0] != shapes[1]:
+        raise InputError(
+            f"this head is of another task or number of classes: it has {shapes[1]}, "
+            f"the model wants {shapes[0]}"
+        )
 
 
 def _check_identity(cell: Cell, found: dict[str, str]) -> None:

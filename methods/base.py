@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import importlib.metadata
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, TypeVar
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from benchmark.registry import InputError, Registry, unknown
 from benchmark.spec import format_spec, parse_spec
 
+ENTRY_POINTS = "peft_medical_benchmark.methods"
 methods: Registry[type[Method]] = Registry("method")
 M = TypeVar("M", bound="type[Method]")
 
@@ -59,7 +61,10 @@ class Method:
         if reason := self.unsupported(backbone):
             raise InputError(f"{self} cannot be attached: {reason}")
         buffers = {name: t.clone() for name, t in backbone.named_buffers()}
+        count = self.count(backbone)
         self.edit(backbone.requires_grad_(False))
+        if count and not trainable(backbone):
+            raise InputError(f"{self} trains nothing, though its count says {count} values")
         backbone.buffers_at_attach = buffers  # type: ignore[assignment]
         return backbone
 
@@ -103,7 +108,7 @@ def build(spec: str) -> Method:
             cannot be imported.
     """
     name, arguments = parse_spec(spec)
-    cls = _third_party(name) if ":" in name else methods[name]
+    cls = _third_party(name) if ":" in name else _installed(name) or methods[name]
     known = [field.name for field in dataclasses.fields(cls)]
     for argument in arguments:
         if argument not in known:
@@ -111,15 +116,23 @@ def build(spec: str) -> Method:
     return cls(**arguments)
 
 
-def _third_party(name: str) -> type[Method]:
-    module, _, attribute = name.partition(":")
+def _installed(name: str) -> type[Method] | None:
+    """Return the method that another installed package declares under `name`, if any."""
+    if name in methods:
+        return None
+    found = importlib.metadata.entry_points(group=ENTRY_POINTS, name=name)
+    return next((_third_party(point.value, name) for point in found), None)
+
+
+def _third_party(path: str, name: str | None = None) -> type[Method]:
+    module, _, attribute = path.partition(":")
     try:
         cls = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
-        raise InputError(f"cannot load method {name!r}: {error}; write module:Class") from None
+        raise InputError(f"cannot load method {path!r}: {error}; write module:Class") from None
     if not (isinstance(cls, type) and issubclass(cls, Method)):
-        raise InputError(f"{name!r} is not a subclass of methods.Method")
-    cls.name = name
+        raise InputError(f"{path!r} is not a subclass of methods.Method")
+    cls.name = name or path
     return cls
 
 

@@ -58,6 +58,14 @@ class LowRank:
         rows.append(torch.zeros_like(self.base_weight[end:]))
         return self.base_weight + torch.cat(rows)
 
+    def dense_factors(self) -> tuple[Tensor, Tensor]:
+        """Return (A, B) of one branch `B A x` for all parts: (R, in), (out, R), R their ranks."""
+        rank = self.lora_a.shape[1]
+        up = self.base_weight.new_zeros(len(self.base_weight), rank * len(self.parts))
+        for index, ((start, stop), b) in enumerate(zip(self.parts, self.lora_b, strict=True)):
+            up[start:stop, index * rank : (index + 1) * rank] = self.scaling * b.detach()
+        return self.lora_a.detach().flatten(0, 1), up
+
     def forward(self, x: Tensor) -> Tensor:
         """Return the layer's output (..., out) plus the low-rank branch."""
         out = F.linear(x, self.base_weight, self.bias)  # type: ignore[attr-defined]

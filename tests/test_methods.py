@@ -260,6 +260,32 @@ def test_broken_methods_are_caught(cls, family, check, message):
         audit.CHECKS[check](cls(), maker(family))
 
 
+class Idle(Broken):  # announces values and trains none
+    def edit(self, backbone):
+        pass
+
+
+def test_a_method_that_trains_nothing_is_refused():
+    with pytest.raises(InputError, match="trains nothing, though its count says 584 values"):
+        Idle().attach(tiny_backbones.make("vit"))
+
+
+def test_a_method_of_another_package_is_found_by_its_entry_point(tmp_path, monkeypatch):
+    info = tmp_path / "other-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[peft_medical_benchmark.methods]\nother_lora = other_methods:OtherLora\n"
+    )
+    (tmp_path / "other_methods.py").write_text(
+        "from dataclasses import dataclass\nfrom methods.lora import Lora\n\n"
+        "@dataclass(frozen=True)\nclass OtherLora(Lora):\n    rank: int = 3\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert str(build("other_lora")).startswith("other_lora(rank=3,")
+    assert build(str(build("other_lora"))) == build("other_lora")
+
+
 def test_a_copy_of_another_method_is_caught():
     specs = ["lora", f"{__name__}:Copied", "lora(targets=qkv)"]
     verdicts = audit.twins(audit.examine(spec, "vit") for spec in specs)

@@ -128,7 +128,7 @@ def test_segmentation_trains_on_every_family_and_its_delta_reloads(made, tmp_pat
     assert 0 <= record.test["dice"] <= 1
     assert record.data["groups_test"] < record.data["test"]  # scored per group of two images
     data = session.data(cell)
-    model, task = run.assemble(cell, session.backbone(cell), data)
+    model, task = run.assemble(cell, session.backbone(cell), data.dataset.card)
     run.load_state(model, load_file(cell.folder(tmp_path) / "delta.safetensors"))
     setup = run._setup(cell, session, model, task, tmp_path / "c.pt")
     scores = task.scores(evaluate(setup, data.test), data.test.groups)
@@ -178,7 +178,7 @@ def test_methods_share_split_subset_batches_and_head(made, tmp_path):
     session = Session(tmp_path, sources)
     rows = [session.data(cell).train.rows.tolist() for cell in cells]
     heads = [
-        run.assemble(cell, session.backbone(cell), session.data(cell))[0].head.weight
+        run.assemble(cell, session.backbone(cell), session.data(cell).dataset.card)[0].head.weight
         for cell in cells
     ]
     assert rows[0] == rows[1] == rows[2]

@@ -1,0 +1,177 @@
+"""Trained cells leave the project unchanged: reloaded, predicted with, exported."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import timm
+import torch
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from benchmark import backbones
+from benchmark.__main__ import main
+from benchmark.registry import InputError
+from benchmark.trained import find, load
+
+SPECS = "lora(rank=2),lora(rank=2,targets=qkv+fc1),adaptformer(bottleneck=2),bitfit"
+COMMON = ["--fractions", "0.1", "--steps", "3", "--batch-size", "8"]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cells") / "runs"
+    grade = ["--methods", SPECS, "--backbones", "tiny_vit", "--datasets", "phantom_grading"]
+    mask = ["--methods", "bitfit", "--backbones", "tiny_swin", "--datasets", "phantom_lesions"]
+    for axes in (grade, mask):
+        assert main(["run", *axes, *COMMON, "--lr", "0.03", "--runs", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for index, size in enumerate([(40, 50), (64, 32)]):
+        values = rng.integers(0, 255, (*size, 3), dtype=np.uint8)
+        Image.fromarray(values).save(folder / f"{index}.png")
+    return sorted(folder.iterdir())
+
+
+def cell_of(runs, text):
+    """Return the folder of the classification cell whose method holds `text`."""
+    cells = {path.parent: json.loads(path.read_text()) for path in runs.rglob("cell.json")}
+    return next(
+        folder
+        for folder, cell in cells.items()
+        if text in cell["method"] and cell["dataset"] == "phantom_grading"
+    )
+
+
+def lesions(runs):
+    return next(path.parent for path in runs.rglob("record.json") if "lesions" in str(path))
+
+
+def stack(trained, pictures):
+    from benchmark.data.images import read_rgb, resize
+
+    images = np.stack([resize(read_rgb(p), trained.record.cell.image_size) for p in pictures])
+    return trained.normalize(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255)
+
+
+def test_a_loaded_cell_repeats_its_stored_test_predictions(runs):
+    from benchmark.data import open_dataset, split
+
+    folder = cell_of(runs, "adaptformer")
+    trained = load(folder)
+    cell, dataset = trained.record.cell, open_dataset("phantom_grading")
+    rows = split(dataset, cell.fraction, cell.split_seed).test[:5]
+    # a reader in place of files: the phantoms are drawn, not stored
+    table = trained.predict(
+        [str(row) for row in rows], read=lambda p: dataset.read_image(int(p.name))
+    )
+    stored = np.load(folder / "predictions.npz")["test_probs"][:5]
+    names = [f"prob_{name}" for name in trained.classes]
+    np.testing.assert_allclose(table[names].to_numpy(), stored, atol=1e-5)
+
+
+def test_predict_writes_classes_and_probabilities(runs, pictures, tmp_path):
+    folder, out = cell_of(runs, "adaptformer"), tmp_path / "preds.csv"
+    assert main(["predict", str(folder), str(pictures[0].parent), "--out", str(out)]) == 0
+    table = pd.read_csv(out)
+    names = [c for c in table.columns if c.startswith("prob_")]
+    assert list(table["image"]) == [str(p) for p in pictures]
+    np.testing.assert_allclose(table[names].sum(axis=1), 1, atol=1e-5)
+    assert (table["prediction"] == [names[i][5:] for i in table[names].to_numpy().argmax(1)]).all()
+
+
+def test_predict_writes_masks_in_the_original_size(runs, pictures, tmp_path):
+    out = tmp_path / "masks"
+    assert main(["predict", str(lesions(runs)), *map(str, pictures), "--out", str(out)]) == 0
+    for path in pictures:
+        mask = Image.open(out / path.name)
+        assert mask.size == Image.open(path).size
+        assert np.asarray(mask).max() < len(load(lesions(runs)).classes)
+
+
+def test_a_merged_timm_checkpoint_gives_the_same_logits(runs, pictures, tmp_path):
+    for name in ("lora(rank=2,alpha=8.0,targets=qkv", "bitfit"):
+        trained, out = load(cell_of(runs, name)), tmp_path / name[:4]
+        key = trained.record.cell.key
+        command = ["export", key, "--runs", str(runs), "--format", "timm", "--out", str(out)]
+        assert main(command) == 0
+        model = timm.create_model(f"local-dir:{out}", pretrained=True).eval()
+        images = stack(trained, pictures)
+        with torch.no_grad():
+            torch.testing.assert_close(model(images), trained.model(images), atol=1e-4, rtol=1e-4)
+        config = json.loads((out / "config.json").read_text())
+        assert config["label_names"] == trained.classes
+        assert tuple(config["pretrained_cfg"]["input_size"])[1:] == (32, 32)
+
+
+def test_a_lora_cell_is_a_peft_adapter_with_equal_features(runs, pictures, tmp_path):
+    peft = pytest.importorskip("peft", reason="the extra `test` installs peft")
+    for index, name in enumerate(("targets=q+v", "targets=qkv+fc1")):
+        trained, out = load(cell_of(runs, name)), tmp_path / str(index)
+        cell = trained.record.cell
+        assert (
+            main(["export", cell.key, "--runs", str(runs), "--format", "peft", "--out", str(out)])
+            == 0
+        )
+        plain = backbones.create(cell.backbone, cell.image_size)
+        images = stack(trained, pictures)
+        with torch.no_grad():
+            bare = plain(images)
+            loaded = peft.PeftModel.from_pretrained(plain, str(out)).eval()
+            expected = trained.model.body(images)
+            torch.testing.assert_close(loaded(images), expected, atol=1e-5, rtol=1e-5)
+            assert not torch.allclose(bare, expected, atol=1e-3)  # the adapter does something
+
+
+def test_safetensors_hold_what_was_trained_and_say_of_what(runs, tmp_path):
+    folder, out = cell_of(runs, "adaptformer"), tmp_path / "plain"
+    assert main(["export", str(folder), "--format", "safetensors", "--out", str(out)]) == 0
+    tensors = load_file(out / "model.safetensors")
+    stored = load_file(folder / "delta.safetensors")
+    assert tensors.keys() == stored.keys()
+    assert all(torch.equal(tensors[name], stored[name]) for name in stored)
+    with safe_open(out / "model.safetensors", "pt") as file:
+        assert json.loads(file.metadata()["cell"])["method"].startswith("adaptformer")
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "message"),
+    [
+        ("adaptformer", "timm", "adds computation that no plain"),
+        ("adaptformer", "peft", "only lora has a PEFT form"),
+        ("lora", "tim", "did you mean 'timm'"),
+    ],
+)
+def test_what_a_format_cannot_hold_is_said_and_nothing_is_left(
+    runs, tmp_path, capsys, method, name, message
+):
+    out = tmp_path / "x"
+    assert main(["export", str(cell_of(runs, method)), "--format", name, "--out", str(out)]) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_bad_cells_images_and_thresholds_are_one_sentence(runs, pictures, tmp_path):
+    with pytest.raises(InputError, match="no finished cell below"):
+        find("ffffffffffffffff", runs)
+    with pytest.raises(InputError, match="5 finished cells below"):
+        find("", runs)
+    with pytest.raises(InputError, match="there is no finished cell in"):
+        load(tmp_path)
+    trained = load(cell_of(runs, "adaptformer"))
+    with pytest.raises(InputError, match="needs two classes; this cell has 5"):
+        trained.predict(pictures, threshold=0.5)
+    with pytest.raises(InputError, match="this cell classifies"):
+        next(trained.masks(pictures))
+    with pytest.raises(InputError, match="the cell was trained on"):
+        load(cell_of(runs, "adaptformer"), weights="tiny_swin")
+    out = str(tmp_path / "a.csv")
+    assert main(["predict", str(lesions(runs)), str(pictures[0]), "--out", out]) == 2
+    assert main(["predict", str(lesions(runs)), "no.png", "--out", str(tmp_path / "m")]) == 2
