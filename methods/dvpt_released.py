@@ -46,7 +46,7 @@ class DVPTReleased(Method):
 
     paper = "He et al. 2025, DVPT, released code (commit 180a4a4), arXiv 2307.09787"
     identity = False
-    lr = 2e-3
+    lr = 3e-3
 
     def __post_init__(self) -> None:
         given = {"bottleneck": self.bottleneck, "prompts": self.prompts, "share": self.share}

@@ -31,7 +31,7 @@ class FacTTK(Method):
     scale: float = 1.0
 
     paper = "Jie and Deng 2023, FacT, arXiv 2212.03145, eq. 7"
-    lr = 2e-3
+    lr = 3e-3
     mergeable = True
 
     def __post_init__(self) -> None:

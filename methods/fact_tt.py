@@ -30,7 +30,7 @@ class FacTTT(Method):
     scale: float = 1.0
 
     paper = "Jie and Deng 2023, FacT, arXiv 2212.03145, eq. 5"
-    lr = 2e-3
+    lr = 3e-3
     mergeable = True
 
     def __post_init__(self) -> None:

@@ -15,7 +15,7 @@ class Full(Method):
     """All parameters; running statistics of batch norm move too. The reference of all methods."""
 
     paper = "reference: full fine-tuning"
-    lr = 1e-4
+    lr = 2e-5
     live_batch_norm = True
     mergeable = True
 

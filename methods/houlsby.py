@@ -22,7 +22,7 @@ class Houlsby(Method):
     bottleneck: int = 16
 
     paper = "Houlsby et al. 2019, Parameter-Efficient Transfer Learning, arXiv 1902.00751, fig. 2"
-    lr = 1e-3
+    lr = 3e-3
 
     def __post_init__(self) -> None:
         positive(bottleneck=self.bottleneck)

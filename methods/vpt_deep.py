@@ -19,7 +19,7 @@ class VPTDeep(Method):
 
     paper = "Jia et al. 2022, Visual Prompt Tuning, arXiv 2203.12119, eq. 7-8"
     identity = False
-    lr = 5e-3
+    lr = 1e-3
 
     def __post_init__(self) -> None:
         positive(prompts=self.prompts)

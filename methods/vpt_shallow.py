@@ -19,7 +19,7 @@ class VPTShallow(Method):
 
     paper = "Jia et al. 2022, Visual Prompt Tuning, arXiv 2203.12119, eq. 4-6"
     identity = False
-    lr = 5e-3
+    lr = 3e-3
 
     def __post_init__(self) -> None:
         positive(prompts=self.prompts)
