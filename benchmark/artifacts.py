@@ -8,9 +8,10 @@ import numpy as np
 from safetensors.torch import load_file, save_file
 
 from benchmark import metrics
+from benchmark.checkpoint import State
 from benchmark.session import Data
 from benchmark.tasks import Arrays
-from benchmark.train import State, Subset
+from benchmark.train import Subset
 
 DELTA = "delta.safetensors"
 PREDICTIONS = "predictions.npz"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import nn
 import methods
 from benchmark import backbones, cost
 from benchmark.artifacts import write_delta, write_predictions
+from benchmark.checkpoint import Interrupted, State
 from benchmark.data.base import Card
 from benchmark.provenance import provenance
 from benchmark.record import RECORD, Record, read_record, write_json, write_record, write_text
@@ -21,25 +22,33 @@ from benchmark.registry import InputError
 from benchmark.session import Data, Session
 from benchmark.spec import Cell, seed
 from benchmark.tasks import Task, task_of
-from benchmark.train import Setup, State, evaluate, fit
+from benchmark.train import Setup, evaluate, fit
 
-Listener = Callable[[int], None]
+Listener = Callable[[int], object]
 
 
 def run(
-    cell: Cell, session: Session, runs: Path, on_step: Listener = lambda step: None
+    cell: Cell,
+    session: Session,
+    runs: Path,
+    on_step: Listener = lambda step: None,
+    *,
+    micro_batch: int = 0,
 ) -> Record | None:
     """Train and measure one cell, and return its record; None where the method cannot do it.
 
     A finished cell is read, not trained. A failure writes `error.txt` and is raised again: it is
-    never a record, and the cell is tried again the next time.
+    never a record, and the cell is tried again the next time. `micro_batch` images go through the
+    model at once (0: the whole batch); gradients are summed, so the batch stays what it is.
     """
     folder = cell.folder(runs)
     if (folder / RECORD).exists():
         return read_record(folder / RECORD)
     write_json(folder / "cell.json", asdict(cell))
     try:
-        record = _run(cell, session, folder, on_step)
+        record = _run(cell, session, folder, on_step, micro_batch)
+    except Interrupted:
+        raise
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         write_text(folder / "error.txt", f"{reason}\n\n{traceback.format_exc()}")
@@ -49,7 +58,9 @@ def run(
     return record
 
 
-def _run(cell: Cell, session: Session, folder: Path, on_step: Listener) -> Record | None:
+def _run(
+    cell: Cell, session: Session, folder: Path, on_step: Listener, micro_batch: int
+) -> Record | None:
     data = session.data(cell)
     _check_identity(cell, {"data": data.dataset.fingerprint, "weights": session.weights(cell)})
     backbone = session.backbone(cell)
@@ -59,6 +70,7 @@ def _run(cell: Cell, session: Session, folder: Path, on_step: Listener) -> Recor
     bare = cost.size_of(backbone)
     model, task = assemble(cell, backbone, data.dataset.card)
     setup = _setup(cell, session, model, task, folder / "checkpoint.pt")
+    setup = replace(setup, micro_batch=micro_batch)
     gflop = cost.probe(setup, data.train)
     progress = fit(setup, data.train, data.val, cell, on_step)
     val, test = evaluate(setup, data.val), evaluate(setup, data.test)
@@ -70,6 +82,7 @@ def _run(cell: Cell, session: Session, folder: Path, on_step: Listener) -> Recor
         "images_per_s": cell.steps * cell.batch_size / progress.seconds,
         "peak_mib": cost.peak_mib(session.device),
         "train_gflop_per_image": gflop,
+        "micro_batch": micro_batch or cell.batch_size,
     }
     write_predictions(folder, data, val, test)
     record = Record(

@@ -36,13 +36,15 @@ class Session:
     """Loads backbones and images once for many cells; `cache` is where decoded images are kept.
 
     `sources` maps the name of a data set or backbone in cells to what opens it, where that is a
-    path: cells hold no paths.
+    path: cells hold no paths. `halvings`: how often memory ran out before; each time, half as many
+    images go through a model at once.
     """
 
     cache: Path
     sources: dict[str, str]
     device: torch.device = field(default_factory=lambda: best_device())
     num_kept: int = 2
+    halvings: int = 0
     _kept: OrderedDict[Hashable, Any] = field(default_factory=OrderedDict)
 
     def dataset(self, name: str) -> Dataset:

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.augment import augment, policies
+from benchmark.checkpoint import Clock, Interrupted, Progress, State, resume, save
 from benchmark.spec import Cell, seed
 from benchmark.tasks import Arrays, Task
 
-State = dict[str, Tensor]
 EVAL_BATCH = 64
 
 
@@ -67,6 +66,7 @@ class Setup:
     state: Callable[[], State]
     restore: Callable[[State], None]
     checkpoint: Path
+    micro_batch: int = 0  # images at once; 0: the whole batch
 
     def normalize(self, images: Tensor) -> Tensor:
         """Return `images` in [0, 1] with the backbone's own mean and std."""
@@ -75,18 +75,6 @@ class Setup:
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Return the mixed-precision context of the cell ("fp32" or "bf16")."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
-
-
-@dataclass
-class Progress:
-    """What a checkpoint holds beside optimiser and weights."""
-
-    step: int = 0
-    best: State = field(default_factory=dict)
-    best_rank: tuple[float, float] = (-math.inf, -math.inf)
-    selected_step: int = 0
-    history: list[dict[str, float | None]] = field(default_factory=list)
-    seconds: float = 0.0
 
 
 def learning_rate(step: int, cell: Cell) -> float:
@@ -136,28 +124,32 @@ def fit(
     train: Subset,
     val: Subset,
     cell: Cell,
-    on_step: Callable[[int], None] = lambda step: None,
+    on_step: Callable[[int], object] = lambda step: None,
 ) -> Progress:
     """Train on `train`, choose the step on `val`, and return the progress with the best state.
 
     The chosen state is left in the model. Progress is saved in `setup.checkpoint` after every
-    evaluation, and a run that finds it continues with the same result (bit for bit on the CPU).
-    `on_step` is told the number of steps done.
+    evaluation and every minute; a run that finds it continues with the same result (bit for bit
+    on the CPU). `on_step` is told the number of steps done.
+
+    Raises:
+        Interrupted: `on_step` answered true; progress is saved.
     """
     optimizer = optimizer_of(setup.model, cell)
-    progress = _resume(setup, optimizer)
+    progress = resume(setup, optimizer)
     points = _evaluation_steps(cell)
-    losses: list[Tensor] = []
-    started = time.perf_counter()
+    clock = Clock(progress)
     for step in range(progress.step, cell.steps):
-        losses.append(_train_step(setup, optimizer, train, cell, step))
-        if step + 1 in points:
-            progress.step = step + 1
-            _evaluate_point(setup, val, progress, losses)
-            progress.seconds += time.perf_counter() - started
-            _save(setup, optimizer, progress)
-            losses, started = [], time.perf_counter()
-        on_step(step + 1)
+        progress.losses.append(_train_step(setup, optimizer, train, cell, step))
+        progress.step = step + 1
+        if progress.step in points:
+            _evaluate_point(setup, val, progress)
+        stop = on_step(progress.step) and progress.step < cell.steps
+        if stop or progress.step in points or clock.is_due():
+            clock.note()
+            save(setup, optimizer, progress)
+        if stop:
+            raise Interrupted(f"stopped after step {progress.step}; the checkpoint continues it")
     setup.restore(progress.best)
     return progress
 
@@ -177,17 +169,27 @@ def _train_step(
     images, targets = images.to(setup.device).float() / 255, targets.to(setup.device)
     masks = targets if targets.ndim == 3 else None
     images, masks = augment(images, masks, policies[cell.augment], generator)
-    with setup.autocast():
-        logits = setup.model(setup.normalize(images))
-        loss = setup.task.loss(logits, targets if masks is None else masks)
+    optimizer.zero_grad(set_to_none=True)
+    loss = _backward(setup, images, targets if masks is None else masks)
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(step, cell)
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     torch.nn.utils.clip_grad_norm_(parameters, cell.clip)
     optimizer.step()
-    return loss.detach()
+    return loss
+
+
+def _backward(setup: Setup, images: Tensor, targets: Tensor) -> Tensor:
+    """Accumulate the gradients of the batch, in micro-batches if asked, and return its loss."""
+    total = torch.zeros((), device=images.device)
+    size = setup.micro_batch or len(images)
+    for part, truth in zip(images.split(size), targets.split(size), strict=True):
+        with setup.autocast():
+            logits = setup.model(setup.normalize(part))
+            loss = setup.task.loss(logits, truth) * (len(part) / len(images))
+        loss.backward()
+        total += loss.detach()
+    return total
 
 
 def evaluate(setup: Setup, subset: Subset) -> Arrays:
@@ -209,9 +211,10 @@ def _chunks(size: int) -> Iterator[np.ndarray]:
         yield np.arange(start, min(start + EVAL_BATCH, size))
 
 
-def _evaluate_point(setup: Setup, val: Subset, progress: Progress, losses: list[Tensor]) -> None:
+def _evaluate_point(setup: Setup, val: Subset, progress: Progress) -> None:
     """Score the validation set, note it, and keep the state when it ranks above the best so far."""
-    train_loss = float(torch.stack(losses).mean())
+    train_loss = float(torch.stack(progress.losses).mean())
+    progress.losses = []
     if not math.isfinite(train_loss):
         raise FloatingPointError(f"the loss became {train_loss} before step {progress.step}")
     scores = setup.task.scores(evaluate(setup, val), val.groups)
@@ -222,19 +225,3 @@ def _evaluate_point(setup: Setup, val: Subset, progress: Progress, losses: list[
     if rank > progress.best_rank or not progress.best:
         progress.best_rank, progress.selected_step = rank, progress.step
         progress.best = {name: t.detach().clone() for name, t in setup.state().items()}
-
-
-def _save(setup: Setup, optimizer: torch.optim.AdamW, progress: Progress) -> None:
-    temporary = setup.checkpoint.with_suffix(".part")
-    values = {"progress": vars(progress), "state": setup.state()}
-    torch.save(values | {"optimizer": optimizer.state_dict()}, temporary)
-    temporary.replace(setup.checkpoint)
-
-
-def _resume(setup: Setup, optimizer: torch.optim.AdamW) -> Progress:
-    if not setup.checkpoint.exists():
-        return Progress()
-    values = torch.load(setup.checkpoint, map_location=setup.device, weights_only=True)
-    setup.restore(values["state"])
-    optimizer.load_state_dict(values["optimizer"])
-    return Progress(**values["progress"])

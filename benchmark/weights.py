@@ -61,6 +61,11 @@ def fingerprint_of(state: Mapping[str, Tensor]) -> str:
 def cached(name: str, make: Callable[[], State]) -> Path:
     """Return the cached file `name`; made by `make` where it is absent or damaged."""
     path = cache_folder() / f"{name}.safetensors"
+    if _sidecar(path) is None and os.environ.get("HF_HUB_OFFLINE") == "1":
+        raise InputError(
+            f"the weights of {name} are not in {str(cache_folder())!r} and this node must not "
+            "fetch them; submit from a host that has them there, or share BENCHMARK_CACHE"
+        )
     if _sidecar(path) is None:
         _store(path, make())
     return path

@@ -9,6 +9,7 @@ from test_spec import make_cell
 from torch import nn
 
 from benchmark import cost
+from benchmark.checkpoint import Interrupted
 from benchmark.tasks import Classification
 from benchmark.train import (
     Setup,
@@ -180,3 +181,27 @@ def test_a_loss_that_is_not_finite_is_a_failure(tmp_path):
     setup = dataclasses.replace(setup, std=torch.zeros(3, 1, 1), mean=torch.zeros(3, 1, 1))
     with pytest.raises(FloatingPointError, match="loss became"):
         fit(setup, subset(16), subset(8, 1), cell())
+
+
+@pytest.mark.parametrize("at", [1, 6, 7])
+def test_stopped_between_evaluations_and_resumed_equals_uninterrupted(tmp_path, at):
+    whole = make_setup(tmp_path, checkpoint=tmp_path / "whole.pt")
+    expected = fit(whole, subset(16), subset(8, 1), cell())
+    with pytest.raises(Interrupted, match=f"after step {at}"):
+        fit(make_setup(tmp_path), subset(16), subset(8, 1), cell(), lambda step: step == at)
+    steps = []
+    found = fit(make_setup(tmp_path), subset(16), subset(8, 1), cell(), steps.append)
+    assert steps[0] == at + 1
+    assert found.history == expected.history
+    assert all(torch.equal(found.best[n], t) for n, t in expected.best.items())
+
+
+def test_micro_batches_give_the_gradient_of_the_whole_batch(tmp_path):
+    # sums in another order: equal to float32 rounding, not to the bit
+    whole = make_setup(tmp_path, checkpoint=tmp_path / "whole.pt")
+    parts = make_setup(tmp_path, checkpoint=tmp_path / "parts.pt", micro_batch=3)
+    ends = [fit(setup, subset(16), subset(8, 1), cell()) for setup in (whole, parts)]
+    for name, tensor in ends[0].best.items():
+        torch.testing.assert_close(ends[1].best[name], tensor, rtol=1e-3, atol=1e-5)
+    losses = [[point["train_loss"] for point in end.history] for end in ends]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)

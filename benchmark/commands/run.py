@@ -8,10 +8,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmark.commands import _execute
 from benchmark.commands._axes import add_axes, add_runs, grids
 
 if TYPE_CHECKING:
     from benchmark.spec import Cell
+
+ROUNDS = 3  # submissions of a cell whose job died, with --wait
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_axes(parser)
     add_runs(parser)
     parser.add_argument("--dry-run", action="store_true", help="print the plan, train nothing")
+    _execute.add_executor(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -26,19 +30,50 @@ def run(arguments: argparse.Namespace) -> int:
     from benchmark.cells import Resolver
     from benchmark.spec import plan
 
+    _execute.check(arguments)
     resolver = Resolver()
     cells = resolver.cells(grids(arguments))
     planned = plan(cells, arguments.runs)
     print(f"{len(cells)} cells: {planned.counts()}")
+    todo = [*planned.todo, *planned.failed]
     if arguments.dry_run:
-        print("\n".join(f"  {cell.slug}" for cell in cells))
-        return 0
+        return _dry_run(cells, todo, resolver.sources, arguments)
     write_plan(cells, arguments.runs)
-    failures = _train([*planned.todo, *planned.failed], resolver.sources, arguments.runs)
+    if arguments.executor == "slurm":
+        return _on_slurm(cells, resolver.sources, arguments)
+    failures = _execute.train(todo, resolver.sources, arguments)
     _report(cells, arguments.runs)
     for slug, reason in failures:
         print(f"failed: {slug}: {reason}", file=sys.stderr)
     return 1 if failures else 0
+
+
+def _dry_run(
+    cells: list[Cell], todo: list[Cell], sources: dict[str, str], arguments: argparse.Namespace
+) -> int:
+    print("\n".join(f"  {cell.slug}" for cell in cells))
+    if arguments.executor == "slurm" and todo:
+        print(_execute.describe(_execute.order(todo, sources, arguments)))
+    return 0
+
+
+def _on_slurm(cells: list[Cell], sources: dict[str, str], arguments: argparse.Namespace) -> int:
+    """Submit; with `--wait`, submit again what died without a word, then report."""
+    from benchmark.spec import plan
+
+    for number in range(ROUNDS if arguments.wait else 1):
+        planned = plan(cells, arguments.runs)
+        todo = [*planned.todo, *(planned.failed if number == 0 else ())]
+        if todo:
+            _execute.send(todo, sources, arguments)
+        if not arguments.wait:
+            print(f"python -m benchmark status --runs {arguments.runs}  # tells how far it is")
+            return 0
+        _execute.await_queue(arguments.runs)
+    planned = plan(cells, arguments.runs)
+    print(planned.counts())
+    _report(cells, arguments.runs)
+    return 1 if planned.failed or planned.todo else 0
 
 
 def write_plan(cells: list[Cell], runs: Path) -> None:
@@ -48,27 +83,6 @@ def write_plan(cells: list[Cell], runs: Path) -> None:
     slugs = [cell.slug for cell in cells]
     name = hashlib.sha256("\n".join(slugs).encode()).hexdigest()[:12]
     write_json(runs / "plans" / f"{name}.json", {"slugs": slugs})
-
-
-def _train(cells: list[Cell], sources: dict[str, str], runs: Path) -> list[tuple[str, str]]:
-    """Train `cells` in one warm process and return (slug, reason) of those that failed."""
-    if not cells:
-        return []
-    from benchmark.progress import Display
-    from benchmark.run import run as run_cell
-    from benchmark.session import Session
-
-    session = Session(cache=runs / "cache", sources=sources)
-    failures = []
-    with Display(len(cells)) as display:
-        for cell in cells:
-            display.start(cell)
-            try:
-                display.finish(cell, run_cell(cell, session, runs, display.step))
-            except Exception as error:  # one cell never stops the others
-                failures.append((cell.slug, " ".join(str(error).split()) or type(error).__name__))
-                display.fail(cell, failures[-1][1])
-    return failures
 
 
 def _report(cells: list[Cell], runs: Path) -> None:

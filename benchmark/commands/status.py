@@ -1,34 +1,123 @@
-"""Show what is done, failed (with the reason), unsupported and to do, from the disk alone."""
+"""Show what is done, running, failed (with the reason), unsupported and to do."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import time
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmark.claims import is_alive, read
 from benchmark.commands._axes import add_runs
 from benchmark.registry import InputError
 from benchmark.spec import state
+
+ORDER = ("done", "running", "queued", "todo", "failed", "unsupported")
+LABELS = {"todo": "to do"}
+REASONS = {"failed": "error.txt", "unsupported": "unsupported.txt"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this verb's flags."""
     add_runs(parser)
+    parser.add_argument("--watch", type=float, nargs="?", const=10.0, metavar="SECONDS")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print counts and reasons; return 1 when a cell failed."""
-    folders = planned(arguments.runs)
-    states = {folder: state(folder) for folder in folders}
-    counts = Counter(states.values())
-    names = ("done", "todo", "failed", "unsupported")
-    print(", ".join(f"{counts[name]} {name.replace('todo', 'to do')}" for name in names))
-    for name, file in (("failed", "error.txt"), ("unsupported", "unsupported.txt")):
-        for folder in (f for f, s in states.items() if s == name):
-            reason = (folder / file).read_text().split("\n", 1)[0]
-            print(f"{name}: {folder.relative_to(arguments.runs)}: {reason}")
-    return 1 if counts["failed"] else 0
+    """Print counts, progress and reasons; 0: all ended well, 1: something failed, 3: unfinished."""
+    while True:
+        found = survey(arguments.runs)
+        print("\n".join(lines(found, arguments.runs)))
+        if arguments.watch is None or not found.is_moving():
+            return found.exit_code()
+        time.sleep(arguments.watch)
+        print()
+
+
+@dataclass
+class Survey:
+    """What disk and queue say: the state of each cell's folder, and a note where there is one."""
+
+    states: dict[Path, str]
+    notes: dict[Path, str] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def counts(self) -> Counter[str]:
+        """Return the number of cells in each state."""
+        return Counter(self.states.values())
+
+    def is_moving(self) -> bool:
+        """Return whether anything runs or waits in a queue."""
+        return any(self.counts()[name] for name in ("running", "queued"))
+
+    def exit_code(self) -> int:
+        """Return 0, 1 or 3 as `run` says."""
+        counts = self.counts()
+        if counts["failed"]:
+            return 1
+        return 3 if any(counts[name] for name in ("running", "queued", "todo")) else 0
+
+
+def survey(runs: Path) -> Survey:
+    """Return the state of all cells: from the disk, and from one question to Slurm if need be."""
+    found = Survey({folder: state(folder) for folder in planned(runs)})
+    for folder in [f for f, s in found.states.items() if s in ("todo", "failed")]:
+        claim = read(folder)
+        if claim and is_alive(claim):
+            found.states[folder] = "running"
+            found.notes[folder] = f"step {claim['step']} of {claim['steps']} on {claim['place']}"
+    if any(s == "todo" for s in found.states.values()) and (runs / "sweeps").is_dir():
+        _ask_slurm(found, runs)
+    return found
+
+
+def _ask_slurm(found: Survey, runs: Path) -> None:
+    from slurm import queue
+
+    try:
+        jobs = queue.queued(runs, queue.waiting())
+    except InputError as error:
+        found.problems.append(f"what Slurm is doing is not known: {error}")
+        return
+    for slug, job in jobs.items():
+        if found.states.get(runs / slug) == "todo":
+            found.states[runs / slug] = "queued"
+            found.notes[runs / slug] = f"job {job.job} {job.state.lower()} ({job.reason})"
+    if not jobs:
+        found.problems += [n.read_text().strip() for n in sorted(runs.glob("sweeps/*/note.txt"))]
+        found.problems += queue.silent(runs)
+
+
+def lines(found: Survey, runs: Path) -> list[str]:
+    """Return what is printed of a survey."""
+    counts = found.counts()
+    shown = [name for name in ORDER if counts[name] or name not in ("running", "queued")]
+    told = [", ".join(f"{counts[name]} {LABELS.get(name, name)}" for name in shown)]
+    if rate := _rate(found):
+        told.append(rate)
+    for name in ("running", "failed", "unsupported"):
+        for folder in [f for f, s in found.states.items() if s == name]:
+            note = found.notes.get(folder) or (folder / REASONS[name]).read_text().split("\n", 1)[0]
+            told.append(f"{name}: {folder.relative_to(runs)}: {note}")
+    reasons = Counter(n for f, n in found.notes.items() if found.states[f] == "queued")
+    told += [f"queued: {note}: {count} cells" for note, count in list(reasons.items())[:20]]
+    return told + found.problems
+
+
+def _rate(found: Survey) -> str:
+    """Return the cells of the last hour and the time left at their rate, "" where none ended."""
+    now = time.time()
+    ends = [(f / "record.json").stat().st_mtime for f, s in found.states.items() if s == "done"]
+    recent = [now - end for end in ends if now - end < 3600]
+    left = sum(found.counts()[name] for name in ("running", "queued", "todo"))
+    if not recent or not left or not found.is_moving():
+        return ""
+    per_hour = len(recent) / max(recent) * 3600 if max(recent) > 0 else 0.0
+    if per_hour == 0:
+        return ""
+    return f"{per_hour:.0f} cells per hour, {60 * left / per_hour:.0f} min left at this rate"
 
 
 def planned(runs: Path) -> list[Path]:

@@ -1,0 +1,93 @@
+"""Training cells that others may train as well: claims, memory, one failure at a time.
+
+The same for a run in this process, in local workers and in a Slurm job.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from benchmark.checkpoint import Interrupted
+from benchmark.claims import Claim, claimed
+from benchmark.record import RECORD, Record, read_record
+from benchmark.run import run
+from benchmark.session import Session
+from benchmark.spec import Cell
+
+Listener = Callable[[int], object]
+_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one cell ended: "done", "n/a", "failed" (with the reason) or "taken" by somebody else."""
+
+    cell: Cell
+    state: str
+    reason: str = ""
+    record: Record | None = None
+
+
+def train(
+    cell: Cell, session: Session, runs: Path, on_step: Listener = lambda step: None
+) -> Outcome:
+    """Train one cell unless it is done or taken, and return how it ended.
+
+    A failure is an outcome: the cells beside it go on.
+
+    Raises:
+        Interrupted: `on_step` answered true.
+    """
+    folder = cell.folder(runs)
+    with claimed(folder) as claim:
+        if claim is None:
+            return Outcome(cell, "taken")
+        try:
+            record = _within_memory(cell, session, runs, _listener(cell, claim, on_step))
+        except Interrupted:
+            raise
+        except Exception as error:
+            return Outcome(cell, "failed", " ".join(str(error).split()) or type(error).__name__)
+    return Outcome(cell, "n/a" if record is None else "done", record=record)
+
+
+def finished(cell: Cell, runs: Path) -> Outcome | None:
+    """Return the outcome of a cell that somebody has finished, else None."""
+    path = cell.folder(runs) / RECORD
+    return Outcome(cell, "done", "elsewhere", read_record(path)) if path.exists() else None
+
+
+def _listener(cell: Cell, claim: Claim, on_step: Listener) -> Listener:
+    def listen(step: int) -> object:
+        claim.beat(step, cell.steps)
+        return on_step(step)
+
+    return listen
+
+
+def _within_memory(cell: Cell, session: Session, runs: Path, on_step: Listener) -> Record | None:
+    """Train; when memory runs out, go on from the checkpoint with half as many images at once.
+
+    The effective batch stays what the cell says; the record's cost tells `micro_batch`.
+    """
+    micro_batch = max(1, cell.batch_size >> session.halvings)
+    while True:
+        try:
+            return run(cell, session, runs, on_step, micro_batch=micro_batch)
+        except (RuntimeError, MemoryError) as error:
+            if micro_batch == 1 or not is_out_of_memory(error):
+                raise
+        micro_batch = -(-micro_batch // 2)
+        if session.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether memory, of the device or the host, is what `error` is about."""
+    known = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+    return known or bool(_MEMORY.search(str(error)))

@@ -1,0 +1,140 @@
+"""What runs on a node: one batch of cells in warm processes, stopped and continued by signals."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import submitit
+from submitit.core.utils import DelayedSubmission
+
+from benchmark.registry import InputError
+from benchmark.spec import Cell
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Cells of one job, called by submitit in each of its tasks.
+
+    The tasks share the list: who claims a cell trains it. A finished cell is skipped, a failed one
+    leaves `error.txt` and the others go on. On the signal that announces a time-out or a preemption
+    the running cell writes its checkpoint, and the job goes back to the queue.
+    """
+
+    cells: tuple[Cell, ...]
+    runs: Path
+    sweep: Path
+    sources: dict[str, str]
+
+    def __call__(self) -> dict[str, int]:
+        """Train the cells and return how many ended in which way."""
+        self._check_runs()
+        os.environ["HF_HUB_OFFLINE"] = "1"  # a node must not depend on a network
+        import torch
+
+        from benchmark.checkpoint import Interrupted
+        from benchmark.executors import Listener, inline
+        from benchmark.session import Session
+
+        environment = submitit.JobEnvironment()
+        torch.set_num_threads(int(os.environ.get("SLURM_CPUS_PER_TASK", "1")))
+        device = device_of(environment.local_rank, torch.cuda.device_count())
+        halvings = memory_deaths(environment.paths.stderr)
+        session = Session(
+            self.runs / "cache", self.sources, torch.device(device), halvings=halvings
+        )
+        rank = environment.global_rank % len(self.cells)
+        turned = [*self.cells[rank:], *self.cells[:rank]]
+        bell, counts = Bell(), dict.fromkeys(("done", "n/a", "failed"), 0)
+        try:
+            listener = Listener(bell.check, bell.answer)
+            for outcome in inline(turned, session, self.runs, listener, waits=is_ours):
+                counts[outcome.state] += 1
+                note(f"{outcome.state} {outcome.cell.slug} {outcome.reason}")
+        except Interrupted:
+            bell.requeue(self.sweep)
+        return counts
+
+    def checkpoint(self) -> DelayedSubmission:
+        """Return what the requeued job runs: the same, which skips what is finished."""
+        return DelayedSubmission(self)
+
+    def _check_runs(self) -> None:
+        if not (self.sweep / "plan.json").exists():
+            raise InputError(
+                f"this node does not see {str(self.runs)!r}; "
+                "choose a --runs folder on a file system that the nodes share"
+            )
+
+
+def note(text: str) -> None:
+    """Write a line to the log of the job."""
+    sys.stdout.write(f"{time.strftime('%H:%M:%S')} {text}\n")
+    sys.stdout.flush()
+
+
+def memory_deaths(log: Path) -> int:
+    """Return how often earlier runs of this job were killed for memory, as its error log says."""
+    text = log.read_text(errors="replace") if log.exists() else ""
+    return min(5, len(re.findall(r"oom[-_]kill|exceeded memory limit|Out Of Memory", text)))
+
+
+def device_of(local_rank: int, num_devices: int) -> str:
+    """Return the device of a task: its GPU in turn, or the CPU."""
+    return f"cuda:{local_rank % num_devices}" if num_devices else "cpu"
+
+
+def is_ours(folder: Path) -> bool:
+    """Return whether a task of this very job trains the cell: then the job must outlive it."""
+    from benchmark.claims import read
+
+    claim = read(folder)
+    return claim is not None and str(claim["job"]).startswith(f"{os.environ['SLURM_JOB_ID']}.")
+
+
+class Bell:
+    """Hears submitit's signal; training asks it after every step, when all is consistent.
+
+    submitit's own handler would pickle in the middle of a step. It is called afterwards instead.
+    """
+
+    def __init__(self) -> None:
+        number = getattr(signal, f"SIG{submitit.JobEnvironment.USR_SIG}")
+        self.heard: tuple[int, FrameType | None] | None = None
+        self.handler: Any = signal.signal(number, self._hear)
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        self.heard = (number, frame)
+
+    def answer(self, step: int) -> bool:
+        """Return whether training is to stop."""
+        return self.heard is not None
+
+    def check(self, cell: Cell) -> None:
+        """Raise Interrupted before a cell begins that would be stopped at once."""
+        from benchmark.checkpoint import Interrupted
+
+        if self.heard:
+            raise Interrupted("stopped between two cells")
+
+    def requeue(self, sweep: Path) -> None:
+        """Send the job back to the queue and end the process; only the first task can.
+
+        Raises:
+            UncompletedJobError: the job was requeued too often. `note.txt` in the sweep says so.
+        """
+        assert self.heard is not None
+        try:
+            self.handler(*self.heard)
+        except submitit.core.utils.UncompletedJobError as error:
+            text = f"{error} Its cells are checkpointed; `run` again continues them.\n"
+            (sweep / "note.txt").write_text(text)
+            raise
+        time.sleep(600)  # another task than the first: Slurm ends it with the job

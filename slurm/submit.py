@@ -1,0 +1,140 @@
+"""From cells to Slurm arrays: planned on the disk first, then submitted, never twice."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import submitit
+from submitit.slurm.slurm import _make_sbatch_string
+
+from benchmark.record import write_json
+from benchmark.registry import InputError
+from benchmark.spec import Cell
+from slurm import snapshot
+from slurm.jobs import Batch
+from slurm.queue import PREFIX, SWEEPS, call
+from slurm.resources import Resources
+
+COMMAND = "python -u -m submitit.core._submit LOGS"
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be submitted: batches of cells, and under which conditions."""
+
+    batches: list[list[Cell]]
+    sources: dict[str, str]
+    runs: Path
+    resources: Resources
+    max_parallel: int
+
+
+def site_limit() -> int:
+    """Return how many tasks one array may have here (MaxArraySize of `scontrol show config`)."""
+    found = re.search(r"MaxArraySize\s*=\s*(\d+)", call("scontrol", "show", "config"))
+    return max(1, int(found[1]) - 1) if found else 1000
+
+
+def chunks(batches: list[list[Cell]], limit: int) -> list[list[list[Cell]]]:
+    """Return the batches in arrays of at most `limit` tasks."""
+    return [batches[i : i + limit] for i in range(0, len(batches), limit)]
+
+
+def sbatch_text(order: Order, name: str, tasks: int, code: Path, logs: Path) -> str:
+    """Return the script that submitit hands to sbatch, with LOGS for the name of the pickle."""
+    parameters = order.resources.parameters(name, order.max_parallel, snapshot.setup(code))
+    return _make_sbatch_string(COMMAND, logs, map_count=tasks if tasks > 1 else None, **parameters)
+
+
+def check(order: Order, tasks: int) -> None:
+    """Ask Slurm whether a job of this kind could ever run; nothing is submitted.
+
+    Raises:
+        InputError: an unknown partition, or resources that no node has, in sbatch's words.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "test.sh"
+        path.write_text(sbatch_text(order, f"{PREFIX}test-0", tasks, order.runs, Path(folder)))
+        call("sbatch", "--test-only", str(path))
+
+
+def submit(order: Order) -> tuple[str, list[str]]:
+    """Submit the order and return (name of the sweep, job ids of its arrays).
+
+    `plan.json` with all batches is written before the first job, and job names hold the sweep and
+    the number of the array: if this process dies in between, the queue and the disk still tell
+    which cells are waiting.
+
+    Raises:
+        InputError: no Slurm here, or what sbatch refuses; arrays submitted before that stay.
+    """
+    call("sbatch", "--version")
+    limit = site_limit()
+    arrays = chunks(order.batches, limit)
+    check(order, len(arrays[0]))
+    sweep = order.runs / SWEEPS / _name(order.batches)
+    _prepare(sweep, arrays)
+    code = snapshot.take(sweep)
+    ids = []
+    for number, array in enumerate(arrays):
+        executor = submitit.SlurmExecutor(sweep / "logs", order.resources.max_num_timeout)
+        name = f"{PREFIX}{sweep.name}-{number}"
+        executor.update_parameters(
+            **order.resources.parameters(name, order.max_parallel, snapshot.setup(code))
+        )
+        ids.append(_submit(executor, [_batch(order, sweep, cells) for cells in array]))
+    return sweep.name, ids
+
+
+def _submit(executor: submitit.SlurmExecutor, batches: Sequence[Batch]) -> str:
+    try:
+        with executor.batch():
+            jobs = [executor.submit(batch) for batch in batches]
+    except submitit.core.utils.FailedJobError as error:
+        lines = [line for line in str(error).splitlines() if "error" in line.lower()]
+        raise InputError(f"sbatch refused: {(lines or [str(error)])[0]}") from None
+    return str(jobs[0].job_id).partition("_")[0]
+
+
+def _batch(order: Order, sweep: Path, cells: list[Cell]) -> Batch:
+    return Batch(tuple(cells), order.runs, sweep, order.sources)
+
+
+def _prepare(sweep: Path, arrays: list[list[list[Cell]]]) -> None:
+    try:
+        (sweep / "logs").mkdir(parents=True)
+    except OSError as error:
+        raise InputError(
+            f"cannot write logs in {str(sweep)!r} ({error.strerror}); choose another --runs"
+        ) from None
+    slugs = [[[cell.slug for cell in cells] for cells in array] for array in arrays]
+    write_json(sweep / "plan.json", {"chunks": slugs})
+
+
+def _name(batches: list[list[Cell]]) -> str:
+    keys = " ".join(cell.key for cells in batches for cell in cells)
+    digest = hashlib.sha256(f"{keys} {time.time_ns()}".encode()).hexdigest()[:6]
+    return f"{time.strftime('%Y%m%d-%H%M%S')}-{digest}"
+
+
+def absolute(order: Order) -> Order:
+    """Return the order with absolute paths: jobs start in another folder."""
+    sources = {
+        name: source if source == name else _absolute(source)
+        for name, source in order.sources.items()
+    }
+    return replace(order, runs=order.runs.resolve(), sources=sources)
+
+
+def _absolute(source: str) -> str:
+    """Return a source with its path made absolute, if it is one: `file:PATH@NAME` or a path."""
+    if source.startswith("file:"):
+        path, _, name = source.removeprefix("file:").rpartition("@")
+        return f"file:{Path(path).resolve()}@{name}"
+    return str(Path(source).resolve()) if Path(source).exists() else source

@@ -1,0 +1,368 @@
+"""Planning, splitting, claims and texts: what needs no Slurm."""
+
+import dataclasses
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from benchmark import claims, work
+from benchmark.__main__ import main
+from benchmark.executors import Listener, inline
+from benchmark.registry import InputError
+from benchmark.session import Session
+from benchmark.spec import Cell
+from slurm import estimate, jobs, queue, submit
+from slurm.resources import parse
+
+CELL = Cell(
+    dataset="phantom_grading",
+    data="d",
+    backbone="tiny_vit",
+    weights="w",
+    normalize="0,0,0/1,1,1",
+    method="linear",
+    steps=100,
+)
+
+
+def cells(count, **changes):
+    return [dataclasses.replace(CELL, seed=seed, **changes) for seed in range(count)]
+
+
+def known(seconds_per_step, mib=100.0):
+    found = estimate.Estimate()
+    found.known[estimate.kind(CELL)].append((seconds_per_step, mib))
+    return found
+
+
+def test_auto_fills_fifteen_minutes_and_keeps_what_shares_a_session_together():
+    batches = estimate.batches(cells(10), "auto", known(3.0))  # 300 s each
+    assert [len(batch) for batch in batches] == [3, 3, 3, 1]
+    mixed = [
+        cell for pair in zip(cells(4), cells(4, backbone="other"), strict=True) for cell in pair
+    ]
+    split = estimate.batches(mixed, "4", known(1.0))
+    assert [{cell.backbone for cell in batch} for batch in split] == [{"other"}, {"tiny_vit"}]
+
+
+def test_predictions_come_from_records_and_name_what_is_unknown(tmp_path):
+    told = {"cell": dataclasses.asdict(CELL), "cost": {"train_s": 50.0, "peak_mib": 700.0}}
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "record.json").write_text(json.dumps(told))
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "record.json").write_text("{half")
+    found = estimate.read(tmp_path)
+    assert found.seconds(dataclasses.replace(CELL, steps=200)) == pytest.approx(110.0)
+    assert found.mib([CELL]) == 700.0
+    seconds, unknown = found.total_s([CELL, dataclasses.replace(CELL, method="lora")])
+    assert (round(seconds, 6), unknown) == (55.0, 1)
+
+
+def test_arrays_stay_under_the_limit_of_the_site():
+    batches = [[cell] for cell in cells(2503)]
+    arrays = submit.chunks(batches, 1000)
+    assert [len(array) for array in arrays] == [1000, 1000, 503]
+    assert [cell for array in arrays for batch in array for cell in batch] == cells(2503)
+
+
+def test_the_sbatch_text_is_this(tmp_path):
+    resources = parse("partition=gpu,gpus_per_node=2,mem_gb=16,cpus_per_task=4,timeout_min=120")
+    order = submit.Order([[CELL]], {}, Path("/runs"), resources, 8)
+    text = submit.sbatch_text(order, "bench-S-0", 3, Path("/runs/code"), Path("/runs/logs"))
+    text = text.replace(str(Path.cwd()), "/home/me")
+    assert text == (Path(__file__).parent / "golden_sbatch.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("partitoin=gpu", "did you mean 'partition'"),
+        ("partition", "is not name=value"),
+        ("mem_gb=0", "must be a whole number above 0"),
+        ("timeout_min=1h", "must be a whole number above 0"),
+    ],
+)
+def test_bad_resources_are_one_sentence(text, message):
+    with pytest.raises(InputError, match=message):
+        parse(text)
+
+
+def test_without_slurm_nothing_is_written_but_the_plan(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    command = ["run", "--executor", "slurm", "--backbones", "tiny_vit", "--methods", "linear"]
+    assert main([*command, "--runs", str(tmp_path / "runs")]) == 2
+    assert "there is no squeue on the PATH" in capsys.readouterr().err
+    assert not list(tmp_path.glob("runs/sweeps"))
+
+
+def test_a_dry_run_needs_no_slurm_and_predicts(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    command = ["run", "--executor", "slurm", "--backbones", "tiny_vit", "--methods", "linear"]
+    command += ["--seeds", ",".join(map(str, range(500))), "--dry-run", "--cells-per-job", "5"]
+    assert main([*command, "--runs", str(tmp_path / "runs")]) == 0
+    told = capsys.readouterr().out
+    assert "1000 cells in 200 jobs" in told
+    assert "nothing is known of 1000" in told
+    assert "#SBATCH --array=0-199%64" in told
+
+
+# Claims.
+def test_one_of_many_processes_gets_the_claim(tmp_path):
+    code = (
+        "import sys, time; from pathlib import Path; from benchmark.claims import take;"
+        "got = take(Path(sys.argv[1])); print(got is not None); sys.stdout.flush(); time.sleep(3)"
+    )
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(6)
+    ]
+    answers = [process.communicate(timeout=60)[0].strip() for process in started]
+    assert sorted(answers) == ["False"] * 5 + ["True"]
+
+
+def test_the_claim_of_a_dead_process_is_taken_over_and_of_a_live_one_not(tmp_path):
+    code = "import sys; from pathlib import Path; from benchmark.claims import take; "
+    code += "take(Path(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+    assert (tmp_path / claims.CLAIM).exists()  # it died without giving it back
+    with claims.claimed(tmp_path) as first:
+        assert first is not None
+        assert claims.take(tmp_path) is None
+    assert not list(tmp_path.iterdir())
+
+
+def elsewhere(folder, age_s, job=""):
+    claim = claims.Claim(folder, place="another host", pid=1, job=job)
+    assert claims._create(claim)
+    os.utime(claim.path, (time.time() - age_s,) * 2)
+    return claim
+
+
+def test_a_claim_of_another_host_lasts_while_it_is_touched(tmp_path):
+    elsewhere(tmp_path, claims.STALE_S - 60)
+    assert claims.take(tmp_path) is None
+    os.utime(tmp_path / claims.CLAIM, (time.time() - claims.STALE_S - 1,) * 2)
+    assert claims.take(tmp_path) is not None
+
+
+def test_a_restarted_job_takes_its_own_claim_back_at_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    elsewhere(tmp_path, 1.0, job="7.0")
+    assert claims.take(tmp_path) is not None
+
+
+def test_another_task_of_the_same_job_does_not(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_PROCID", "1")
+    elsewhere(tmp_path, 1.0, job="7.0")
+    assert claims.take(tmp_path) is None
+
+
+def test_a_claim_taken_over_by_somebody_faster_is_given_back(tmp_path):
+    fast = claims.take(tmp_path)
+    assert not claims._remove(tmp_path, "the token that was judged stale")
+    assert json.loads((tmp_path / claims.CLAIM).read_text())["token"] == fast.token
+
+
+# Memory and failures.
+def tiny_cells(tmp_path, *methods):
+    from benchmark.cells import Resolver
+    from benchmark.grid import Grid
+
+    resolver = Resolver()
+    grid = Grid(
+        methods, ("tiny_vit",), fractions=(0.1,), steps=(4,), batch_size=(8,), evaluations=(2,)
+    )
+    return resolver.cells([grid]), Session(tmp_path / "cache", resolver.sources)
+
+
+def test_out_of_memory_halves_the_images_at_once_and_says_so(tmp_path, monkeypatch):
+    (cell,), session = tiny_cells(tmp_path, "lora(rank=2)")
+    reference = work.train(cell, session, tmp_path / "whole").record
+    forward = Session.backbone
+
+    def small(self, cell):
+        body = forward(self, cell)
+
+        def refuse(module, images):
+            if module.training and len(images[0]) > 3:
+                raise RuntimeError("CUDA out of memory. Tried to allocate 1 GiB")
+
+        body.register_forward_pre_hook(refuse)
+        return body
+
+    monkeypatch.setattr(Session, "backbone", small)
+    outcome = work.train(cell, session, tmp_path / "small")
+    assert outcome.state == "done"
+    assert outcome.record.cost["micro_batch"] == 2
+    assert reference.cost["micro_batch"] == 8
+    assert outcome.record.test["loss"] == pytest.approx(reference.test["loss"], rel=1e-3)
+
+
+def test_memory_deaths_are_read_from_the_log(tmp_path):
+    log = tmp_path / "log.err"
+    assert jobs.memory_deaths(log) == 0
+    log.write_text("slurmstepd: error: Detected 1 oom_kill event\nTraceback: x\n")
+    assert jobs.memory_deaths(log) == 1
+    log.write_text("error: Job 3 exceeded memory limit (9 > 2), being killed\n" * 2)
+    assert jobs.memory_deaths(log) == 2
+
+
+def test_one_failure_leaves_the_cells_beside_it_alone(tmp_path, monkeypatch):
+    found, session = tiny_cells(tmp_path, "lora(rank=2)", "bitfit")
+    train = work.run
+
+    def broken(cell, *arguments, **options):
+        if cell.method == "bitfit":
+            raise ValueError("this one breaks")
+        return train(cell, *arguments, **options)
+
+    monkeypatch.setattr(work, "run", broken)
+    states = {o.cell.method: (o.state, o.reason) for o in inline(found, session, tmp_path)}
+    assert states["bitfit"] == ("failed", "this one breaks")
+    assert [state for state, _ in states.values()].count("done") == 1
+
+
+def test_a_cell_that_somebody_trains_is_waited_for_or_left(tmp_path):
+    (cell,), session = tiny_cells(tmp_path, "bitfit")
+    folder = cell.folder(tmp_path)
+    folder.mkdir(parents=True)
+    elsewhere(folder, 1.0)
+    assert list(inline([cell], session, tmp_path, waits=lambda folder: False)) == []
+    assert not (folder / "record.json").exists()
+
+
+def test_local_workers_give_the_records_of_one_process(tmp_path):
+    command = ["run", "--backbones", "tiny_vit", "--methods", "lora(rank=2),bitfit", "--steps", "4"]
+    assert main([*command, "--runs", str(tmp_path / "one")]) == 0
+    two = [*command, "--executor", "local", "--jobs", "2", "--runs", str(tmp_path / "two")]
+    assert main(two) == 0
+    found = [
+        {
+            path.parent.name: {n: values[n] for n in ("val", "test", "history")}
+            for path in (tmp_path / name).rglob("record.json")
+            for values in [json.loads(path.read_text())]
+        }
+        for name in ("one", "two")
+    ]
+    assert len(found[0]) == 4
+    assert found[0].keys() == found[1].keys()
+    for key, values in found[0].items():
+        assert found[1][key]["test"] == pytest.approx(values["test"], rel=1e-4)
+
+
+# Queue and status.
+def plan_of(runs, name, chunks):
+    (runs / "sweeps" / name / "logs").mkdir(parents=True)
+    (runs / "sweeps" / name / "plan.json").write_text(json.dumps({"chunks": chunks}))
+
+
+def fake(monkeypatch, tmp_path, name, text):
+    """Put a command on the PATH that prints `text` and counts its calls."""
+    folder = tmp_path / "bin"
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(
+        f"#!/bin/sh\necho $@ >> {tmp_path}/{name}.calls\ncat <<E\n{text}\nE\n"
+    )
+    (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    return tmp_path / f"{name}.calls"
+
+
+QUEUE = """bench-S-0|12|0|RUNNING|None
+bench-S-0|12|1|PENDING|Priority
+bench-other-0|13|N/A|RUNNING|None
+something|9|N/A|RUNNING|None"""
+
+
+def test_the_queue_is_read_from_one_call(tmp_path, monkeypatch):
+    calls = fake(monkeypatch, tmp_path, "squeue", QUEUE)
+    plan_of(tmp_path, "S", [[["a/x", "a/y"], ["b/z"]]])
+    found = queue.queued(tmp_path, queue.waiting())
+    assert {slug: job.job for slug, job in found.items()} == {
+        "a/x": "12_0", "a/y": "12_0", "b/z": "12_1",
+    }  # fmt: skip
+    assert len(calls.read_text().splitlines()) == 1
+
+
+def test_status_of_1000_cells_asks_slurm_once(tmp_path, monkeypatch, capsys):
+    calls = fake(monkeypatch, tmp_path, "squeue", QUEUE)
+    slugs = [f"d/{index}" for index in range(1000)]
+    plan_of(tmp_path, "S", [[slugs[:500], slugs[500:]]])
+    (tmp_path / "plans").mkdir()
+    (tmp_path / "plans" / "p.json").write_text(json.dumps({"slugs": slugs}))
+    assert main(["status", "--runs", str(tmp_path)]) == 3
+    assert len(calls.read_text().splitlines()) == 1
+    told = capsys.readouterr().out
+    assert "0 done, 1000 queued, 0 to do, 0 failed, 0 unsupported" in told
+    assert "queued: job 12_1 pending (Priority): 500 cells" in told
+
+
+def test_cancel_ends_our_jobs_only_with_one_call(tmp_path, monkeypatch, capsys):
+    fake(monkeypatch, tmp_path, "squeue", QUEUE)
+    calls = fake(monkeypatch, tmp_path, "scancel", "")
+    plan_of(tmp_path, "S", [[["a"], ["b"]]])
+    assert main(["cancel", "--runs", str(tmp_path)]) == 0
+    assert calls.read_text().split() == ["12_0", "12_1"]
+    assert re.match("2 jobs cancelled", capsys.readouterr().out)
+
+
+def test_a_slurm_that_does_not_answer_is_told_beside_what_the_disk_says(
+    tmp_path, monkeypatch, capsys
+):
+    fake(monkeypatch, tmp_path, "squeue", "")
+    (tmp_path / "bin" / "squeue").write_text("#!/bin/sh\necho 'Unable to contact' >&2; exit 1\n")
+    plan_of(tmp_path, "S", [[["a"]]])
+    (tmp_path / "plans").mkdir()
+    (tmp_path / "plans" / "p.json").write_text(json.dumps({"slugs": ["a"]}))
+    assert main(["status", "--runs", str(tmp_path)]) == 3
+    told = capsys.readouterr().out
+    assert "1 to do" in told
+    assert "squeue refused: Unable to contact" in told
+
+
+def test_a_sweep_without_a_log_points_at_the_file_system(tmp_path, monkeypatch, capsys):
+    fake(monkeypatch, tmp_path, "squeue", "")
+    plan_of(tmp_path, "S", [[["a"]]])
+    (tmp_path / "plans").mkdir()
+    (tmp_path / "plans" / "p.json").write_text(json.dumps({"slugs": ["a"]}))
+    main(["status", "--runs", str(tmp_path)])
+    assert "sweep S left no log: do its nodes see" in capsys.readouterr().out
+
+
+def test_running_cells_show_their_steps(tmp_path, capsys):
+    folder = tmp_path / "d" / "cell"
+    folder.mkdir(parents=True)
+    (folder / "cell.json").write_text("{}")
+    with claims.claimed(folder) as claim:
+        claim.beat(30, 100)
+        assert main(["status", "--runs", str(tmp_path)]) == 3
+    assert "running: d/cell: step 30 of 100" in capsys.readouterr().out
+
+
+def test_gpus_are_given_to_the_tasks_in_turn():
+    assert [jobs.device_of(rank, 2) for rank in range(4)] == ["cuda:0", "cuda:1"] * 2
+    assert jobs.device_of(3, 0) == "cpu"
+    assert parse("gpus_per_node=4,pack=2").tasks == 8
+
+
+def test_the_listener_is_asked_after_every_step(tmp_path):
+    from benchmark.checkpoint import Interrupted
+
+    (cell,), session = tiny_cells(tmp_path, "bitfit")
+    steps = []
+    listener = Listener(step=lambda step: steps.append(step) or step == 3)
+    with pytest.raises(Interrupted):
+        list(inline([cell], session, tmp_path, listener))
+    assert steps == [1, 2, 3]
+    assert (cell.folder(tmp_path) / "checkpoint.pt").exists()
+    assert not (cell.folder(tmp_path) / claims.CLAIM).exists()
+    assert not (cell.folder(tmp_path) / "error.txt").exists()

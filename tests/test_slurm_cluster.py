@@ -1,0 +1,251 @@
+"""Sweeps on a real Slurm: `slurm/local_cluster.sh run pytest -m slurm`.
+
+Every test counts from the job logs how often each cell was trained to its end: once.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LONG = ["--steps", "1200", "--evaluations", "3", "--fractions", "0.1"]
+SHORT = ["--steps", "4", "--evaluations", "2", "--fractions", "0.1"]
+
+pytestmark = pytest.mark.slurm
+
+
+@pytest.fixture(autouse=True)
+def _cluster():
+    answers = (
+        shutil.which("sinfo") and not subprocess.run(["sinfo"], capture_output=True).returncode
+    )
+    if not answers:
+        pytest.skip("no Slurm answers; slurm/local_cluster.sh run pytest -m slurm")
+    yield
+    subprocess.run(["scancel", "--me", "--full", "--signal=KILL"], capture_output=True)
+    subprocess.run(["scancel", "--me"], capture_output=True)
+    subprocess.run(["scontrol", "update", "nodename=n1,n2", "state=resume"], capture_output=True)
+
+
+def benchmark(*arguments, timeout=180):
+    command = [sys.executable, "-m", "benchmark", *map(str, arguments)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=timeout, env=environment
+    )
+
+
+def submit(runs, *arguments, slurm="mem_gb=2", per_job=2):
+    command = ["run", "--executor", "slurm", "--runs", runs, "--slurm", slurm]
+    command += ["--backbones", "tiny_vit", "--batch-size", "8", "--cells-per-job", per_job]
+    answer = benchmark(*command, *arguments)
+    assert answer.returncode == 0, answer.stderr
+    return answer.stdout
+
+
+def wait_for(condition, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "not in time"
+        time.sleep(0.3)
+
+
+def queue(state=None):
+    command = ["squeue", "--me", "--noheader", "--array", "--format=%i"]
+    return subprocess.run(
+        command + (["--states", state] if state else []), capture_output=True, text=True
+    ).stdout.split()
+
+
+def records(runs):
+    return {
+        p.parent.relative_to(runs): json.loads(p.read_text()) for p in runs.rglob("record.json")
+    }
+
+
+def claims(runs):
+    return [json.loads(path.read_text()) for path in runs.rglob("claim.json")]
+
+
+def training(runs):
+    """Return the claims of cells that have a checkpoint, so that something could be lost."""
+    return [
+        json.loads((path.parent / "claim.json").read_text())
+        for path in runs.rglob("checkpoint.pt")
+        if (path.parent / "claim.json").exists()
+    ]
+
+
+def trained(runs):
+    """Return how often each cell was trained to its end, from the logs of all jobs."""
+    logs = [path.read_text() for path in runs.glob("sweeps/*/logs/*_log.out")]
+    return Counter(re.findall(r"^\S+ done (\S+) $", "\n".join(logs), re.MULTILINE))
+
+
+def numbers(record):
+    return {name: record[name] for name in ("val", "test", "history", "selected_step")}
+
+
+def assert_each_once(runs, count):
+    found = trained(runs)
+    assert len(found) == count
+    assert set(found.values()) == {1}
+    assert len(records(runs)) == count
+    assert not claims(runs)
+
+
+@pytest.fixture(scope="module")
+def inline(tmp_path_factory):
+    """Return the records of the long cells, trained in this process without any fault."""
+    runs = tmp_path_factory.mktemp("inline") / "runs"
+    answer = benchmark(
+        "run", "--runs", runs, "--backbones", "tiny_vit", "--batch-size", "8",
+        "--methods", "lora(rank=2),bitfit", *LONG,
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
+    return records(runs)
+
+
+def assert_same_as(inline, runs):
+    found = records(runs)
+    assert found.keys() == inline.keys()
+    for slug, record in found.items():
+        assert numbers(record) == numbers(inline[slug])
+
+
+def start_long(runs, **options):
+    submit(runs, "--methods", "lora(rank=2),bitfit", *LONG, per_job=2, **options)
+    wait_for(lambda: training(runs))
+
+
+def test_24_cells_as_arrays(tmp_path):
+    runs = tmp_path / "runs"
+    methods = "lora(rank=2),bitfit,norm,linear"
+    told = submit(runs, "--methods", methods, "--seeds", "0,1,2,3,4,5", *SHORT, per_job=4)
+    assert "24 cells in 6 jobs" in told
+    again = submit(runs, "--methods", methods, "--seeds", "0,1,2,3,4,5", *SHORT)
+    assert "24 cells are in the queue already" in again
+    wait_for(lambda: not queue())
+    assert_each_once(runs, 24)
+    status = benchmark("status", "--runs", runs)
+    assert (status.returncode, status.stdout.splitlines()[0]) == (
+        0, "24 done, 0 to do, 0 failed, 0 unsupported",
+    )  # fmt: skip
+
+
+def test_killed_with_9_the_job_continues_with_the_same_result(tmp_path, inline):
+    runs = tmp_path / "runs"
+    start_long(runs)
+    os.kill(training(runs)[0]["pid"], signal.SIGKILL)
+    wait_for(lambda: len(records(runs)) == 2 and not queue())
+    assert_each_once(runs, 2)
+    assert_same_as(inline, runs)
+
+
+def test_preempted_the_cell_is_checkpointed_and_continues_with_the_same_result(tmp_path, inline):
+    runs = tmp_path / "runs"
+    start_long(runs, slurm="mem_gb=2,partition=low")
+    blocker = ["sbatch", "--partition=high", "--exclusive", "--nodes=2", "--wrap", "sleep 3"]
+    subprocess.run(blocker, check=True, capture_output=True, cwd=tmp_path)
+    wait_for(lambda: len(records(runs)) == 2 and not queue())
+    logs = "".join(path.read_text() for path in runs.glob("sweeps/*/logs/*_log.err"))
+    assert "this job is" in logs  # submitit's handler was called
+    assert_each_once(runs, 2)
+    assert_same_as(inline, runs)
+
+
+def test_timed_out_the_cell_is_requeued_and_continues_with_the_same_result(tmp_path, inline):
+    runs = tmp_path / "runs"
+    # the longest: Slurm counts whole minutes; the signal comes half a minute before the end
+    start_long(runs, slurm="mem_gb=2,timeout_min=1,signal_delay_s=56")
+    wait_for(lambda: len(records(runs)) == 2 and not queue(), 180)
+    logs = "".join(path.read_text() for path in runs.glob("sweeps/*/logs/*_log.err"))
+    assert "timed-out" in logs
+    assert_each_once(runs, 2)
+    assert_same_as(inline, runs)
+
+
+def test_cancelled_and_run_again(tmp_path, inline):
+    runs = tmp_path / "runs"
+    start_long(runs)
+    assert "1 jobs cancelled" in benchmark("cancel", "--runs", runs).stdout
+    wait_for(lambda: not queue())
+    assert benchmark("status", "--runs", runs).returncode == 3
+    submit(runs, "--methods", "lora(rank=2),bitfit", *LONG)
+    wait_for(lambda: len(records(runs)) == 2 and not queue())
+    assert_each_once(runs, 2)
+    assert_same_as(inline, runs)
+
+
+def test_a_node_goes_down_and_its_cells_run_elsewhere(tmp_path, inline):
+    runs = tmp_path / "runs"
+    start_long(runs)
+    node = subprocess.run(
+        ["squeue", "--me", "--noheader", "--format=%N"], capture_output=True, text=True
+    ).stdout.split()[0]
+    down = ["scontrol", "update", f"nodename={node}", "state=down", "reason=test"]
+    subprocess.run(down, check=True)
+    wait_for(lambda: len(records(runs)) == 2 and not queue())
+    assert_each_once(runs, 2)
+    assert_same_as(inline, runs)
+
+
+def test_two_sweeps_and_a_local_run_never_train_a_cell_twice(tmp_path):
+    runs = tmp_path / "runs"
+    arguments = ["--methods", "lora(rank=2),bitfit,norm,linear", "--seeds", "0,1", *SHORT]
+    command = [sys.executable, "-m", "benchmark", "run", "--runs", str(runs), "--batch-size", "8"]
+    command += ["--backbones", "tiny_vit", *arguments]
+    slurm = ["--executor", "slurm", "--cells-per-job", "2", "--slurm", "mem_gb=2"]
+    started = [
+        subprocess.Popen(command + extra, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for extra in ([], slurm, slurm)
+    ]
+    for process in started:
+        assert process.wait(180) == 0
+    wait_for(lambda: not queue())
+    found = trained(runs)
+    assert len(records(runs)) == 8
+    assert all(count == 1 for count in found.values())
+    starts = Counter(path.parent for path in runs.rglob("delta.safetensors"))
+    assert len(starts) == 8
+
+
+def test_the_controller_restarts(tmp_path, inline):
+    runs = tmp_path / "runs"
+    start_long(runs)
+    subprocess.run([ROOT / "slurm" / "local_cluster.sh", "restart"], check=True)
+    wait_for(lambda: len(records(runs)) == 2 and not queue())
+    assert_each_once(runs, 2)
+    assert_same_as(inline, runs)
+
+
+@pytest.mark.parametrize(
+    ("slurm", "message"),
+    [
+        ("partition=nowhere", "invalid partition"),
+        ("mem_gb=9999", "Requested node configuration is not available"),
+        ("cpus_per_task=500", "More processors requested than permitted"),
+        ("partitoin=main", "did you mean 'partition'"),
+        ("mem_gb=much", "must be a whole number above 0"),
+    ],
+)
+def test_what_slurm_cannot_give_is_one_sentence_and_nothing_is_submitted(tmp_path, slurm, message):
+    runs = tmp_path / "runs"
+    answer = benchmark(
+        "run", "--executor", "slurm", "--runs", runs, "--slurm", slurm,
+        "--backbones", "tiny_vit", "--methods", "linear", *SHORT,
+    )  # fmt: skip
+    assert answer.returncode == 2
+    assert message in answer.stderr
+    assert answer.stderr.count("\n") == 1
+    assert not queue()
+    assert not list(runs.glob("sweeps/*"))
