@@ -166,20 +166,20 @@ stop() {
 }
 
 # slurmctld holds a requeued job back for 121 s, fixed in its code. Start it sooner, but not while its
-# last step still ends (KillWait), which would drain the node.
+# last step still ends (each lives behind a socket NODE_JOB.STEP): that would drain the node.
 kicker() {
     printf local_cluster >/proc/$$/comm
     echo $$ >"$DIR/run/kicker.pid"
-    while up slurmctld slurmctld || sleep 5; do
+    while [[ -e $DIR/run/munged.pid ]]; do
         scontrol --all --oneliner show job 2>/dev/null |
-            sed -n '/ JobState=PENDING Reason=BeginTime / { / Restarts=0 /!s/^JobId=\([0-9]*\) .*/\1/p }' |
+            sed -n '/ JobState=PENDING Reason=BeginTime / { / Restarts=0 /!p }' |
+            awk -v soon="$(date -d '+4 seconds' +%Y-%m-%dT%H:%M:%S)" '
+                match($0, / EligibleTime=[^ ]+/) && substr($0, RSTART + 14, RLENGTH - 14) > soon {
+                    sub(/JobId=/, "", $1); print $1 }' |
             while read -r job; do
-                [[ -e $DIR/run/kicked-$job ]] && [[ $(($(date +%s) - $(stat -c %Y "$DIR/run/kicked-$job"))) -lt 8 ]] && continue
-                touch "$DIR/run/kicked-$job"
-                (sleep 3; scontrol update jobid="$job" StartTime=now+1) &
+                grep -q "$DIR/spool-.*_$job\." /proc/net/unix || scontrol update jobid="$job" StartTime=now+2
             done
         sleep 0.5
-        [[ -e $DIR/run/munged.pid ]] || break
     done
 }
 

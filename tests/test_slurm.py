@@ -303,7 +303,7 @@ def test_status_of_1000_cells_asks_slurm_once(tmp_path, monkeypatch, capsys):
     assert len(calls.read_text().splitlines()) == 1
     told = capsys.readouterr().out
     assert "0 done, 1000 queued, 0 to do, 0 failed, 0 unsupported" in told
-    assert "queued: job 12_1 pending (Priority): 500 cells" in told
+    assert "queued: d/500 and 499 more: job 12_1 pending (Priority)" in told
 
 
 def test_cancel_ends_our_jobs_only_with_one_call(tmp_path, monkeypatch, capsys):
@@ -336,6 +336,19 @@ def test_a_sweep_without_a_log_points_at_the_file_system(tmp_path, monkeypatch, 
     (tmp_path / "plans" / "p.json").write_text(json.dumps({"slugs": ["a"]}))
     main(["status", "--runs", str(tmp_path)])
     assert "sweep S left no log: do its nodes see" in capsys.readouterr().out
+
+
+def test_failures_are_grouped_by_reason_and_their_logs_end_with_the_error(tmp_path, capsys):
+    for number, reason in enumerate(["no space left", "no space left", "loss became nan"]):
+        folder = tmp_path / f"d/{number}"
+        folder.mkdir(parents=True)
+        (folder / "cell.json").write_text("{}")
+        (folder / "error.txt").write_text(f"{reason}\n\nTraceback\n  line\nError: {reason}\n")
+    assert main(["status", "--runs", str(tmp_path), "--tail", "1"]) == 1
+    told = capsys.readouterr().out.splitlines()
+    assert told[1] == "failed: d/0 and 1 more: no space left"
+    assert told[2] == "failed: d/2: loss became nan"
+    assert told[3:5] == ["--- d/0", "Error: no space left"]
 
 
 def test_running_cells_show_their_steps(tmp_path, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -109,7 +110,11 @@ def describe(order: Order) -> str:
     guess = f"{hours:.2f} {unit} for {len(cells) - unknown} cells"
     if unknown:
         guess += f"; nothing is known of {unknown} (--probe measures them)"
-    return f"{len(cells)} cells in {len(order.batches)} jobs; predicted: {guess}\n\n{text}"
+    judged = ""
+    if shutil.which("sbatch"):
+        submit.check(order, first)
+        judged = "\nsbatch --test-only accepts it"
+    return f"{len(cells)} cells in {len(order.batches)} jobs; predicted: {guess}\n\n{text}{judged}"
 
 
 def send(cells: Sequence[Cell], sources: dict[str, str], arguments: argparse.Namespace) -> int:

@@ -23,13 +23,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this verb's flags."""
     add_runs(parser)
     parser.add_argument("--watch", type=float, nargs="?", const=10.0, metavar="SECONDS")
+    parser.add_argument("--tail", type=int, default=0, metavar="N", help="lines of failed logs")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print counts, progress and reasons; 0: all ended well, 1: something failed, 3: unfinished."""
     while True:
         found = survey(arguments.runs)
-        print("\n".join(lines(found, arguments.runs)))
+        print("\n".join(lines(found, arguments.runs, arguments.tail)))
         if arguments.watch is None or not found.is_moving():
             return found.exit_code()
         time.sleep(arguments.watch)
@@ -90,20 +91,35 @@ def _ask_slurm(found: Survey, runs: Path) -> None:
         found.problems += queue.silent(runs)
 
 
-def lines(found: Survey, runs: Path) -> list[str]:
-    """Return what is printed of a survey."""
+def lines(found: Survey, runs: Path, tail: int = 0) -> list[str]:
+    """Return what is printed of a survey: counts, rate, what runs, the rest grouped by reason."""
     counts = found.counts()
     shown = [name for name in ORDER if counts[name] or name not in ("running", "queued")]
     told = [", ".join(f"{counts[name]} {LABELS.get(name, name)}" for name in shown)]
     if rate := _rate(found):
         told.append(rate)
-    for name in ("running", "failed", "unsupported"):
-        for folder in [f for f, s in found.states.items() if s == name]:
-            note = found.notes.get(folder) or (folder / REASONS[name]).read_text().split("\n", 1)[0]
-            told.append(f"{name}: {folder.relative_to(runs)}: {note}")
-    reasons = Counter(n for f, n in found.notes.items() if found.states[f] == "queued")
-    told += [f"queued: {note}: {count} cells" for note, count in list(reasons.items())[:20]]
+    for folder in [f for f, s in found.states.items() if s == "running"]:
+        told.append(f"running: {folder.relative_to(runs)}: {found.notes[folder]}")
+    for name in ("queued", "failed", "unsupported"):
+        told += _by_reason(found, runs, name)
+    for folder in [f for f, s in found.states.items() if s == "failed" and tail]:
+        text = (folder / "error.txt").read_text().rstrip().splitlines()[-tail:]
+        told += [f"--- {folder.relative_to(runs)}", *text]
     return told + found.problems
+
+
+def _by_reason(found: Survey, runs: Path, name: str) -> list[str]:
+    """Return a line per reason: how many cells, and the first of them."""
+    groups: dict[str, list[Path]] = {}
+    for folder in [f for f, s in found.states.items() if s == name]:
+        file = folder / REASONS.get(name, "")
+        reason = found.notes.get(folder) or file.read_text().split("\n", 1)[0]
+        groups.setdefault(reason, []).append(folder)
+    told = []
+    for reason, folders in sorted(groups.items(), key=lambda item: -len(item[1])):
+        others = f" and {len(folders) - 1} more" if len(folders) > 1 else ""
+        told.append(f"{name}: {folders[0].relative_to(runs)}{others}: {reason}")
+    return told
 
 
 def _rate(found: Survey) -> str:
