@@ -15,6 +15,8 @@ from benchmark.registry import InputError
 from benchmark.session import best_device
 from benchmark.spec import Cell, expand
 
+LOWEST_HEAD_LR = 1e-3
+
 
 @dataclass
 class Resolver:
@@ -38,6 +40,7 @@ class Resolver:
         self._remember(backbone.name, values["backbone"])
         preprocessing = backbones.preprocessing(values["backbone"])
         policies[values["augment"]]
+        lr = method.lr if values["lr"] is None else values["lr"]
         values |= {
             "dataset": dataset.card.name,
             "data": dataset.fingerprint,
@@ -47,7 +50,8 @@ class Resolver:
                 ",".join(f"{v:g}" for v in preprocessing[key]) for key in ("mean", "std")
             ),
             "method": str(method),
-            "lr": method.lr if values["lr"] is None else values["lr"],
+            "lr": lr,
+            "head_lr": _head_lr(values["head_lr"], lr),
             "image_size": values["image_size"] or backbone.default_size,
             "precision": _precision(values["precision"]),
         }
@@ -80,6 +84,18 @@ class Resolver:
                 f"{known!r} and {spec!r} are both called {name!r}; rename a file or folder, "
                 "because the name stands in tables"
             )
+
+
+def _head_lr(given: float | None, lr: float) -> float:
+    """Return the cell's `head_lr`, 0 where it equals `lr`.
+
+    Full fine-tuning needs a small rate to keep what the backbone has learned; its head starts from
+    nothing and would hardly move at that rate, which no other method suffers.
+    """
+    rate = max(lr, LOWEST_HEAD_LR) if given is None else given
+    if not rate > 0:
+        raise InputError(f"head_lr {rate!r} must be above 0")
+    return 0.0 if rate == lr else rate
 
 
 def _precision(name: str) -> str:

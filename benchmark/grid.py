@@ -26,6 +26,7 @@ class Grid:
     split_seeds: tuple[int, ...] = (0,)
     seeds: tuple[int, ...] = (0,)
     lr: tuple[float | None, ...] = (None,)
+    head_lr: tuple[float | None, ...] = (None,)
     weight_decay: tuple[float, ...] = (1e-4,)
     steps: tuple[int, ...] = (80,)
     epochs: tuple[float | None, ...] = (None,)
@@ -57,6 +58,7 @@ AXES: dict[str, tuple[Callable[[str], Any], str]] = {
     "split_seeds": (int, "seeds of the split into test, validation and training images"),
     "seeds": (int, "training seeds (initialisation, batches, augmentation)"),
     "lr": (float, "learning rates; left out: each method's own"),
+    "head_lr": (float, "learning rate of the head; left out: as `lr`, but at least 1e-3"),
     "weight_decay": (float, "weight decay of AdamW on matrices"),
     "steps": (int, "optimiser steps, the same for every label fraction"),
     "epochs": (float, "length in epochs instead of steps"),

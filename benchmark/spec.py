@@ -11,7 +11,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,8 @@ class Cell:
 
     `fraction` is a share of the development labels (training and validation together); with
     `shots` > 0 it is ignored. `warmup` is a share of `steps`; `evaluations` is how many times the
-    validation set is scored, evenly spaced, the last one at the last step.
+    validation set is scored, evenly spaced, the last one at the last step. `head_lr` is the peak
+    rate of the fresh head, 0 where it is `lr`.
     """
 
     dataset: str
@@ -108,6 +109,7 @@ class Cell:
     image_size: int = 56
     augment: str = "default"
     precision: str = "fp32"
+    head_lr: float = field(default=0.0, metadata={"later": True})
 
     @property
     def key(self) -> str:
@@ -117,9 +119,9 @@ class Cell:
         from before it existed keep their keys.
         """
         values = asdict(self)
-        for field in fields(self):
-            if field.metadata.get("later") and values[field.name] == field.default:
-                del values[field.name]
+        for item in fields(self):
+            if item.metadata.get("later") and values[item.name] == item.default:
+                del values[item.name]
         text = json.dumps(values, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -109,11 +109,19 @@ def set_mode(model: nn.Module, live_batch_norm: bool) -> None:
 
 
 def optimizer_of(model: nn.Module, cell: Cell) -> torch.optim.AdamW:
-    """Return AdamW on the `requires_grad` tensors only; no decay on vectors and scalars."""
+    """Return AdamW on the `requires_grad` tensors only; no decay on vectors and scalars.
+
+    A group's `share` of the cell's rate differs from 1 for the head of a cell with a `head_lr`.
+    """
     trained = [p for p in model.parameters() if p.requires_grad]
+    head = getattr(model, "head", None)
+    fresh = {id(p) for p in head.parameters()} if cell.head_lr and head is not None else set()
     groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": cell.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [p for p in trained if (p.ndim > 1, id(p) in fresh) == (matrix, at_head)]}
+        | {"weight_decay": cell.weight_decay if matrix else 0.0}
+        | {"share": cell.head_lr / cell.lr if at_head else 1.0}
+        for at_head in (False, True)
+        for matrix in (True, False)
     ]
     fused = bool(trained) and trained[0].is_cuda
     return torch.optim.AdamW([g for g in groups if g["params"]], lr=cell.lr, fused=fused)
@@ -172,7 +180,7 @@ def _train_step(
     optimizer.zero_grad(set_to_none=True)
     loss = _backward(setup, images, targets if masks is None else masks)
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate(step, cell)
+        group["lr"] = learning_rate(step, cell) * group["share"]
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     torch.nn.utils.clip_grad_norm_(parameters, cell.clip)
     optimizer.step()

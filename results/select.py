@@ -5,7 +5,17 @@ from __future__ import annotations
 import pandas as pd
 
 # What is tuned: cells that differ in nothing else are trials of one method.
-TUNED = ("lr", "weight_decay", "steps", "batch_size", "warmup", "clip", "evaluations", "augment")
+TUNED = (
+    "lr",
+    "head_lr",
+    "weight_decay",
+    "steps",
+    "batch_size",
+    "warmup",
+    "clip",
+    "evaluations",
+    "augment",
+)
 GROUP = ("dataset", "backbone", "method", "fraction", "image_size")
 RULE = "trial with the best mean validation score over seeds"
 

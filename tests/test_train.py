@@ -100,6 +100,22 @@ def test_optimizer_takes_trained_tensors_only():
     assert [(g["weight_decay"], g["params"][0].ndim) for g in groups] == [(0.1, 2), (0.0, 1)]
 
 
+def test_the_head_has_a_learning_rate_of_its_own(tmp_path):
+    setup = make_setup(tmp_path)
+    groups = optimizer_of(setup.model, cell(lr=1e-4, head_lr=1e-3, weight_decay=0.1)).param_groups
+    head = {id(p) for p in setup.model.head.parameters()}
+    shares = {id(p): g["share"] for g in groups for p in g["params"]}
+    expected = {key: pytest.approx(10 if key in head else 1) for key in shares}
+    assert head < shares.keys()
+    assert shares == expected
+    assert sorted(g["weight_decay"] for g in groups) == [0, 0, 0.1, 0.1]
+    now = {n: p for n, p in setup.model.named_parameters() if p.requires_grad}
+    before = {n: p.detach().clone() for n, p in now.items()}
+    fit(setup, subset(16), subset(8, 1), cell(lr=1e-30, head_lr=1e-2, steps=2))
+    moved = {n for n in before if not now[n].allclose(before[n])}
+    assert moved == {n for n in before if n.startswith("head.")}
+
+
 def test_running_statistics_move_only_where_the_method_lets_them(tmp_path):
     for live in (False, True):
         setup = make_setup(tmp_path / str(live), live_batch_norm=live)
