@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable
+from dataclasses import replace
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table as RichTable
 from tabulate import tabulate
 
@@ -39,17 +41,39 @@ def title(table: Table) -> str:
 
 
 def terminal(table: Table) -> str:
-    """Return text that fits a terminal of 100 columns; the best of a column is bold."""
+    """Return text for a terminal of 100 columns; the best of a column is bold.
+
+    A table that is wider is shown as one table per data set, the caption under the last.
+    """
+    console = Console(width=WIDTH, file=io.StringIO(), force_terminal=False, record=True)
+    parts = [_rich(table)]
+    wide = console.options.update(width=10 * WIDTH)
+    if Measurement.get(console, wide, parts[0]).maximum > WIDTH:
+        names = dict.fromkeys(column.dataset for column in table.columns)
+        parts = [_rich(_only(table, name)) for name in names]
+    parts[-1].caption = table.caption
+    console.print(*parts, sep="\n")
+    return console.export_text(styles=False)
+
+
+def _rich(table: Table) -> RichTable:
     header, rows = grid(table, lambda text, place: f"[bold]{text}[/]" if place == "best" else text)
-    rich = RichTable(title=title(table), caption=table.caption, caption_justify="left")
+    rich = RichTable(title=title(table), caption_justify="left")
     for number, name in enumerate(header):
         heading = name.replace(" ", "\n", name.count(" ") - 1)  # "10% (62)" stays together
         rich.add_column(heading, justify="right" if number else "left", overflow="fold")
     for row in rows:
         rich.add_row(*row)
-    console = Console(width=WIDTH, file=io.StringIO(), force_terminal=False, record=True)
-    console.print(rich)
-    return console.export_text(styles=False)
+    return rich
+
+
+def _only(table: Table, dataset: str) -> Table:
+    """Return the columns of one data set, for the methods with a cell on it."""
+    columns = tuple(c for c in table.columns if c.dataset == dataset)
+    planned = [
+        m for m in table.methods if any(table.scores[m, c].reason != "missing" for c in columns)
+    ]
+    return replace(table, columns=columns, methods=tuple(planned))
 
 
 def markdown(table: Table) -> str:

@@ -184,6 +184,22 @@ def test_renderings(runs):
     assert latex.count(r"\begin") == latex.count(r"\end") == 2
 
 
+def test_a_wide_table_is_shown_as_one_table_per_data_set(tmp_path):
+    for dataset, method, fraction in product(
+        ("left_set", "right_set"), ("full", "adaptformer"), (0.1, 0.2, 0.4, 1.0)
+    ):
+        cell = make_cell(dataset=dataset, method=method, fraction=fraction)
+        if (dataset, method) != ("left_set", "full"):
+            write_record(cell.folder(tmp_path), make_record(cell, 0.123))
+    (table,) = tables.build(frame.load([tmp_path]))
+    text = render.terminal(table)
+    left, right = text.split("right_set", 1)
+    assert max(map(len, text.splitlines())) <= 100
+    assert text.count("adaptformer") == 2  # in each part, in one piece
+    assert ("full" in left, "full" in right) == (False, True)  # not planned on the left
+    assert text.count("Test scores") == 1
+
+
 def test_latex_compiles(runs, tmp_path):
     if shutil.which("pdflatex") is None:
         pytest.skip("no pdflatex on this machine")
