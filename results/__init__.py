@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Report", "report"]
+__all__ = ["Options", "Report", "report"]
 
 
 @dataclass(frozen=True)
@@ -18,37 +18,54 @@ class Report:
     faults: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Options:
+    """How to report: `metric` replaces each data set's own, `against` the compared-with method.
+
+    `formats` are those of `results.render.FORMATS`.
+    """
+
+    metric: str | None = None
+    against: str | None = None
+    formats: Sequence[str] = ("terminal", "markdown", "csv", "latex")
+
+
 def report(
     runs: Sequence[Path],
     out: Path,
-    *,
     keys: Collection[str] | None = None,
-    metric: str | None = None,
-    formats: Sequence[str] = ("terminal", "markdown", "csv", "latex"),
+    options: Options = Options(),
 ) -> Report:
     """Write tables and figures of all records below `runs` into `out`.
 
-    `keys` limits it to some cells; `metric` replaces each data set's own; `formats` are those of
-    `results.render.FORMATS`.
+    `keys` limits it to some cells.
 
     Raises:
-        InputError: for no record at all, an unknown metric, or a folder that cannot be written.
+        InputError: for no record at all, an unknown metric or method, or a folder that cannot be
+            written.
     """
     from benchmark.record import write_text
     from benchmark.registry import unknown
-    from results import figures, frame, render, tables
+    from results import figures, frame, render, stats, stats_text, tables
 
     loaded = frame.load(runs, keys)
+    metric = options.metric
     known = [n.removeprefix("test_") for n in loaded.rows.columns if n.startswith("test_")]
     if metric is not None and metric not in known:
         raise unknown("metric", metric, known)
     found = tables.build(loaded, metric)
     paths = []
-    for name in formats:
+    for name in options.formats:
         suffix, to_text = render.FORMATS[name]
         paths.append(out / f"table.{suffix}")
         write_text(paths[-1], "\n".join(to_text(table) for table in found))
     for table in found:
         paths += figures.save(table, out)
-    text = "\n".join(render.terminal(table) for table in found)
+    statistics = stats.build(loaded, runs, found, options.against)
+    paths.append(out / "statistics.csv")
+    write_text(paths[-1], stats_text.as_csv(statistics))
+    text = "\n".join(
+        f"{render.terminal(table)}\n{stats_text.text(s)}"
+        for table, s in zip(found, statistics, strict=True)
+    )
     return Report(text, tuple(paths), loaded.faults)

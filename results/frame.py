@@ -84,6 +84,7 @@ def _done(record: Record) -> dict[str, Any]:
         "labels": record.data["labels_used"],
         "metric": record.data["metric"],
         "synthetic": record.data["synthetic"],
+        "classes": tuple(record.data.get("classes", ())),
         "selected_step": record.selected_step,
         **{f"val_{name}": value for name, value in record.val.items()},
         **{f"test_{name}": value for name, value in record.test.items()},

@@ -76,12 +76,7 @@ def build(frame: Frame, metric: str | None = None) -> list[Table]:
 def _table(rows: pd.DataFrame, metric: str | None) -> Table:
     done = rows[rows["state"] == "done"]
     columns = tuple(_columns(done, metric))
-    chosen = [
-        best_trials(
-            done[(done["dataset"] == c.dataset) & (done["fraction"] == c.fraction)], c.metric
-        )
-        for c in columns
-    ]
+    chosen = [best_of(done, column) for column in columns]
     methods = tuple(rows["method"].drop_duplicates())
     scores = {
         (method, column): _score(part[part["method"] == method], rows, method, column)
@@ -108,6 +103,12 @@ def _columns(done: pd.DataFrame, metric: str | None) -> list[Column]:
             labels, synthetic = int(part["labels"].iloc[0]), bool(part["synthetic"].iloc[0])
             columns.append(Column(str(dataset), float(fraction), name, labels, synthetic))
     return columns
+
+
+def best_of(done: pd.DataFrame, column: Column) -> pd.DataFrame:
+    """Return the rows of a column: of each method, the seeds of its chosen trial."""
+    here = done[(done["dataset"] == column.dataset) & (done["fraction"] == column.fraction)]
+    return best_trials(here, column.metric)
 
 
 def _score(best: pd.DataFrame, rows: pd.DataFrame, method: str, column: Column) -> Score:

@@ -9,7 +9,7 @@ from test_spec import make_cell
 
 from benchmark.record import Record, read_record, write_json, write_record
 from benchmark.registry import InputError
-from results import figures, frame, render, report, tables
+from results import Options, figures, frame, render, report, tables
 
 COST = {
     "head_params": 15,
@@ -154,8 +154,8 @@ def test_nothing_to_report(tmp_path):
 
 def test_unknown_metrics_are_refused(runs):
     with pytest.raises(InputError, match="unknown metric 'kapa'; did you mean 'kappa'"):
-        report([runs], runs / "report", metric="kapa")
-    made = report([runs], runs / "report", metric="accuracy", formats=["csv"])
+        report([runs], runs / "report", options=Options(metric="kapa"))
+    made = report([runs], runs / "report", options=Options(metric="accuracy", formats=["csv"]))
     assert ",accuracy," in made.paths[0].read_text()
 
 

@@ -22,12 +22,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--metric", help="instead of each data set's own, e.g. auc or balanced_accuracy"
     )
+    parser.add_argument("--against", metavar="METHOD", help="what statistics compare with (full)")
     parser.add_argument("--format", default="terminal,markdown,csv,latex", metavar="A,B")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write and show the report; return 1 when a record could not be read."""
-    from results import report
+    from results import Options, report
     from results.render import FORMATS
 
     runs = arguments.runs or [RUNS]
@@ -36,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
         if name not in FORMATS:
             raise unknown("format", name, FORMATS)
     out = arguments.out or runs[0] / "report"
-    return show(report(runs, out, metric=arguments.metric, formats=formats))
+    return show(report(runs, out, options=Options(arguments.metric, arguments.against, formats)))
 
 
 def show(report: Report) -> int:

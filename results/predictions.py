@@ -1,0 +1,165 @@
+"""Per-patient sums of the stored test predictions: what a resampled metric is made of.
+
+Legend: n images, G groups (patients, volumes, lesions; single images where there are none),
+K classes, R resamples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+PREDICTIONS = "predictions.npz"
+Metric = Callable[[np.ndarray], np.ndarray]  # (R, G) weights -> (R,) fractions
+
+
+@dataclass(frozen=True)
+class Tested:
+    """The test groups of one cell, in sorted order, and a metric of any weighting of them."""
+
+    groups: tuple[str, ...]
+    metric: Metric
+
+
+def index(folders: Iterable[Path]) -> dict[str, Path]:
+    """Return the path of the stored predictions of each cell, by key (the end of its folder)."""
+    found: dict[str, Path] = {}
+    for folder in folders:
+        for path in sorted(folder.rglob(PREDICTIONS)):
+            found.setdefault(path.parent.name.rpartition("-")[2], path)
+    return found
+
+
+def read(path: Path, metric: str, classes: Sequence[str]) -> Tested | None:
+    """Return the tested groups of a cell; None where `metric` cannot be had from what is stored.
+
+    A resampled classification metric weighs every image by how often its group was drawn. A
+    segmentation metric is a mean over groups, as in the record, each weighed in the same way.
+    """
+    with np.load(path) as stored:
+        names, rows = np.unique(stored["test_groups"], return_inverse=True)
+        build = _metric(metric, stored, rows, classes)
+    return Tested(tuple(map(str, names)), build) if build else None
+
+
+def _metric(name: str, stored: Any, rows: np.ndarray, classes: Sequence[str]) -> Metric | None:
+    if "test_probs" in stored:
+        probs, labels = stored["test_probs"].astype(float), stored["test_labels"]
+        if name == "auc":
+            return lambda weights: auc(probs, labels, weights[:, rows])
+        if name in CONFUSION:
+            counts = confusion(probs.argmax(1), labels, rows, probs.shape[1])
+            return lambda weights: CONFUSION[name](np.tensordot(weights, counts, 1))
+        return None
+    family, _, wanted = name.partition("_")
+    if family not in OVERLAP or wanted not in ("", *classes[1:]):
+        return None
+    counts = np.stack([stored[f"test_{part}"] for part in ("tp", "fp", "fn")], -1)
+    values = OVERLAP[family](_sum_by(rows, counts)[:, 1:])  # (G, K - 1)
+    if wanted:
+        values = values[:, [classes.index(wanted) - 1]]
+    return lambda weights: mean_over_groups(values, weights)
+
+
+def _sum_by(rows: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return `values` (n, ...) summed over the images of each group, (G, ...) float."""
+    summed = np.zeros((rows.max() + 1, *values.shape[1:]))
+    np.add.at(summed, rows, values)
+    return summed
+
+
+def confusion(
+    predicted: np.ndarray, labels: np.ndarray, rows: np.ndarray, num_classes: int
+) -> np.ndarray:
+    """Return the confusion matrix of each group, (G, K, K): truth along axis 1."""
+    one = np.eye(num_classes)
+    return _sum_by(rows, one[labels][:, :, None] * one[predicted][:, None, :])
+
+
+def _divide(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(below > 0, above / below, np.nan)
+
+
+def accuracy(matrix: np.ndarray) -> np.ndarray:
+    """Return the share of right answers of confusion matrices (R, K, K)."""
+    return _divide(np.trace(matrix, axis1=1, axis2=2), matrix.sum((1, 2)))
+
+
+def balanced_accuracy(matrix: np.ndarray) -> np.ndarray:
+    """Return the mean recall over the classes that are present."""
+    return _nanmean(_divide(np.diagonal(matrix, axis1=1, axis2=2), matrix.sum(2)))
+
+
+def kappa(matrix: np.ndarray) -> np.ndarray:
+    """Return Cohen's kappa with quadratic weights (Cohen 1968); NaN where it is undefined."""
+    num_classes = matrix.shape[1]
+    penalty = np.subtract.outer(np.arange(num_classes), np.arange(num_classes)) ** 2
+    total = matrix.sum((1, 2))
+    seen = (matrix * penalty).sum((1, 2))
+    truth, answers = matrix.sum(2), matrix.sum(1)
+    chance = np.einsum("ri,rj,ij->r", truth, answers, penalty)
+    return 1 - _divide(seen * total, chance)
+
+
+def macro_f1(matrix: np.ndarray) -> np.ndarray:
+    """Return the mean F1 over all classes, 0 for one that is neither present nor predicted."""
+    right = np.diagonal(matrix, axis1=1, axis2=2)
+    return np.nan_to_num(_divide(2 * right, matrix.sum(1) + matrix.sum(2))).mean(1)
+
+
+def auc(probs: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the mean one-vs-rest area of weighted images; `weights` (R, n), ties count half.
+
+    Weighted Mann-Whitney statistic: the weight of the pairs in the right order over all pairs.
+    Classes that a resample shows in no image, or in every image, are left out of its mean.
+    """
+    areas = []
+    for k in range(probs.shape[1]):
+        _, places = np.unique(probs[:, k], return_inverse=True)
+        order = np.argsort(places, kind="stable")
+        starts = np.flatnonzero(np.r_[True, np.diff(places[order]) > 0])
+        truth = (labels == k)[order]
+        drawn = weights[:, order]
+        positive = np.add.reduceat(drawn * truth, starts, axis=1)
+        negative = np.add.reduceat(drawn * ~truth, starts, axis=1)
+        below = negative.cumsum(1) - negative / 2
+        areas.append(_divide((positive * below).sum(1), positive.sum(1) * negative.sum(1)))
+    return _nanmean(np.array(areas).T)
+
+
+def dice(counts: np.ndarray) -> np.ndarray:
+    """Return Dice of pixel counts (..., 3); NaN where truth and prediction are both empty."""
+    tp, fp, fn = np.moveaxis(counts, -1, 0)
+    return _divide(2 * tp, 2 * tp + fp + fn)
+
+
+def iou(counts: np.ndarray) -> np.ndarray:
+    """Return the Jaccard index of pixel counts (..., 3), empty masks as in `dice`."""
+    tp, fp, fn = np.moveaxis(counts, -1, 0)
+    return _divide(tp, tp + fp + fn)
+
+
+def mean_over_groups(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the mean over classes of the weighted mean over groups; NaN values are left out."""
+    known = ~np.isnan(values)
+    return _nanmean(_divide(weights @ np.where(known, values, 0), weights @ known))
+
+
+def _nanmean(values: np.ndarray) -> np.ndarray:
+    """Return the mean along the last axis without NaN, NaN where nothing else is there."""
+    known = ~np.isnan(values)
+    return _divide(np.where(known, values, 0).sum(-1), known.sum(-1))
+
+
+CONFUSION: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "accuracy": accuracy,
+    "balanced_accuracy": balanced_accuracy,
+    "kappa": kappa,
+    "macro_f1": macro_f1,
+}
+OVERLAP: dict[str, Callable[[np.ndarray], np.ndarray]] = {"dice": dice, "iou": iou}

@@ -1,0 +1,106 @@
+"""Ranks over several data sets and the tests on them (Demsar 2006, JMLR 7:1-30).
+
+Legend: M methods, N blocks (a block is a data set at one label fraction).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Average ranks (1 is best), Friedman's p-value, Nemenyi's critical difference.
+
+    `friedman_p` and `critical_difference` are None for fewer than 3 methods or 2 blocks.
+    """
+
+    methods: tuple[str, ...]
+    ranks: tuple[float, ...]
+    num_blocks: int
+    friedman_p: float | None
+    critical_difference: float | None
+
+    def together(self) -> list[tuple[str, ...]]:
+        """Return the largest sets of methods that the critical difference does not separate."""
+        if self.critical_difference is None:
+            return []
+        order = sorted(range(len(self.methods)), key=lambda i: self.ranks[i])
+        spans: list[tuple[int, int]] = []
+        for first in range(len(order)):
+            limit = self.ranks[order[first]] + self.critical_difference
+            last = max(j for j in range(len(order)) if self.ranks[order[j]] <= limit)
+            if last > first and (not spans or last > spans[-1][1]):
+                spans.append((first, last))
+        return [tuple(self.methods[i] for i in order[a : b + 1]) for a, b in spans]
+
+    def separated(self) -> int:
+        """Return how many pairs of methods are further apart than the critical difference."""
+        if self.critical_difference is None:
+            return 0
+        pairs = itertools.combinations(self.ranks, 2)
+        return sum(abs(a - b) > self.critical_difference for a, b in pairs)
+
+
+def average_ranks(scores: np.ndarray) -> np.ndarray:
+    """Return the mean rank of each method from `scores` (N, M); higher is better, ties share."""
+    return stats.rankdata(-scores, axis=1).mean(0)
+
+
+def rank(methods: Sequence[str], scores: np.ndarray, alpha: float = 0.05) -> Ranking:
+    """Return the ranking of `methods` from `scores` (N, M), tested by Friedman and Nemenyi."""
+    num_blocks, num_methods = scores.shape
+    p, difference = None, None
+    if num_methods > 2 and num_blocks > 1:
+        p = _friedman(scores)
+        difference = critical_difference(num_methods, num_blocks, alpha)
+    ranks = tuple(float(value) for value in average_ranks(scores))
+    return Ranking(tuple(methods), ranks, num_blocks, p, difference)
+
+
+def _friedman(scores: np.ndarray) -> float:
+    """Return Friedman's p-value; 1 where every block is one tie, which leaves 0 / 0."""
+    if (scores == scores[:, :1]).all():
+        return 1.0
+    return float(stats.friedmanchisquare(*scores.T).pvalue)
+
+
+def critical_difference(num_methods: int, num_blocks: int, alpha: float = 0.05) -> float:
+    """Return Nemenyi's q sqrt(M (M + 1) / 6 N); q is the studentized range over sqrt 2."""
+    q = stats.studentized_range.ppf(1 - alpha, num_methods, np.inf) / np.sqrt(2)
+    return float(q * np.sqrt(num_methods * (num_methods + 1) / (6 * num_blocks)))
+
+
+def wilcoxon(differences: np.ndarray) -> float:
+    """Return the two-sided p-value of Wilcoxon's signed-rank test; 1 where all differences are 0.
+
+    Zeros are dropped; without ties the p-value is exact up to 50 blocks, else the sign
+    permutations are counted, exactly up to 13 blocks.
+    """
+    differences = np.asarray(differences)[np.asarray(differences) != 0]
+    if not len(differences):
+        return 1.0
+    sizes = np.abs(differences)
+    tied = len(np.unique(sizes)) < len(sizes)
+    if tied and len(sizes) <= 13:
+        return float(stats.wilcoxon(differences, method=stats.PermutationMethod()).pvalue)
+    return float(stats.wilcoxon(differences, method="auto").pvalue)
+
+
+def smallest_p(num_blocks: int) -> float:
+    """Return the smallest p-value that Wilcoxon's test can reach with so many blocks."""
+    return min(1.0, 2.0 ** (1 - num_blocks))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return Holm's step-down corrected p-values (Holm 1979), in the order given."""
+    from statsmodels.stats.multitest import multipletests
+
+    if not len(p_values):
+        return []
+    return [float(p) for p in multipletests(p_values, method="holm")[1]]
