@@ -22,12 +22,14 @@ class Report:
 class Options:
     """How to report: `metric` replaces each data set's own, `against` the compared-with method.
 
-    `formats` are those of `results.render.FORMATS`.
+    `plan_seeds` adds how many seeds see a difference of so many points. `formats` are
+    those of `results.render.FORMATS`.
     """
 
     metric: str | None = None
     against: str | None = None
     formats: Sequence[str] = ("terminal", "markdown", "csv", "latex")
+    plan_seeds: float | None = None
 
 
 def report(
@@ -46,7 +48,7 @@ def report(
     """
     from benchmark.record import write_text
     from benchmark.registry import unknown
-    from results import figures, frame, render, stats, stats_text, tables
+    from results import figures, frame, planning, render, stats, stats_text, tables
 
     loaded = frame.load(runs, keys)
     metric = options.metric
@@ -64,8 +66,9 @@ def report(
     statistics = stats.build(loaded, runs, found, options.against)
     paths.append(out / "statistics.csv")
     write_text(paths[-1], stats_text.as_csv(statistics))
-    text = "\n".join(
-        f"{render.terminal(table)}\n{stats_text.text(s)}"
-        for table, s in zip(found, statistics, strict=True)
-    )
-    return Report(text, tuple(paths), loaded.faults)
+    parts = []
+    for table, s in zip(found, statistics, strict=True):
+        parts += [render.terminal(table), stats_text.text(s)]
+        if options.plan_seeds is not None:
+            parts.append(planning.text(s, options.plan_seeds))
+    return Report("\n".join(parts), tuple(paths), loaded.faults)

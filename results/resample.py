@@ -44,12 +44,14 @@ def weights(groups: tuple[str, ...], resamples: int) -> np.ndarray:
 class Sample:
     """Scores x 100 of one method in one block: by seed, and by seed over resampled patients.
 
-    `resampled` is empty where no predictions are stored, or none that make up the metric.
+    `resampled` is empty where no predictions are stored, or none that make up the metric;
+    `groups` is the number of test groups in them.
     """
 
     block: tuple[str, float]
     scores: dict[Unit, float]
     resampled: dict[Unit, np.ndarray] = field(default_factory=dict, repr=False)
+    groups: int = 0
 
     @property
     def mean(self) -> float:

@@ -30,7 +30,7 @@ def gather(frame: Frame, table: Table, paths: dict[str, Path]) -> tuple[Samples,
 
 
 def _sample(rows: pd.DataFrame, column: Column, paths: dict[str, Path]) -> tuple[Sample, list[str]]:
-    scores, resampled, wrong = {}, {}, []
+    scores, resampled, wrong, groups = {}, {}, [], 0
     for row in rows.dropna(subset=[f"test_{column.metric}"]).to_dict("records"):
         unit = (int(row["split_seed"]), int(row["seed"]))
         scores[unit] = 100 * float(row[f"test_{column.metric}"])
@@ -41,9 +41,10 @@ def _sample(rows: pd.DataFrame, column: Column, paths: dict[str, Path]) -> tuple
         again = 100 * float(tested.metric(np.ones((1, len(tested.groups))))[0])
         if abs(again - scores[unit]) < 1e-3:
             resampled[unit] = resample(tested)
+            groups = len(tested.groups)
         else:
             wrong.append(
                 f"{path} gives {column.metric} {again:.2f}, its record {scores[unit]:.2f}; the "
                 "intervals leave its patients out, train the cell again"
             )
-    return Sample((column.dataset, column.fraction), scores, resampled), wrong
+    return Sample((column.dataset, column.fraction), scores, resampled, groups), wrong

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ class Statistics:
     `blockwise` compares every method with `reference` in every block, `overall` every two ranked
     methods over all blocks. `tied` are the methods of a block whose difference to its best has an
     interval that holds 0 (methods of one seed are left out). `unranked` have no score in some
-    block. `notes` are sentences.
+    block. `notes` are sentences; `samples` are the scores behind it all.
     """
 
     table: Table
@@ -42,6 +42,7 @@ class Statistics:
     tied: dict[Column, tuple[str, ...]]
     unranked: tuple[str, ...]
     notes: tuple[str, ...]
+    samples: Samples = field(repr=False)
 
 
 def build(
@@ -83,6 +84,7 @@ def _statistics(
         tied={c: _tied(table, samples, c) for c in table.columns},
         unranked=unranked,
         notes=notes,
+        samples=samples,
     )
 
 

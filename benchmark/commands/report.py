@@ -23,6 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--metric", help="instead of each data set's own, e.g. auc or balanced_accuracy"
     )
     parser.add_argument("--against", metavar="METHOD", help="what statistics compare with (full)")
+    parser.add_argument(
+        "--plan-seeds", type=float, metavar="D", help="how many seeds see a difference of D points"
+    )
     parser.add_argument("--format", default="terminal,markdown,csv,latex", metavar="A,B")
 
 
@@ -37,7 +40,8 @@ def run(arguments: argparse.Namespace) -> int:
         if name not in FORMATS:
             raise unknown("format", name, FORMATS)
     out = arguments.out or runs[0] / "report"
-    return show(report(runs, out, options=Options(arguments.metric, arguments.against, formats)))
+    options = Options(arguments.metric, arguments.against, formats, arguments.plan_seeds)
+    return show(report(runs, out, options=options))
 
 
 def show(report: Report) -> int:
