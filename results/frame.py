@@ -85,6 +85,8 @@ def _done(record: Record) -> dict[str, Any]:
         "metric": record.data["metric"],
         "synthetic": record.data["synthetic"],
         "classes": tuple(record.data.get("classes", ())),
+        "task": record.data.get("task", ""),
+        "ordinal": record.data.get("ordinal", False),
         "selected_step": record.selected_step,
         **{f"val_{name}": value for name, value in record.val.items()},
         **{f"test_{name}": value for name, value in record.test.items()},

@@ -17,7 +17,6 @@ USES_METHODS = {
     "benchmark/audit/graph.py",
     "benchmark/audit/matrix.py",
     "benchmark/audit/probe.py",
-    "benchmark/bench/subjects.py",
     "benchmark/run.py",
     "benchmark/cells.py",
     "benchmark/catalogue.py",
@@ -86,6 +85,10 @@ def test_files_and_functions_stay_short(path):
         ),
         ("import results", ("torch", "timm")),
         ("from benchmark.__main__ import main; main(['report', '--runs', '.'])", ("torch", "timm")),
+        (
+            "from benchmark.__main__ import main; main(['compare', '--runs', '.'])",
+            ("torch", "timm"),
+        ),
     ],
 )
 def test_light_commands_stay_light(code, heavy, tmp_path):

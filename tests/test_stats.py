@@ -295,3 +295,19 @@ def test_a_comparison_turned_round_says_the_same():
     assert (turned.difference, turned.interval, turned.patients) == (-3, (-6, -1), (-4, -2))
     assert (turned.probability, turned.verdict) == (pytest.approx(0.1), "worse")
     assert turned.flipped().difference == one.difference
+
+
+@pytest.mark.parametrize("num_seeds", [2, 3, 5])
+def test_intervals_hold_the_truth_nineteen_times_of_twenty(num_seeds):
+    # true difference 0; patients, seeds and both together scatter by .5, .1 and .3
+    random, units, hits = np.random.default_rng(0), [(0, s) for s in range(num_seeds)], 0
+    for trial in range(200):
+        seeds, patients = random.normal(0, 0.1, (num_seeds, 1)), random.normal(0, 0.5, 100)
+        values = seeds + patients + random.normal(0, 0.3, (num_seeds, 100))
+        names = tuple(f"{trial}-{i}" for i in range(100))
+        drawn = [resample(predictions.Tested(names, _mean_of(row)), 1000) for row in values]
+        scores = dict(zip(units, 100 * values.mean(1), strict=True))
+        sample = Sample(("a", 1.0), scores, dict(zip(units, drawn, strict=True)))
+        low, high = interval(replicates(sample, units, 1000))
+        hits += low <= 0 <= high
+    assert hits >= 184  # 92 %, two deviations below 95 %

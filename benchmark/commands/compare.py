@@ -1,0 +1,24 @@
+"""Hold a paper's claims, or its published numbers, against the records."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from benchmark.commands._axes import RUNS
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this verb's flags."""
+    parser.add_argument("--paper", default="dvpt", help="whose claims or numbers (default: dvpt)")
+    parser.add_argument("--runs", type=Path, action="append", help="folder of records; repeatable")
+    parser.add_argument("--out", type=Path, help="where to write (default: RUNS/report)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write and show the comparison; return 1 when a record could not be read."""
+    from benchmark.commands.report import show
+    from results.compare import compare
+
+    runs = arguments.runs or [RUNS]
+    return show(compare(runs, arguments.out or runs[0] / "report", arguments.paper))
