@@ -22,7 +22,8 @@ class Report:
 class Options:
     """How to report: `metric` replaces each data set's own, `against` the compared-with method.
 
-    `plan_seeds` adds how many seeds see a difference of so many points. `formats` are
+    `plan_seeds` adds how many seeds see a difference of so many points, `efficiency` what the
+    methods cost. `formats` are
     those of `results.render.FORMATS`.
     """
 
@@ -30,6 +31,7 @@ class Options:
     against: str | None = None
     formats: Sequence[str] = ("terminal", "markdown", "csv", "latex")
     plan_seeds: float | None = None
+    efficiency: bool = False
 
 
 def report(
@@ -48,7 +50,7 @@ def report(
     """
     from benchmark.record import write_text
     from benchmark.registry import unknown
-    from results import figures, frame, planning, render, stats, stats_text, tables
+    from results import figures, frame, render, tables, under
 
     loaded = frame.load(runs, keys)
     metric = options.metric
@@ -63,12 +65,6 @@ def report(
         write_text(paths[-1], "\n".join(to_text(table) for table in found))
     for table in found:
         paths += figures.save(table, out)
-    statistics = stats.build(loaded, runs, found, options.against)
-    paths.append(out / "statistics.csv")
-    write_text(paths[-1], stats_text.as_csv(statistics))
-    parts = []
-    for table, s in zip(found, statistics, strict=True):
-        parts += [render.terminal(table), stats_text.text(s)]
-        if options.plan_seeds is not None:
-            parts.append(planning.text(s, options.plan_seeds))
-    return Report("\n".join(parts), tuple(paths), loaded.faults)
+    below, written = under.write(loaded, runs, found, out, options)
+    parts = [f"{render.terminal(t)}\n{b}" for t, b in zip(found, below, strict=True)]
+    return Report("\n".join(parts), (*paths, *written), loaded.faults)

@@ -87,6 +87,7 @@ def _done(record: Record) -> dict[str, Any]:
         "classes": tuple(record.data.get("classes", ())),
         "task": record.data.get("task", ""),
         "ordinal": record.data.get("ordinal", False),
+        "device": record.provenance.get("hardware", {}).get("gpu") or "cpu",
         "selected_step": record.selected_step,
         **{f"val_{name}": value for name, value in record.val.items()},
         **{f"test_{name}": value for name, value in record.test.items()},

@@ -17,12 +17,13 @@ GRADES = {"task": "classification", "ordinal": True, "classes": ("none", "mild",
 DVPT = "dvpt(bottleneck=20,prompts=50,share=1,merge=auto,attention=True)"
 
 
-def write(runs, scores, cost=None, data=None, **cell):
+def write(runs, scores, cost=None, data=None, provenance=None, **cell):
     """Write one cell per score (kappa x 100), a seed each."""
     for seed, score in enumerate(scores):
         made = make_cell(seed=seed, **{"dataset": "fundus", **cell})
         record = make_record(made, score / 100, **{**GRADES, **(data or {})})
         record.cost.update(cost or {})
+        record.provenance.update(provenance or {})
         write_record(made.folder(runs), record)
 
 

@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--plan-seeds", type=float, metavar="D", help="how many seeds see a difference of D points"
     )
+    parser.add_argument("--efficiency", action="store_true", help="show what the methods cost")
     parser.add_argument("--format", default="terminal,markdown,csv,latex", metavar="A,B")
 
 
@@ -40,7 +41,9 @@ def run(arguments: argparse.Namespace) -> int:
         if name not in FORMATS:
             raise unknown("format", name, FORMATS)
     out = arguments.out or runs[0] / "report"
-    options = Options(arguments.metric, arguments.against, formats, arguments.plan_seeds)
+    options = Options(
+        arguments.metric, arguments.against, formats, arguments.plan_seeds, arguments.efficiency
+    )
     return show(report(runs, out, options=options))
 
 

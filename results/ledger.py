@@ -1,0 +1,138 @@
+"""What a method costs beside what it scores: one row per method, and the published combined scores.
+
+Percentages are of the backbone that the ledger names.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import pandas as pd
+from scipy.stats import spearmanr
+
+from results.figures import pareto
+from results.frame import Frame
+from results.tables import Table, best_of
+
+CPU = "cpu"
+
+
+def ppt(score: float, trained: float) -> float:
+    """Return score * exp(-log10(P / 1e7 + 1)) for P trained values.
+
+    Performance-parameter trade-off of V-PETL Bench (Xin et al. 2024), as its printed scores say.
+    """
+    return score * math.exp(-math.log10(trained / 1e7 + 1))
+
+
+def ppe(score: float, share: float) -> float:
+    """Return score * exp(-log10(r + 1)); r is trained values over those of full fine-tuning.
+
+    Huang et al. 2024 (FPT+, arXiv 2408.02426), performance-parameter efficiency. The same with
+    peak memory over that of full fine-tuning is the performance-memory efficiency, PME.
+    """
+    return score * math.exp(-math.log10(share + 1))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Costs of one method; means over its chosen cells where nothing else is said.
+
+    `trained` (without head) and `share` (percent of the backbone); `active` are the values that
+    inference uses, unmerged; `stored` MiB of the delta with the smallest head; `gflop` of training
+    on one image; `seconds` of training one cell, and `searched` with all trials that it was chosen
+    from. `peak` MiB of training, None on a CPU, where it is the whole process's. `score` is the
+    mean over the table's columns, None where one is empty; `best` marks the Pareto front of score
+    against trained values. The combined scores are None where their parts are.
+    """
+
+    method: str
+    trained: int
+    share: float
+    active: int
+    stored: float
+    gflop: float
+    images_per_s: float
+    seconds: float
+    searched: float
+    peak: float | None = None
+    score: float | None = None
+    ppt: float | None = None
+    ppe: float | None = None
+    pme: float | None = None
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The entries of one table in its order of methods; `devices` are what they were trained on."""
+
+    backbone: str
+    image_size: int
+    entries: tuple[Entry, ...]
+    devices: tuple[str, ...]
+
+    def agreement(self, name: str) -> float | None:
+        """Return Spearman's correlation of a combined score with the score; None under 3."""
+        pairs = [(e.score, getattr(e, name)) for e in self.entries]
+        known = [pair for pair in pairs if None not in pair]
+        if len(known) < 3:
+            return None
+        return float(spearmanr(*zip(*known, strict=True)).statistic)
+
+
+def build(frame: Frame, table: Table) -> Ledger:
+    """Return the ledger of a table."""
+    done = frame.done
+    here = done[(done["backbone"] == table.backbone) & (done["image_size"] == table.image_size)]
+    chosen = pd.concat([best_of(here, c) for c in table.columns]) if table.columns else here
+    full = _peak(chosen[chosen["method"] == "full"])
+    entries = [
+        _entry(table, method, part, here[here["method"] == method], full)
+        for method in table.methods
+        if len(part := chosen[chosen["method"] == method])
+    ]
+    scored = [(e.trained, e.score) for e in entries if e.score is not None]
+    front = set(pareto(scored))
+    marked = [_marked(e, best=(e.trained, e.score) in front) for e in entries]
+    devices = tuple(sorted(chosen["device"].unique()))
+    return Ledger(table.backbone, table.image_size, tuple(marked), devices)
+
+
+def _marked(entry: Entry, *, best: bool) -> Entry:
+    return Entry(**{**vars(entry), "best": best})
+
+
+def _peak(rows: pd.DataFrame) -> float | None:
+    """Return the mean peak memory of training; None without rows or with some on a CPU."""
+    if rows.empty or (rows["device"] == CPU).any():
+        return None
+    return float(rows["peak_mib"].mean())
+
+
+def _entry(
+    table: Table, method: str, chosen: pd.DataFrame, every: pd.DataFrame, full: float | None
+) -> Entry:
+    row = chosen.loc[chosen["delta_bytes"].idxmin()]
+    share = row["trainable_params"] / row["backbone_params"]
+    means = [table.scores[method, column].mean for column in table.columns]
+    known = [mean for mean in means if mean is not None]
+    score = sum(known) / len(known) if known and len(known) == len(means) else None
+    peak = _peak(chosen)
+    return Entry(
+        method=method,
+        trained=int(row["trainable_params"]),
+        share=100 * share,
+        active=int(row["total_params"]),
+        stored=row["delta_bytes"] / 2**20,
+        gflop=float(chosen["train_gflop_per_image"].mean()),
+        images_per_s=float(chosen["images_per_s"].mean()),
+        seconds=float(chosen["train_s"].mean()),
+        searched=float(every["train_s"].sum() / len(chosen)),
+        peak=peak,
+        score=score,
+        ppt=None if score is None else ppt(score, row["trainable_params"]),
+        ppe=None if score is None else ppe(score, share),
+        pme=None if None in (score, peak, full) else ppe(score, peak / full),  # type: ignore[arg-type, operator]
+    )

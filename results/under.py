@@ -1,0 +1,35 @@
+"""What stands under a table: statistics, the plan of seeds, the efficiency ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmark.record import write_text
+from results import Options, ledger, ledger_text, planning, stats, stats_text
+from results.frame import Frame
+from results.tables import Table
+
+
+def write(
+    frame: Frame, runs: Sequence[Path], tables: Sequence[Table], out: Path, options: Options
+) -> tuple[list[str], list[Path]]:
+    """Write statistics.csv, efficiency.csv and efficiency.md; return (text per table, paths)."""
+    statistics = stats.build(frame, runs, tables, options.against)
+    ledgers = [ledger.build(frame, table) for table in tables]
+    files = {
+        "statistics.csv": stats_text.as_csv(statistics),
+        "efficiency.csv": ledger_text.as_csv(ledgers),
+        "efficiency.md": "\n".join(map(ledger_text.markdown, ledgers)),
+    }
+    for name, body in files.items():
+        write_text(out / name, body)
+    texts = []
+    for s, costs in zip(statistics, ledgers, strict=True):
+        parts = [stats_text.text(s)]
+        if options.plan_seeds is not None:
+            parts.append(planning.text(s, options.plan_seeds))
+        if options.efficiency:
+            parts.append(ledger_text.text(costs))
+        texts.append("\n".join(parts))
+    return texts, [out / name for name in files]

@@ -1,0 +1,57 @@
+"""Ranks and their tests against cases done by hand (3 x 3) and a published example."""
+
+import numpy as np
+import pytest
+
+from results import ranks
+
+
+def test_ranks_and_friedman_of_three_by_three_by_hand():
+    # always A > B > C: ranks 1, 2, 3; chi2 = 12 * 3 / (3 * 4) * (1 + 4 + 9 - 3 * 16 / 4) = 6, and
+    # for two degrees of freedom p = exp(-3); Nemenyi: 2.343 * sqrt(3 * 4 / (6 * 3)) = 1.913
+    found = ranks.rank(("a", "b", "c"), np.array([[9, 5, 1], [8, 7, 6], [3, 2, 1.0]]))
+    assert found.ranks == (1, 2, 3)
+    assert found.friedman_p == pytest.approx(np.exp(-3))
+    assert found.critical_difference == pytest.approx(1.913, abs=0.002)
+    assert found.separated() == 1  # a and c
+    assert found.together() == [("a", "b"), ("b", "c")]
+    tied = ranks.rank(("a", "b"), np.array([[5, 5], [5, 4.0]]))
+    assert tied.ranks == (1.25, 1.75)
+    assert (tied.friedman_p, tied.critical_difference) == (None, None)
+    assert ranks.rank(("a", "b", "c"), np.ones((2, 3))).friedman_p == 1
+
+
+def test_demsars_example():
+    # Demsar 2006, section 3.2.2 and table 6: four methods on 14 data sets. AUC of C4.5 and
+    # variants; ranks 3.143, 2.000, 2.893, 1.964; Friedman's chi2 9.28; critical difference 1.25
+    # (in the row before the last the paper ranks unrounded values, hence the .97501).
+    table = """.763 .768 .771 .798|.599 .591 .590 .569|.954 .971 .968 .967|.628 .661 .654 .657
+    .882 .888 .886 .898|.936 .931 .916 .931|.661 .668 .609 .685|.583 .583 .563 .625
+    .775 .838 .866 .875|1 1 1 1|.940 .962 .965 .962|.619 .666 .614 .669
+    .972 .981 .97501 .975|.957 .978 .946 .970"""
+    rows = [row.split() for line in table.splitlines() for row in line.strip().split("|")]
+    found = ranks.rank(("c45", "m", "cf", "m+cf"), np.array(rows, float))
+    assert found.ranks == pytest.approx((3.143, 2.000, 2.893, 1.964), abs=0.001)
+    assert found.critical_difference == pytest.approx(1.25, abs=0.01)
+
+
+def test_wilcoxon_and_holm_by_hand():
+    assert ranks.wilcoxon([1, 2, 3]) == 2 / 8  # the most extreme two of 2^3 signs
+    assert ranks.wilcoxon([1, 1, 1]) == pytest.approx(2 / 8)  # ties too
+    assert ranks.wilcoxon([1, 2, -3]) == 1
+    assert ranks.wilcoxon([0, 0, 0]) == 1
+    assert ranks.wilcoxon([0, 1, 2, 3]) == 2 / 8  # a tie says nothing
+    assert ranks.smallest_p(3) == 2 / 8
+    assert ranks.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert ranks.holm([]) == []
+
+
+def test_holm_against_its_definition():
+    for seed in range(20):
+        p = np.random.default_rng(seed).random(7) ** 3
+        order = np.argsort(p)
+        largest, expected = 0.0, np.empty(7)
+        for place, i in enumerate(order):
+            largest = max(largest, min(1, (7 - place) * p[i]))
+            expected[i] = largest
+        assert ranks.holm(list(p)) == pytest.approx(expected)
