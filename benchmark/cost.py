@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import sys
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,29 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmark.train import Setup, Subset
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What `probe` found: GFLOP of training on one image, and the tensors that it froze."""
+
+    gflop: float
+    unreached: tuple[str, ...]
+
+
+def probe_once(setup: Setup, train: Subset, known: dict[Hashable, Probe], key: Hashable) -> float:
+    """Do as `probe`; where `known` has the `key`, freeze what was frozen then, without a pass."""
+    if key not in known:
+        before = _trained(setup.model)
+        gflop = probe(setup, train)
+        known[key] = Probe(gflop, tuple(sorted(before - _trained(setup.model))))
+    for name in known[key].unreached:
+        setup.model.get_parameter(name).requires_grad_(False)
+    return known[key].gflop
+
+
+def _trained(model: nn.Module) -> set[str]:
+    return {name for name, p in model.named_parameters() if p.requires_grad}
 
 
 def probe(setup: Setup, train: Subset) -> float:

@@ -16,6 +16,7 @@ from benchmark import backbones, cost
 from benchmark.artifacts import write_delta, write_predictions
 from benchmark.checkpoint import Interrupted, State
 from benchmark.data.base import Card
+from benchmark.pristine import own_trained
 from benchmark.provenance import provenance
 from benchmark.record import RECORD, Record, read_record, write_json, write_record, write_text
 from benchmark.registry import InputError
@@ -71,7 +72,8 @@ def _run(
     model, task = assemble(cell, backbone, data.dataset.card)
     setup = _setup(cell, session, model, task, folder / "checkpoint.pt")
     setup = replace(setup, micro_batch=micro_batch)
-    gflop = cost.probe(setup, data.train)
+    kind = (cell.data, cell.weights, cell.backbone, cell.method, cell.image_size, cell.precision)
+    gflop = cost.probe_once(setup, data.train, session.probes, kind)
     progress = fit(setup, data.train, data.val, cell, on_step)
     val, test = evaluate(setup, data.val), evaluate(setup, data.test)
     costs = cost.parameters(model.body, model.head) | {  # type: ignore[arg-type]
@@ -127,6 +129,7 @@ def assemble(cell: Cell, backbone: nn.Module, card: Card) -> tuple[nn.Module, Ta
     device = next(backbone.parameters()).device
     torch.manual_seed(seed(cell, "init"))
     body = methods.build(cell.method).attach(backbone)
+    own_trained(body)
     torch.manual_seed(seed(cell, "head"))
     task = task_of(card)
     return task.model(body).to(device), task

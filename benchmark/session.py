@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
@@ -14,7 +13,9 @@ import torch
 from torch import nn
 
 from benchmark import backbones
+from benchmark.cost import Probe
 from benchmark.data import Dataset, decoded, open_dataset, split
+from benchmark.pristine import Pristine
 from benchmark.spec import Cell
 from benchmark.train import Subset
 
@@ -45,6 +46,7 @@ class Session:
     device: torch.device = field(default_factory=lambda: best_device())
     num_kept: int = 2
     halvings: int = 0
+    probes: dict[Hashable, Probe] = field(default_factory=dict)
     _kept: OrderedDict[Hashable, Any] = field(default_factory=OrderedDict)
 
     def dataset(self, name: str) -> Dataset:
@@ -61,11 +63,16 @@ class Session:
         return self._keep(("fingerprint", source), lambda: backbones.fingerprint(source))
 
     def backbone(self, cell: Cell) -> nn.Module:
-        """Return a fresh copy of the cell's pre-trained backbone on the device."""
+        """Return a fresh copy of the cell's pre-trained backbone on the device.
+
+        Its parameters lie in memory that all copies share: `own_trained` before training.
+        """
         key = ("backbone", cell.backbone, cell.image_size)
         source = self.source(cell.backbone)
-        pristine = self._keep(key, lambda: backbones.create(source, cell.image_size))
-        return copy.deepcopy(pristine).to(self.device)
+        pristine = self._keep(
+            key, lambda: Pristine(lambda: backbones.create(source, cell.image_size), self.device)
+        )
+        return pristine.copy()
 
     def data(self, cell: Cell) -> Data:
         """Return the cell's three splits over images decoded at its size."""
