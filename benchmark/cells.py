@@ -25,6 +25,7 @@ class Resolver:
     sources: dict[str, str] = field(default_factory=dict)  # name in cells -> what opens it
     _opened: dict[str, Dataset] = field(default_factory=dict)
     _fingerprints: dict[str, str] = field(default_factory=dict)
+    _num_train: dict[tuple[str, float, int], int] = field(default_factory=dict)
 
     def cells(self, grids: Iterable[Grid]) -> list[Cell]:
         """Return the cells of `grids`, each once, in order; bad values raise InputError."""
@@ -53,15 +54,22 @@ class Resolver:
             "lr": lr,
             "head_lr": _head_lr(values["head_lr"], lr),
             "image_size": values["image_size"] or backbone.default_size,
-            "precision": _precision(values["precision"]),
+            "precision": precision(values["precision"]),
         }
         cell = Cell(**values)
         _check(cell)
         backbones.check_size(self.sources.get(cell.backbone, cell.backbone), cell.image_size)
-        rows = split(dataset, cell.fraction, cell.split_seed)
+        num_train = self._training_images(dataset, cell)
         if epochs is not None:
-            cell = replace(cell, steps=max(1, round(epochs * len(rows.train) / cell.batch_size)))
+            cell = replace(cell, steps=max(1, round(epochs * num_train / cell.batch_size)))
         return cell
+
+    def _training_images(self, dataset: Dataset, cell: Cell) -> int:
+        """Return the size of the training split; a fraction that is too small raises InputError."""
+        drawn = (cell.dataset, cell.fraction, cell.split_seed)
+        if drawn not in self._num_train:
+            self._num_train[drawn] = len(split(dataset, cell.fraction, cell.split_seed).train)
+        return self._num_train[drawn]
 
     def _dataset(self, spec: str) -> Dataset:
         """Return the opened data set."""
@@ -98,7 +106,8 @@ def _head_lr(given: float | None, lr: float) -> float:
     return 0.0 if rate == lr else rate
 
 
-def _precision(name: str) -> str:
+def precision(name: str) -> str:
+    """Return "fp32" or "bf16"; "auto" is bf16 on a GPU."""
     if name == "auto":
         return "bf16" if best_device().type == "cuda" else "fp32"
     if name not in ("fp32", "bf16"):

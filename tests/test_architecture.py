@@ -17,6 +17,7 @@ USES_METHODS = {
     "benchmark/audit/graph.py",
     "benchmark/audit/matrix.py",
     "benchmark/audit/probe.py",
+    "benchmark/bench/subjects.py",
     "benchmark/run.py",
     "benchmark/cells.py",
     "benchmark/catalogue.py",

@@ -1,0 +1,89 @@
+"""What N cells cost without any training: planning, skipping, `status` and `report`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from benchmark.cells import Resolver
+from benchmark.grid import Grid
+from benchmark.record import Record, write_record
+from benchmark.spec import Cell, plan
+
+STAGES = ("plan", "skip", "status", "report")
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Seconds of each stage over `cells` cells."""
+
+    cells: int
+    seconds: dict[str, float]
+
+
+def measure(
+    sizes: Sequence[int],
+    status: Callable[[Path], object],
+    report: Callable[[Path, Path], object],
+) -> list[Scale]:
+    """Return the seconds of every stage for each number of cells.
+
+    `status` is given a folder of finished cells; `report` that folder and one to write to. Cells
+    are of three methods, one backbone and many seeds; their records hold made-up scores.
+    """
+    scales = []
+    for size in sizes:
+        with TemporaryDirectory() as folder:
+            scales.append(_measure(size, Path(folder), status, report))
+    return scales
+
+
+def _measure(
+    size: int,
+    folder: Path,
+    status: Callable[[Path], object],
+    report: Callable[[Path, Path], object],
+) -> Scale:
+    runs = folder / "runs"
+    cells: list[Cell] = []
+    stages: dict[str, Callable[[], object]] = {
+        "plan": lambda: cells.extend(_cells(size)),
+        "skip": lambda: plan(cells, runs),
+        "status": lambda: status(runs),
+        "report": lambda: report(runs, folder / "report"),
+    }
+    seconds = {}
+    for name, stage in stages.items():
+        if name == "skip":
+            write_records(cells, runs)
+        start = time.perf_counter()
+        stage()
+        seconds[name] = time.perf_counter() - start
+    return Scale(size, seconds)
+
+
+def _cells(size: int) -> list[Cell]:
+    methods = Grid.methods
+    seeds = tuple(range(-(-size // len(methods))))
+    grid = Grid(methods, ("tiny_vit",), fractions=(0.2,), seeds=seeds)
+    return Resolver().cells([grid])[:size]
+
+
+def write_records(cells: Sequence[Cell], runs: Path) -> None:
+    """Write a record with made-up scores for every cell."""
+    noise = torch.rand(len(cells), generator=torch.Generator().manual_seed(0)).tolist()
+    for cell, value in zip(cells, noise, strict=True):
+        scores = dict.fromkeys(("accuracy", "balanced_accuracy", "kappa", "loss"), value)
+        data = {"labels_used": 80, "test": 100, "metric": "kappa", "synthetic": True}
+        data |= {"classes": ["a", "b"], "task": "classification", "ordinal": True}
+        cost = {"trainable_params": 10, "train_s": 1.0, "peak_mib": 100.0, "delta_bytes": 1000}
+        cost |= {"head_params": 10, "total_params": 100, "backbone_params": 90}
+        cost |= {"full_bytes": 1000, "train_gflop_per_image": 1.0, "images_per_s": 1.0}
+        write_record(
+            cell.folder(runs), Record(cell, data, 80, dict(scores), dict(scores), [], cost)
+        )

@@ -1,0 +1,77 @@
+"""The parts of a bench, each a function that measures and returns a table and its JSON values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from benchmark import backbones
+from benchmark.bench import inputs, overhead, show, steps, subjects
+from benchmark.bench.timing import Watch
+from benchmark.cells import precision
+from benchmark.spec import split_list
+
+NUM_JPEGS = 128
+INPUT_SIDE = 288
+NUM_SMALL = 30  # images of the cells whose overhead is measured
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to measure; `image_size` None is the backbone's own."""
+
+    methods: str
+    backbone: str
+    image_size: int | None = None
+    batch_size: int = 16
+    precision: str = "auto"
+    style: str = "terminal"
+
+
+Part = Callable[[Order, Watch], tuple[str, dict[str, Any]]]
+
+
+def of_steps(order: Order, watch: Watch) -> tuple[str, dict[str, Any]]:
+    """Return the table of training steps; the floor is measured beside them."""
+    side = order.image_size or backbones.resolve(order.backbone).default_size
+    model = backbones.create(order.backbone, side).to(watch.device)
+    batch = subjects.batch_of(order.batch_size, side, watch.device, precision(order.precision))
+    specs, wrong = steps.supported(split_list(order.methods), model)
+    rows = steps.measure(specs, model, batch, watch)
+    title = (
+        f"{order.backbone}, {side} px, batch {order.batch_size}, {batch.precision}, "
+        f"{watch.clock} clock, {watch.rounds} rounds of {watch.repeats}:"
+    )
+    values = {"methods": [show.method_json(row) for row in rows]}
+    notes = "".join(f"\n{spec}: n/a, {reason}" for spec, reason in wrong.items())
+    return f"{title}\n\n{show.steps(rows, order.style)}{notes}", values
+
+
+def of_input(order: Order, watch: Watch) -> tuple[str, dict[str, Any]]:
+    """Return the table of the input pipeline, and how long a LoRA step waits for its batch."""
+    side = order.image_size or backbones.resolve(order.backbone).default_size
+    with TemporaryDirectory() as folder:
+        jpegs = inputs.write_jpegs(Path(folder) / "jpegs", NUM_JPEGS, INPUT_SIDE)
+        rates = inputs.measure(jpegs, INPUT_SIDE, watch)
+        subset = inputs.open_subset(jpegs, side)
+        model = backbones.create(order.backbone, side).to(watch.device)
+        batch = subjects.batch_of(order.batch_size, side, watch.device, precision(order.precision))
+        step = subjects.of_method("lora", model, batch).step
+        wait = inputs.wait_share(subset, order.batch_size, step, watch)
+    text = f"input at {INPUT_SIDE} px, batch {inputs.BATCH}, wall clock, JPEG with 2 workers:"
+    values = {"input": show.input_json(rates, wait)}
+    return f"{text}\n\n{show.inputs(rates, wait, order.style)}", values
+
+
+def of_overhead(order: Order, watch: Watch) -> tuple[str, dict[str, Any]]:
+    """Return the table of what a cell costs beside its training, by the wall clock."""
+    with TemporaryDirectory() as folder:
+        images = inputs.write_jpegs(Path(folder) / "images", NUM_SMALL, 64)
+        found = overhead.measure(images, order.backbone)
+    return show.overhead(found, order.style), {"overhead": show.overhead_json(found)}
+
+
+PARTS: dict[str, Part] = {"steps": of_steps, "input": of_input, "overhead": of_overhead}

@@ -1,0 +1,130 @@
+"""Measure speed on this machine: training steps over a floor, input, overhead, planning."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmark.registry import InputError
+
+if TYPE_CHECKING:
+    from benchmark.bench.timing import Watch
+
+METHODS = (
+    "full,bitfit,lora,lora(targets=qkv),lora(targets=qkv+proj+fc1+fc2),adaptformer,houlsby,"
+    "convpass,vpt_deep,vpt_shallow(prompts=50),dvpt,dvpt(merge=attend),linear"
+)
+PARTS = ("steps", "input", "overhead")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this verb's flags."""
+    parser.add_argument("--methods", default=METHODS, help="comma list of specs")
+    parser.add_argument("--backbone", default="vit_s14_imgfocus")
+    parser.add_argument("--image-size", type=int, help="side; left out: the backbone's own")
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--precision", default="auto", help="auto (bf16 on a GPU), fp32, bf16")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds; the spread is over them")
+    parser.add_argument("--repeats", type=int, default=3, help="steps of each in a round")
+    parser.add_argument("--threads", type=int, default=0, help="of torch; 0: as it is")
+    parser.add_argument(
+        "--clock",
+        choices=("wall", "cpu"),
+        default="wall",
+        help="cpu: processor time of training steps, for one thread on a shared machine",
+    )
+    parser.add_argument("--parts", default=",".join(PARTS), help="comma list: steps,input,overhead")
+    parser.add_argument("--plan-sizes", metavar="N,N", help="measure planning over N cells instead")
+    parser.add_argument("--format", choices=("terminal", "markdown"), default="terminal")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all values as JSON too")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the tables; nothing is asserted."""
+    import torch
+
+    from benchmark.provenance import hardware
+    from benchmark.record import write_json
+
+    parts = check(arguments)
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    watch = _watch(arguments)
+    machine = hardware()
+    print(", ".join(f"{name}: {value}" for name, value in machine.items() if value))
+    values = _plans(arguments) if arguments.plan_sizes else _measure(arguments, parts, watch)
+    if arguments.json:
+        settings = {n: v for n, v in vars(arguments).items() if n not in ("json", "verb")}
+        write_json(arguments.json, {"machine": machine, "settings": settings, **values})
+    return 0
+
+
+def check(arguments: argparse.Namespace) -> list[str]:
+    """Return the parts asked for; numbers and names that make no sense raise InputError."""
+    from benchmark.registry import unknown
+    from benchmark.spec import split_list
+
+    for name in ("batch_size", "rounds", "repeats"):
+        if getattr(arguments, name) < 1:
+            flag = name.replace("_", "-")
+            raise InputError(f"--{flag} {getattr(arguments, name)} must be above 0")
+    parts = split_list(arguments.parts)
+    for part in parts:
+        if part not in PARTS:
+            raise unknown("part", part, PARTS)
+    return parts
+
+
+def _watch(arguments: argparse.Namespace) -> Watch:
+    import torch
+
+    from benchmark.bench.timing import Watch
+    from benchmark.session import best_device
+
+    device = best_device()
+    if arguments.clock == "cpu" and (device.type != "cpu" or torch.get_num_threads() > 1):
+        raise InputError("--clock cpu needs --threads 1 and no GPU: it counts one processor's time")
+    return Watch(device, arguments.rounds, arguments.repeats, arguments.clock)
+
+
+def _measure(arguments: argparse.Namespace, parts: list[str], watch: Watch) -> dict[str, Any]:
+    from benchmark.bench import tables
+
+    order = tables.Order(
+        methods=arguments.methods,
+        backbone=arguments.backbone,
+        image_size=arguments.image_size,
+        batch_size=arguments.batch_size,
+        precision=arguments.precision,
+        style=arguments.format,
+    )
+    values: dict[str, Any] = {}
+    for part in parts:
+        text, found = tables.PARTS[part](order, watch)
+        print(f"\n{text}")
+        values |= found
+    return values
+
+
+def _plans(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Print and return what planning costs; `status` and `report` as a user calls them."""
+    from benchmark.bench import plans, show
+    from benchmark.commands import status
+    from results import report
+
+    try:
+        sizes = sorted({int(size) for size in arguments.plan_sizes.split(",")})
+    except ValueError:
+        raise InputError(
+            f"--plan-sizes {arguments.plan_sizes!r} must be a comma list of numbers"
+        ) from None
+    if sizes[0] < 1:
+        raise InputError(f"--plan-sizes {arguments.plan_sizes!r} must be above 0")
+    scales = plans.measure(
+        sizes,
+        lambda runs: status.lines(status.survey(runs), runs),
+        lambda runs, out: report([runs], out),
+    )
+    print("\n" + show.plans(scales, arguments.format))
+    return {"plans": show.plans_json(scales)}
