@@ -38,7 +38,7 @@ def read(path: Path, metric: str, classes: Sequence[str]) -> Tested | None:
     """Return the tested groups of a cell; None where `metric` cannot be had from what is stored.
 
     A resampled classification metric weighs every image by how often its group was drawn. A
-    segmentation metric is a mean over groups, as in the record, each weighed in the same way.
+    segmentation metric is a mean over volumes, as in the record, weighed by their groups' draws.
     """
     with np.load(path) as stored:
         names, rows = np.unique(stored["test_groups"], return_inverse=True)
@@ -58,11 +58,14 @@ def _metric(name: str, stored: Any, rows: np.ndarray, classes: Sequence[str]) ->
     family, _, wanted = name.partition("_")
     if family not in OVERLAP or wanted not in ("", *classes[1:]):
         return None
+    scored = "test_volumes" if "test_volumes" in stored else "test_groups"
+    _, first, members = np.unique(stored[scored], return_index=True, return_inverse=True)
     counts = np.stack([stored[f"test_{part}"] for part in ("tp", "fp", "fn")], -1)
-    values = OVERLAP[family](_sum_by(rows, counts)[:, 1:])  # (G, K - 1)
+    values = OVERLAP[family](_sum_by(members, counts)[:, 1:])  # (volumes, K - 1)
     if wanted:
         values = values[:, [classes.index(wanted) - 1]]
-    return lambda weights: mean_over_groups(values, weights)
+    owner = rows[first]  # the group of each volume
+    return lambda weights: weighted_mean(values, weights[:, owner])
 
 
 def _sum_by(rows: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -144,8 +147,8 @@ def iou(counts: np.ndarray) -> np.ndarray:
     return _divide(tp, tp + fp + fn)
 
 
-def mean_over_groups(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the mean over classes of the weighted mean over groups; NaN values are left out."""
+def weighted_mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the mean over classes of the weighted mean over rows; NaN values are left out."""
     known = ~np.isnan(values)
     return _nanmean(_divide(weights @ np.where(known, values, 0), weights @ known))
 

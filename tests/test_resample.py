@@ -53,6 +53,22 @@ def test_a_resampled_segmentation_is_the_metric_of_the_drawn_volumes(tmp_path, m
         assert tested.metric(row[None].astype(float))[0] == pytest.approx(truth[metric])
 
 
+def test_volumes_of_one_patient_are_drawn_together(tmp_path):
+    # patient p has volumes 1 and 2 of Dice 1 and 0, patient q volume 3 of Dice .5
+    names = {"test_groups": ["p", "p", "q"], "test_volumes": ["1", "2", "3"]}
+    tp, fp, fn = (np.array(v)[:, None] * [[0, 1]] for v in ([4, 0, 1], [0, 1, 1], [0, 1, 1]))
+    arrays = {name: np.array(values) for name, values in names.items()}
+    path = stored(tmp_path, **arrays, test_tp=tp, test_fp=fp, test_fn=fn)
+    tested = predictions.read(path, "dice", CLASSES[:2])
+    assert tested.groups == ("p", "q")
+    assert tested.metric(np.array([[1.0, 1], [2, 0], [0, 1]])) == pytest.approx([0.5, 0.5, 0.5])
+    assert tested.metric(np.array([[1.0, 1]]))[0] == pytest.approx((1 + 0 + 0.5) / 3)
+    fp[0] = 4  # Dice of volume 1: 8 / 12
+    path = stored(tmp_path, **arrays, test_tp=tp, test_fp=fp, test_fn=fn)
+    tested = predictions.read(path, "dice", CLASSES[:2])
+    assert tested.metric(np.array([[3.0, 1]]))[0] == pytest.approx((3 * (2 / 3 + 0) + 0.5) / 7)
+
+
 def test_a_metric_that_predictions_do_not_hold_is_none(tmp_path):
     path = stored(
         tmp_path, test_groups=np.array(["a"]), test_probs=ONE[:1], test_labels=np.array([0])
