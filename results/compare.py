@@ -55,7 +55,7 @@ def _judge(
     """Return the findings of each table: one per backbone and image size."""
     found, rows = [], loaded.rows
     pairs = [tables.build(loaded), tables.build(loaded, "kappa")]
-    statistics = [stats.build(loaded, runs, built) for built in pairs]
+    statistics = [stats.build(built, runs) for built in pairs]
     for own, kappa in zip(*statistics, strict=True):
         table = own.table
         here = (rows["backbone"] == table.backbone) & (rows["image_size"] == table.image_size)

@@ -69,7 +69,7 @@ def compare(
     differences, drawn, patients, counts = [], [], [], []
     for column in columns:
         one, two = samples[method, column], samples[other, column]
-        units = sorted(set(one.scores) & set(two.scores))
+        units = tuple(sorted(set(one.scores) & set(two.scores)))
         if not units:
             return None
         counts.append(len(units))

@@ -66,8 +66,8 @@ def labels_saved(
     most = 100 * (1 - labels[0] / whole.labels)
     if min(len(s.scores) for s in (*here, other)) < 2:
         return Saved(float(value), None, most, other.mean)
-    scores = np.stack([replicates(s, sorted(s.scores)) for s in here], 1)
-    target = replicates(other, sorted(other.scores))
+    scores = np.stack([replicates(s, tuple(sorted(s.scores))) for s in here], 1)
+    target = replicates(other, tuple(sorted(other.scores)))
     drawn = _percent(share_needed(labels, scores, target), whole.labels)
     return Saved(float(value), interval(drawn), most, other.mean)
 

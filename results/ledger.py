@@ -13,7 +13,7 @@ from scipy.stats import spearmanr
 
 from results.figures import pareto
 from results.frame import Frame
-from results.tables import Table, best_of
+from results.tables import Table
 
 CPU = "cpu"
 
@@ -86,7 +86,7 @@ def build(frame: Frame, table: Table) -> Ledger:
     """Return the ledger of a table."""
     done = frame.done
     here = done[(done["backbone"] == table.backbone) & (done["image_size"] == table.image_size)]
-    chosen = pd.concat([best_of(here, c) for c in table.columns]) if table.columns else here
+    chosen = pd.concat(table.chosen.values()) if table.columns else here
     full = _peak(chosen[chosen["method"] == "full"])
     entries = [
         _entry(table, method, part, here[here["method"] == method], full)

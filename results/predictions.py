@@ -52,8 +52,7 @@ def _metric(name: str, stored: Any, rows: np.ndarray, classes: Sequence[str]) ->
         if name == "auc":
             return lambda weights: auc(probs, labels, weights[:, rows])
         if name in CONFUSION:
-            counts = confusion(probs.argmax(1), labels, rows, probs.shape[1])
-            return lambda weights: CONFUSION[name](np.tensordot(weights, counts, 1))
+            return _confused(name, confusion(probs.argmax(1), labels, rows, probs.shape[1]))
         return None
     family, _, wanted = name.partition("_")
     if family not in OVERLAP or wanted not in ("", *classes[1:]):
@@ -88,31 +87,57 @@ def _divide(above: np.ndarray, below: np.ndarray) -> np.ndarray:
         return np.where(below > 0, above / below, np.nan)
 
 
-def accuracy(matrix: np.ndarray) -> np.ndarray:
-    """Return the share of right answers of confusion matrices (R, K, K)."""
-    return _divide(np.trace(matrix, axis1=1, axis2=2), matrix.sum((1, 2)))
+def _confused(name: str, matrices: np.ndarray) -> Metric:
+    """Return a metric of weighted confusion matrices (G, K, K), by their margins alone."""
+    num_classes = matrices.shape[1]
+    right = np.diagonal(matrices, axis1=1, axis2=2)
+    seen = (matrices * _penalty(num_classes)).sum((1, 2))
+    parts = np.column_stack([right, matrices.sum(2), matrices.sum(1), seen])
+    cuts = [num_classes, 2 * num_classes, 3 * num_classes]
+
+    def metric(weights: np.ndarray) -> np.ndarray:
+        drawn = weights @ parts.astype(weights.dtype)
+        return CONFUSION[name](*np.split(drawn, cuts, axis=1))
+
+    return metric
 
 
-def balanced_accuracy(matrix: np.ndarray) -> np.ndarray:
+def _penalty(num_classes: int) -> np.ndarray:
+    """Return the quadratic weights (i - j)^2 of kappa, (K, K)."""
+    return np.subtract.outer(np.arange(num_classes), np.arange(num_classes)) ** 2
+
+
+# Metrics of R confusion matrices: `right` (R, K) are their diagonals, `truth` and `answers` (R, K)
+# the images of each class and those that were put into it, `seen` (R, 1) the sum of penalties.
+
+
+def accuracy(
+    right: np.ndarray, truth: np.ndarray, answers: np.ndarray, seen: np.ndarray
+) -> np.ndarray:
+    """Return the share of right answers."""
+    return _divide(right.sum(1), truth.sum(1))
+
+
+def balanced_accuracy(
+    right: np.ndarray, truth: np.ndarray, answers: np.ndarray, seen: np.ndarray
+) -> np.ndarray:
     """Return the mean recall over the classes that are present."""
-    return _nanmean(_divide(np.diagonal(matrix, axis1=1, axis2=2), matrix.sum(2)))
+    return _nanmean(_divide(right, truth))
 
 
-def kappa(matrix: np.ndarray) -> np.ndarray:
+def kappa(
+    right: np.ndarray, truth: np.ndarray, answers: np.ndarray, seen: np.ndarray
+) -> np.ndarray:
     """Return Cohen's kappa with quadratic weights (Cohen 1968); NaN where it is undefined."""
-    num_classes = matrix.shape[1]
-    penalty = np.subtract.outer(np.arange(num_classes), np.arange(num_classes)) ** 2
-    total = matrix.sum((1, 2))
-    seen = (matrix * penalty).sum((1, 2))
-    truth, answers = matrix.sum(2), matrix.sum(1)
-    chance = np.einsum("ri,rj,ij->r", truth, answers, penalty)
-    return 1 - _divide(seen * total, chance)
+    chance = ((truth @ _penalty(truth.shape[1]).astype(truth.dtype)) * answers).sum(1)
+    return 1 - _divide(seen[:, 0] * truth.sum(1), chance)
 
 
-def macro_f1(matrix: np.ndarray) -> np.ndarray:
+def macro_f1(
+    right: np.ndarray, truth: np.ndarray, answers: np.ndarray, seen: np.ndarray
+) -> np.ndarray:
     """Return the mean F1 over all classes, 0 for one that is neither present nor predicted."""
-    right = np.diagonal(matrix, axis1=1, axis2=2)
-    return np.nan_to_num(_divide(2 * right, matrix.sum(1) + matrix.sum(2))).mean(1)
+    return np.nan_to_num(_divide(2 * right, truth + answers)).mean(1)
 
 
 def auc(probs: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -159,7 +184,7 @@ def _nanmean(values: np.ndarray) -> np.ndarray:
     return _divide(np.where(known, values, 0).sum(-1), known.sum(-1))
 
 
-CONFUSION: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+CONFUSION: dict[str, Callable[..., np.ndarray]] = {
     "accuracy": accuracy,
     "balanced_accuracy": balanced_accuracy,
     "kappa": kappa,

@@ -12,7 +12,6 @@ Legend: R resamples, S seeds, G test groups.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -40,7 +39,7 @@ def weights(groups: tuple[str, ...], resamples: int) -> np.ndarray:
     return counts.reshape(resamples, size).astype(np.float32)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sample:
     """Scores x 100 of one method in one block: by seed, and by seed over resampled patients.
 
@@ -64,7 +63,8 @@ def resample(tested: Tested, resamples: int = RESAMPLES) -> np.ndarray:
     return 100 * tested.metric(weights(tested.groups, resamples)).astype(np.float32)
 
 
-def seed_errors(block: tuple[str, float], units: Sequence[Unit], resamples: int) -> np.ndarray:
+@lru_cache(maxsize=256)
+def seed_errors(block: tuple[str, float], units: tuple[Unit, ...], resamples: int) -> np.ndarray:
     """Return coefficients (R, S) that turn deviations of seeds from their mean into errors of it.
 
     For deviations e of S seeds with standard deviation s, `coefficients @ e` is s / sqrt(S) times
@@ -75,10 +75,12 @@ def seed_errors(block: tuple[str, float], units: Sequence[Unit], resamples: int)
     )
     free = len(units) - 1
     spread = generator("spread", block, free).chisquare(free, resamples)
-    return normal / np.sqrt(len(units) * spread)[:, None]
+    errors: np.ndarray = normal / np.sqrt(len(units) * spread)[:, None]
+    return errors.astype(np.float32)
 
 
-def replicates(sample: Sample, units: Sequence[Unit], resamples: int = RESAMPLES) -> np.ndarray:
+@lru_cache(maxsize=4096)
+def replicates(sample: Sample, units: tuple[Unit, ...], resamples: int = RESAMPLES) -> np.ndarray:
     """Return the mean over `units` with the errors of patients and of seeds, (R,).
 
     With one unit the error of the seeds is unknown: only that of the patients is in.
@@ -87,10 +89,10 @@ def replicates(sample: Sample, units: Sequence[Unit], resamples: int = RESAMPLES
     if all(unit in sample.resampled for unit in units):
         means = np.mean([sample.resampled[unit] for unit in units], axis=0)
     else:
-        means = np.full(resamples, scores.mean())
+        means = np.full(resamples, scores.mean(), np.float32)
     if len(units) > 1:
         errors = seed_errors(sample.block, units, resamples)
-        means = means + errors @ (scores - scores.mean())
+        means = means + errors @ (scores - scores.mean()).astype(np.float32)
     return means
 
 

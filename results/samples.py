@@ -2,41 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from results import predictions
-from results.frame import Frame
 from results.resample import Sample, resample
-from results.tables import Column, Table, best_of
+from results.tables import Column, Table
 
 Samples = dict[tuple[str, Column], Sample]
 
 
-def gather(frame: Frame, table: Table, paths: dict[str, Path]) -> tuple[Samples, tuple[str, ...]]:
+def gather(table: Table, paths: dict[str, Path]) -> tuple[Samples, tuple[str, ...]]:
     """Return the samples behind every number of a table, and what is wrong with predictions."""
-    done, samples, notes = frame.done, {}, []
-    here = (done["backbone"] == table.backbone) & (done["image_size"] == table.image_size)
-    for column in table.columns:
-        best = best_of(done[here], column)
-        for method, rows in best.groupby("method"):
-            if table.scores[str(method), column].mean is not None:
-                sample, wrong = _sample(rows, column, paths)
-                samples[str(method), column] = sample
+    samples: Samples = {}
+    notes: list[str] = []
+    for column, best in table.chosen.items():
+        names = ["method", "key", "split_seed", "seed", "classes", f"test_{column.metric}"]
+        rows: dict[str, list[_Row]] = {}
+        for method, *row in best[names].dropna().itertuples(index=False, name=None):
+            rows.setdefault(method, []).append(_Row(*row))
+        for method, cells in rows.items():
+            if table.scores[method, column].mean is not None:
+                samples[method, column], wrong = _sample(cells, column, paths)
                 notes += wrong
     return samples, tuple(notes)
 
 
-def _sample(rows: pd.DataFrame, column: Column, paths: dict[str, Path]) -> tuple[Sample, list[str]]:
+class _Row(NamedTuple):
+    key: str
+    split_seed: int
+    seed: int
+    classes: tuple[str, ...]
+    score: float
+
+
+def _sample(
+    rows: Sequence[_Row], column: Column, paths: dict[str, Path]
+) -> tuple[Sample, list[str]]:
     scores, resampled, wrong, groups = {}, {}, [], 0
-    for row in rows.dropna(subset=[f"test_{column.metric}"]).to_dict("records"):
-        unit = (int(row["split_seed"]), int(row["seed"]))
-        scores[unit] = 100 * float(row[f"test_{column.metric}"])
-        path = paths.get(row["key"])
-        tested = predictions.read(path, column.metric, row["classes"]) if path else None
-        if tested is None:
+    for row in rows:
+        unit = (int(row.split_seed), int(row.seed))
+        scores[unit] = 100 * float(row.score)
+        path = paths.get(row.key)
+        tested = predictions.read(path, column.metric, row.classes) if path else None
+        if path is None or tested is None:
             continue
         again = 100 * float(tested.metric(np.ones((1, len(tested.groups))))[0])
         if abs(again - scores[unit]) < 1e-3:

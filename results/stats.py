@@ -17,7 +17,6 @@ from scipy.stats import rankdata
 from benchmark.registry import unknown
 from results import predictions, ranks
 from results.comparison import Comparison, Interval, compare, corrected
-from results.frame import Frame
 from results.resample import RESAMPLES, interval, replicates
 from results.samples import Samples, gather
 from results.tables import Column, Table
@@ -46,7 +45,7 @@ class Statistics:
 
 
 def build(
-    frame: Frame, folders: Sequence[Path], tables: Iterable[Table], against: str | None = None
+    tables: Iterable[Table], folders: Sequence[Path], against: str | None = None
 ) -> list[Statistics]:
     """Return the statistics of each table, from its scores and the predictions below `folders`.
 
@@ -61,13 +60,11 @@ def build(
     if against is not None and not any(against in (m, m.partition("(")[0]) for m in known):
         raise unknown("method in these records", against, known)
     paths = predictions.index(folders)
-    return [_statistics(frame, table, paths, against) for table in tables]
+    return [_statistics(table, paths, against) for table in tables]
 
 
-def _statistics(
-    frame: Frame, table: Table, paths: dict[str, Path], against: str | None
-) -> Statistics:
-    samples, notes = gather(frame, table, paths)
+def _statistics(table: Table, paths: dict[str, Path], against: str | None) -> Statistics:
+    samples, notes = gather(table, paths)
     ranked, unranked = _complete(table, samples)
     ranking = None
     if len(ranked) > 1 and table.columns:
@@ -120,12 +117,12 @@ def _blockwise(table: Table, samples: Samples, reference: str) -> list[Compariso
 
 
 def _overall(table: Table, samples: Samples, ranked: Sequence[str]) -> list[Comparison]:
-    found = []
+    if len(table.columns) < 2:
+        return []
+    found, means = [], {m: np.array([samples[m, c].mean for c in table.columns]) for m in ranked}
     for method, other in itertools.combinations(ranked, 2):
-        compared = compare(samples, method, other, table.columns)
-        if compared and len(table.columns) > 1:
-            blocks = [samples[method, c].mean - samples[other, c].mean for c in table.columns]
-            p = ranks.wilcoxon(np.round(blocks, 9))
+        if compared := compare(samples, method, other, table.columns):
+            p = ranks.wilcoxon(np.round(means[method] - means[other], 9))
             found.append(replace(compared, p=p))
     return corrected(found)
 
@@ -136,7 +133,7 @@ def _rank_intervals(table: Table, samples: Samples, ranked: Sequence[str]) -> di
         return {}
     total = np.zeros((RESAMPLES, len(ranked)))
     for c in table.columns:
-        drawn = [replicates(samples[m, c], sorted(samples[m, c].scores)) for m in ranked]
+        drawn = [replicates(samples[m, c], tuple(sorted(samples[m, c].scores))) for m in ranked]
         scores = np.stack(drawn, 1)
         total += rankdata(-np.where(np.isnan(scores), -np.inf, scores), axis=1)
     means = total / len(table.columns)

@@ -6,7 +6,7 @@ One list of cells of text is made first; terminal, Markdown, CSV and LaTeX are r
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 
@@ -49,7 +49,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """The table of one backbone and image size."""
+    """The table of one backbone and image size; `chosen` are the rows behind each column."""
 
     backbone: str
     image_size: int
@@ -58,6 +58,7 @@ class Table:
     scores: dict[tuple[str, Column], Score]
     costs: dict[str, tuple[str, ...]]
     caption: str
+    chosen: dict[Column, pd.DataFrame] = field(repr=False)
 
 
 COSTS = ("trained", "share", "stored")
@@ -92,6 +93,7 @@ def _table(rows: pd.DataFrame, metric: str | None) -> Table:
         scores=scores,
         costs={method: _costs(done[done["method"] == method]) for method in methods},
         caption=_caption(best, columns),
+        chosen=dict(zip(columns, chosen, strict=True)),
     )
 
 

@@ -15,7 +15,7 @@ def write(
     frame: Frame, runs: Sequence[Path], tables: Sequence[Table], out: Path, options: Options
 ) -> tuple[list[str], list[Path]]:
     """Write statistics.csv, efficiency.csv and efficiency.md; return (text per table, paths)."""
-    statistics = stats.build(frame, runs, tables, options.against)
+    statistics = stats.build(tables, runs, options.against)
     ledgers = [ledger.build(frame, table) for table in tables]
     files = {
         "statistics.csv": stats_text.as_csv(statistics),

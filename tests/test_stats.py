@@ -57,7 +57,7 @@ def runs(tmp_path):
 
 def built(runs, against=None):
     loaded = frame.load([runs])
-    (found,) = stats.build(loaded, [runs], tables.build(loaded), against)
+    (found,) = stats.build(tables.build(loaded), [runs], against)
     return found
 
 
