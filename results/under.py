@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmark.record import write_text
-from results import Options, ledger, ledger_text, planning, stats, stats_text
+from results import Options, diagram, ledger, ledger_text, planning, stats, stats_text
 from results.frame import Frame
 from results.tables import Table
 
@@ -14,7 +14,7 @@ from results.tables import Table
 def write(
     frame: Frame, runs: Sequence[Path], tables: Sequence[Table], out: Path, options: Options
 ) -> tuple[list[str], list[Path]]:
-    """Write statistics.csv, efficiency.csv and efficiency.md; return (text per table, paths)."""
+    """Write statistics.csv, efficiency.csv and .md, and rank diagrams; return (texts, paths)."""
     statistics = stats.build(tables, runs, options.against)
     ledgers = [ledger.build(frame, table) for table in tables]
     files = {
@@ -24,6 +24,9 @@ def write(
     }
     for name, body in files.items():
         write_text(out / name, body)
+    paths = [out / name for name in files]
+    for s in statistics:
+        paths += diagram.save(s, out)
     texts = []
     for s, costs in zip(statistics, ledgers, strict=True):
         parts = [stats_text.text(s)]
@@ -32,4 +35,4 @@ def write(
         if options.efficiency:
             parts.append(ledger_text.text(costs))
         texts.append("\n".join(parts))
-    return texts, [out / name for name in files]
+    return texts, paths
