@@ -9,7 +9,7 @@ from typing import Any
 import methods
 from benchmark import backbones
 from benchmark.augment import policies
-from benchmark.data import Dataset, open_dataset, split
+from benchmark.data import Dataset, located, open_dataset, split
 from benchmark.grid import SINGULAR, Grid
 from benchmark.registry import InputError
 from benchmark.session import best_device
@@ -75,7 +75,7 @@ class Resolver:
         """Return the opened data set."""
         if spec not in self._opened:
             dataset = open_dataset(spec)
-            self._remember(dataset.card.name, spec)
+            self._remember(dataset.card.name, located(spec))
             self._opened[spec] = dataset
         return self._opened[spec]
 

@@ -101,8 +101,9 @@ class Session:
 
 
 def _subset(dataset: Dataset, images: np.ndarray, targets: np.ndarray, rows: np.ndarray) -> Subset:
-    names, groups = ([values[i] for i in rows] for values in (dataset.ids, dataset.groups))
-    return Subset(images, targets, rows, names, groups)
+    kinds = (dataset.ids, dataset.groups, dataset.volumes or dataset.groups)
+    names, groups, volumes = ([values[i] for i in rows] for values in kinds)
+    return Subset(images, targets, rows, names, groups, volumes)
 
 
 def best_device() -> torch.device:

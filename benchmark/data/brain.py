@@ -102,4 +102,4 @@ CARD = Card(
     url="https://www.bic.mni.mcgill.ca/ServicesAtlases/ICBM152NLin2009",
     group_key=f"slab of {SLAB} slices",
 )
-datasets.add(CARD.name)(Entry(CARD, functools.cache(open_icbm152)))
+datasets.add(CARD.name)(Entry(CARD, functools.cache(lambda folder: open_icbm152())))

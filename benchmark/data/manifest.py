@@ -1,7 +1,8 @@
 """Your own data in one CSV: `image,label[,group][,split]` or `image,mask[,group][,split]`.
 
 Paths are relative to the CSV. Integer labels (three or more) are taken as ordered grades. In masks
-255 is ignored; but where all masks hold 0 and 255 only, 255 is the foreground.
+255 is ignored; but where all masks hold 0 and 255 only, 255 is the foreground. A NIfTI volume
+(.nii, .nii.gz) is cut into slices along its last axis; they form one group.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.data import table
-from benchmark.data.base import IGNORE, Card, Dataset
-from benchmark.data.images import read_mask, size_of
-from benchmark.data.table import Row
+from benchmark.data.base import IGNORE, Card, Dataset, stratum
+from benchmark.data.images import size_of
+from benchmark.data.table import Reading, Row
+from benchmark.data.volumes import is_volume
 from benchmark.registry import InputError, unknown
 
 COLUMNS = ("image", "label", "mask", "group", "split")
@@ -30,15 +32,30 @@ def open_manifest(path: Path) -> Dataset:
     table.check_rows(rows, str(path))
     name = path.resolve().parent.name if path.stem == "manifest" else path.stem
     if rows[0].mask is None:
-        for row in rows:
-            size_of(row.image)
+        rows = _expanded(rows)
         classes, ordinal = table.class_names((row.label for row in rows), str(path))
         return table.classification(rows, _card(name, "classification", classes, ordinal, rows))
     _check_masks(rows)
-    found = [np.unique(read_mask(row.mask)) for row in rows if row.mask is not None]
+    rows = _expanded(rows)
+    found = [np.unique(table.read_classes(row)) for row in rows]
     classes, binary = _mask_classes(found, str(path))
     card = _card(name, "segmentation", classes, False, rows)
-    return table.segmentation(rows, card, found, binary=binary)
+    codes = np.array([stratum(np.minimum(v, 1) if binary else v) for v in found])
+    reading = Reading(table.read_image, _read_binary) if binary else table.AS_IS
+    return table.segmentation(rows, card, reading, codes)
+
+
+def _read_binary(row: Row) -> np.ndarray:
+    return np.minimum(table.read_classes(row), 1)
+
+
+def _expanded(rows: list[Row]) -> list[Row]:
+    """Return a row per slice where a row is a volume; the header of every picture is read."""
+    parts = [table.slices(row) if is_volume(row.image) else [row] for row in rows]
+    for row in rows:
+        if not is_volume(row.image):
+            size_of(row.image)
+    return [row for part in parts for row in part]
 
 
 def _rows(path: Path) -> list[Row]:
@@ -66,13 +83,15 @@ def _row(folder: Path, line: dict[str, str], origin: str) -> Row:
     if not values["image"] or not target:
         raise InputError(f"{origin} has a row without image, label or mask: {values}")
     mask = folder / values["mask"] if values["mask"] else None
-    image, kept = folder / values["image"], {n: values[n] for n in ("label", "group", "split")}
-    return Row(values["image"], image, mask=mask, **kept)
+    label, group, split = (values[name] for name in ("label", "group", "split"))
+    return Row(values["image"], folder / values["image"], label, mask, group, split)
 
 
 def _check_masks(rows: list[Row]) -> None:
     for row in rows:
         assert row.mask is not None
+        if is_volume(row.image):
+            continue  # compared when it is cut into slices
         image, mask = size_of(row.image), size_of(row.mask)
         if image != mask:
             raise InputError(

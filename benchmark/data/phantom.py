@@ -211,5 +211,5 @@ def _card(name: str, task: str, classes: tuple[str, ...], *, ordinal: bool) -> C
 
 _GRADING = _card("phantom_grading", "classification", GRADES, ordinal=True)
 _LESION = _card("phantom_lesions", "segmentation", LESIONS, ordinal=False)
-datasets.add("phantom_grading")(Entry(_GRADING, lambda: _open(_GRADING, 1, 1100, 300)))
-datasets.add("phantom_lesions")(Entry(_LESION, lambda: _open(_LESION, 2, 500, 120)))
+datasets.add("phantom_grading")(Entry(_GRADING, lambda folder: _open(_GRADING, 1, 1100, 300)))
+datasets.add("phantom_lesions")(Entry(_LESION, lambda folder: _open(_LESION, 2, 500, 120)))

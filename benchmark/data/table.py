@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from benchmark.data.base import Card, Dataset, stratum
+from benchmark.data import strata, volumes
+from benchmark.data.base import Card, Dataset
+from benchmark.data.digests import digests
 from benchmark.data.images import read_mask, read_rgb
 from benchmark.registry import InputError
 
@@ -27,6 +29,8 @@ class Row:
     mask: Path | None = None
     group: str = ""
     split: str = ""
+    slice: int | None = None  # of a volume
+    volume: str = ""
 
 
 def check_rows(rows: Sequence[Row], origin: str) -> None:
@@ -63,59 +67,119 @@ def class_names(labels: Iterable[str], origin: str) -> tuple[tuple[str, ...], bo
     return tuple(sorted(found)), False
 
 
-def classification(rows: Sequence[Row], card: Card) -> Dataset:
+@dataclass(frozen=True)
+class Reading:
+    """How the files of a set become arrays; a set with a layout of its own changes one of them."""
+
+    image: Callable[[Row], np.ndarray]  # (H, W, 3) uint8
+    mask: Callable[[Row], np.ndarray]  # (H, W) uint8
+    version: int = 1  # part of the fingerprint: change it with what is made of the files
+
+
+def read_image(row: Row, window: volumes.Window | None = None) -> np.ndarray:
+    """Return the image of a row: a slice of a volume, or a picture."""
+    if row.slice is not None:
+        return volumes.read_slice(row.image, row.slice, window)
+    return read_rgb(row.image)
+
+
+def read_classes(row: Row) -> np.ndarray:
+    """Return the mask of a row as it stands in its file."""
+    assert row.mask is not None
+    if row.slice is not None:
+        return volumes.read_mask_slice(row.mask, row.slice)
+    return read_mask(row.mask)
+
+
+def read_foreground(row: Row) -> np.ndarray:
+    """Return 1 where a two-valued mask is above the middle: for 0 and 255, and for lossy JPEG."""
+    assert row.mask is not None
+    return (read_rgb(row.mask)[..., 0] > 127).astype(np.uint8)
+
+
+AS_IS = Reading(read_image, read_classes)
+FOREGROUND = Reading(read_image, read_foreground)
+
+
+def slices(row: Row) -> list[Row]:
+    """Return one row per slice of a volume; the group is the row's own, or the volume."""
+    _, _, count = volumes.shape_of(row.image)
+    if row.mask is not None and volumes.shape_of(row.mask) != volumes.shape_of(row.image):
+        raise InputError(
+            f"the mask {str(row.mask)!r} is {volumes.shape_of(row.mask)}, "
+            f"its volume {volumes.shape_of(row.image)}; they must be alike"
+        )
+    group = row.group or row.id
+    return [
+        replace(row, id=f"{row.id}/z{z:03d}", slice=z, volume=row.id, group=group)
+        for z in range(count)
+    ]
+
+
+def classification(rows: Sequence[Row], card: Card, reading: Reading = AS_IS) -> Dataset:
     """Return the data set of rows with labels; `card.classes` names them."""
     number = {name: i for i, name in enumerate(card.classes)}
-    labels = np.array([number[row.label] for row in rows])
-    return _dataset(rows, card, labels, None)
+    for row in rows:
+        if row.label not in number:
+            raise InputError(
+                f"the label {row.label!r} of {row.id!r} is no class of {card.name!r}; "
+                f"its classes are {', '.join(card.classes)}"
+            )
+    labels = np.array([number[row.label] for row in rows], np.int64)
+    return _dataset(rows, card, labels, reading)
 
 
 def segmentation(
-    rows: Sequence[Row], card: Card, found: Sequence[np.ndarray], *, binary: bool
+    rows: Sequence[Row], card: Card, reading: Reading = AS_IS, codes: np.ndarray | None = None
 ) -> Dataset:
-    """Return the data set of rows with masks, of which `found` holds the values.
+    """Return the data set of rows with masks; `codes` (n,) are their strata where known.
 
-    With `binary`, 255 is class 1 and not IGNORE.
+    Raises:
+        InputError: for a mask value that is no class of the card.
     """
-    codes = [stratum(np.minimum(values, 1) if binary else values) for values in found]
-    return _dataset(rows, card, np.array(codes, np.int64), _MaskReader(rows, binary))
+    dataset = _dataset(rows, card, np.zeros(len(rows), np.int64), reading)
+    if codes is None:
+        codes = strata.codes(dataset, lambda index: reading.mask(rows[index]))
+    return replace(dataset, labels=codes.astype(np.int64))
 
 
-@dataclass(frozen=True)
-class _MaskReader:
-    rows: Sequence[Row]
-    binary: bool
+def _dataset(rows: Sequence[Row], card: Card, labels: np.ndarray, reading: Reading) -> Dataset:
+    read: Callable[[int], np.ndarray] | None = None
+    if card.task == "segmentation":
 
-    def __call__(self, index: int) -> np.ndarray:
-        path = self.rows[index].mask
-        assert path is not None
-        return np.minimum(read_mask(path), 1) if self.binary else read_mask(path)
-
-
-def _dataset(
-    rows: Sequence[Row], card: Card, labels: np.ndarray, read_target: _MaskReader | None
-) -> Dataset:
-    def read_image(index: int) -> np.ndarray:
-        return read_rgb(rows[index].image)
+        def read(index: int) -> np.ndarray:
+            return reading.mask(rows[index])
 
     return Dataset(
         card=card,
         ids=tuple(row.id for row in rows),
-        labels=labels.astype(np.int64),
+        labels=labels,
         groups=tuple(row.group or row.id for row in rows),
         splits=tuple(row.split for row in rows),
-        fingerprint=_fingerprint(rows, card),
-        read_image=read_image,
-        read_mask=read_target,
+        fingerprint=_fingerprint(rows, card, reading.version),
+        read_image=lambda index: reading.image(rows[index]),
+        read_mask=read,
+        files=tuple(row.image for row in rows),
+        spacing=_spacing(rows),
+        volumes=tuple(row.volume or row.group or row.id for row in rows),
     )
 
 
-def _fingerprint(rows: Sequence[Row], card: Card) -> str:
+def _spacing(rows: Sequence[Row]) -> np.ndarray | None:
+    if any(row.slice is None for row in rows):
+        return None
+    return np.array([volumes.spacing_of(row.image) for row in rows])
+
+
+def _fingerprint(rows: Sequence[Row], card: Card, version: int) -> str:
     """Return a hash over classes, and over each row's id, label, group, split and file content."""
     digest = hashlib.sha256(repr(card.classes).encode())
+    if version > 1:
+        digest.update(repr(version).encode())
+    known = digests(path for row in rows for path in (row.image, row.mask) if path is not None)
     for row in sorted(rows, key=lambda row: row.id):
         digest.update(repr((row.id, row.label, row.group, row.split)).encode())
         for path in (row.image, row.mask):
             if path is not None:
-                digest.update(hashlib.sha256(path.read_bytes()).digest())
+                digest.update(bytes.fromhex(known[path]))
     return digest.hexdigest()[:16]

@@ -1,0 +1,336 @@
+"""Named data sets on tiny trees in the layout of the original downloads."""
+
+import hashlib
+from collections import Counter
+
+import h5py
+import nibabel
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmark.data import datasets, layout, located, open_dataset, table
+from benchmark.data.medmnist import SETS, download
+from benchmark.registry import InputError
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCHMARK_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("BENCHMARK_DATA", str(tmp_path / "data"))
+
+
+def picture(path, value=100, size=(12, 8), mode="RGB"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shade = (value, 255 - value, value) if mode == "RGB" else value
+    Image.new(mode, size, shade).save(path)
+
+
+def mask(path, value=255, size=(12, 8)):
+    """Write a mask whose right half is `value`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values = np.zeros((size[1], size[0]), np.uint8)
+    values[:, size[0] // 2 :] = value
+    Image.fromarray(values).save(path)
+
+
+def text(path, *lines):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n")
+
+
+def volume(path, values, zooms=(1.0, 1.0, 1.0)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(values, np.diag([*zooms, 1.0])), path)
+
+
+def shapes(labels, dtype=np.int16):
+    """Return a volume (6, 4, 3) whose slice 1 shows the classes `labels`, one per column."""
+    values = np.zeros((6, 4, 3), dtype)
+    values[: len(labels), :, 1] = np.array(labels, dtype)[:, None]
+    return values
+
+
+def ddr_grading(root):
+    base = root / "DDR-dataset" / "DR_grading"
+    for part, lines in {
+        "train": ("a.jpg 0", "b.jpg 4", "u.jpg 5"), "valid": ("c.jpg 2",), "test": ("d.jpg 1",),
+    }.items():  # fmt: skip
+        text(base / f"{part}.txt", *lines)
+        for line in lines:
+            picture(base / part / line.split()[0])
+
+
+def aptos2019(root):
+    text(root / "train.csv", "id_code,diagnosis", "one,0", "two,3")
+    for name in ("one", "two"):
+        picture(root / "train_images" / f"{name}.png")
+
+
+def messidor2(root):
+    head = "image_id,adjudicated_dr_grade,adjudicated_dme,adjudicated_gradable"
+    text(root / "messidor_data.csv", head, "l.jpg,0,0,1", "r.jpg,2,0,1", "x.png,4,0,1", "u.png,,,0")
+    text(root / "messidor-2.csv", "left;right", "l.JPG;r.JPG")
+    for name in ("l.JPG", "r.JPG", "x.png"):
+        picture(root / "IMAGES" / name)
+
+
+def idrid_grading(root):
+    base = root / "B. Disease Grading"
+    for part, letter, name in (("Training", "a", "IDRiD_001"), ("Testing", "b", "IDRiD_001")):
+        picture(base / "1. Original Images" / f"{letter}. {part} Set" / f"{name}.jpg")
+        path = base / "2. Groundtruths" / f"{letter}. IDRiD_Disease Grading_{part} Labels.csv"
+        text(path, "Image name,Retinopathy grade,Risk of macular edema ,,", f"{name},3,1,,", ",,,,")
+
+
+def isic2016(root):
+    for part in ("Training", "Test"):
+        picture(root / f"ISBI2016_ISIC_Part1_{part}_Data" / "ISIC_1.jpg")
+        folder = root / f"ISBI2016_ISIC_Part1_{part}_GroundTruth"
+        mask(folder / "ISIC_1_Segmentation.png")
+
+
+def ham10000(root):
+    head = "lesion_id,image_id,dx,dx_type,age,sex,localization"
+    lines = ("H1,I1,nv,histo,80,male,scalp", "H1,I2,nv,histo,80,male,scalp", "H2,I3,mel,x,1,m,y")
+    text(root / "HAM10000_metadata", head, *lines)
+    for part, name in ((1, "I1"), (2, "I2"), (2, "I3")):
+        picture(root / f"HAM10000_images_part_{part}" / f"{name}.jpg")
+
+
+def isic2018(root):
+    head = "image,MEL,NV,BCC,AKIEC,BKL,DF,VASC"
+    base = "ISIC2018_Task3_{}_GroundTruth"
+    for part, name in (("Training", "A"), ("Test", "B")):
+        folder = base.format(part)
+        text(root / folder / f"{folder}.csv", head, f"{name},0.0,1.0,0.0,0.0,0.0,0.0,0.0")
+        picture(root / f"ISIC2018_Task3_{part}_Input" / f"{name}.jpg")
+    text(root / "ISIC2018_Task3_Training_LesionGroupings.csv", "image,lesion_id", "A,L1")
+
+
+def kvasir_seg(root):
+    picture(root / "Kvasir-SEG" / "images" / "p.jpg")
+    mask(root / "Kvasir-SEG" / "masks" / "p.jpg")
+
+
+def cvc_clinicdb(root):
+    picture(root / "PNG" / "Original" / "1.png")
+    mask(root / "PNG" / "Ground Truth" / "1.png")
+    text(root / "metadata.csv", "frame_id,sequence_id", "1,7")
+
+
+def drive(root):
+    for folder, name, kind in (("training", "21", "training"), ("test", "01", "test")):
+        base = root / folder
+        picture(base / "images" / f"{name}_{kind}.tif")
+        mask(base / "1st_manual" / f"{name}_manual1.gif")
+        inside = np.full((8, 12), 255, np.uint8)
+        inside[0] = 0
+        (base / "mask").mkdir(parents=True)
+        Image.fromarray(inside).save(base / "mask" / f"{name}_{kind}_mask.gif")
+
+
+def busi(root):
+    base = root / "Dataset_BUSI_with_GT"
+    for name in ("benign", "malignant", "normal"):
+        picture(base / name / f"{name} (1).png")
+        mask(base / name / f"{name} (1)_mask.png", 0 if name == "normal" else 255)
+    extra = np.zeros((8, 12), np.uint8)
+    extra[0, 0] = 255
+    Image.fromarray(extra).save(base / "benign" / "benign (1)_mask_1.png")
+
+
+def acdc(root):
+    for part, patient in (("training", "patient001"), ("testing", "patient101")):
+        for number in ("01", "12"):
+            base = root / "database" / part / patient / f"{patient}_frame{number}"
+            volume(base.with_name(f"{base.name}.nii.gz"), shapes([9, 9, 9]), (1.5, 1.25, 10))
+            volume(base.with_name(f"{base.name}_gt.nii.gz"), shapes([1, 2, 3]), (1.5, 1.25, 10))
+
+
+def synapse(root):
+    for number in ("0001", "0005"):
+        base = root / "RawData" / "Training"
+        volume(base / "img" / f"img{number}.nii.gz", shapes([-2000, 75, 3000]))
+        volume(base / "label" / f"label{number}.nii.gz", shapes([1, 13, 6]))
+
+
+def msd_hippocampus(root):
+    for number in ("001", "003"):
+        base = root / "Task04_Hippocampus"
+        volume(base / "imagesTr" / f"hippocampus_{number}.nii.gz", shapes([5, 6], np.float32))
+        volume(base / "labelsTr" / f"hippocampus_{number}.nii.gz", shapes([1, 2], np.uint8))
+    (base / "imagesTr" / "._hippocampus_001.nii.gz").write_bytes(b"left by the archiver")
+
+
+def pcam(root):
+    root.mkdir(parents=True)
+    for part, labels in (("train", [0, 1]), ("valid", [1]), ("test", [0])):
+        for kind, values in (
+            ("x", np.full((len(labels), 96, 96, 3), 7, np.uint8)),
+            ("y", np.array(labels, np.uint8).reshape(-1, 1, 1, 1)),
+        ):
+            name = f"camelyonpatch_level_2_split_{part}_{kind}.h5"
+            with h5py.File(root / name, "w") as file:
+                file[kind] = values
+
+
+# Of each set: (images by split, labels or strata in the order of ids, groups)
+EXPECTED = {
+    "ddr_grading": ({"train": 2, "val": 1, "test": 1}, [1, 0, 4, 2], 4),
+    "aptos2019": ({"": 2}, [0, 3], 2),
+    "messidor2": ({"": 3}, [0, 2, 4], 2),
+    "idrid_grading": ({"train": 1, "test": 1}, [3, 3], 2),
+    "isic2016": ({"train": 1, "test": 1}, [0b10, 0b10], 2),
+    "ham10000": ({"": 3}, [5, 5, 4], 2),
+    "isic2018": ({"train": 1, "test": 1}, [5, 5], 2),
+    "kvasir_seg": ({"": 1}, [0b10], 1),
+    "cvc_clinicdb": ({"": 1}, [0b10], 1),
+    "drive": ({"train": 1, "test": 1}, [0b10, 0b10], 2),
+    "busi": ({"": 3}, [0, 1, 2], 3),
+    "busi_masks": ({"": 3}, [0b10, 0b10, 0], 3),
+    "acdc": ({"train": 6, "test": 6}, [0, 0b1110, 0] * 4, 2),
+    "synapse": ({"train": 3, "test": 3}, [0, 1 << 1 | 1 << 13 | 1 << 6, 0] * 2, 2),
+    "msd_hippocampus": ({"": 6}, [0, 0b110, 0] * 2, 2),
+    "pcam": ({"train": 2, "val": 1, "test": 1}, [0, 0, 1, 1], 4),
+}
+MAKERS = {name: globals()["busi" if name == "busi_masks" else name] for name in EXPECTED}
+
+
+def test_every_named_set_has_a_tree_here():
+    on_disk = {name for name in datasets if not datasets[name].embedded}
+    assert on_disk == EXPECTED.keys() | SETS.keys()
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_the_original_layout_opens(name, tmp_path):
+    MAKERS[name](tmp_path / "data" / name)
+    data = open_dataset(name)
+    splits, labels, groups = EXPECTED[name]
+    assert Counter(data.splits) == splits
+    order = np.argsort(data.ids)
+    assert data.labels[order].tolist() == labels
+    assert len(set(data.groups)) == groups
+    assert data.read_image(0).dtype == np.uint8
+    assert data.read_image(0).shape[2] == 3
+    if data.card.task == "segmentation":
+        assert data.read_mask(0).shape == data.read_image(0).shape[:2]
+    elsewhere = tmp_path / "elsewhere"
+    (tmp_path / "data" / name).rename(elsewhere)
+    assert open_dataset(f"{name}@{elsewhere}").fingerprint == data.fingerprint
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_what_is_missing_is_one_sentence(name, tmp_path):
+    with pytest.raises(InputError, match=f"the data of {name!r} is not in .*; get .* from http"):
+        open_dataset(name)
+    (tmp_path / "data" / name).mkdir(parents=True)
+    with pytest.raises(InputError, match="original download"):
+        open_dataset(name)
+
+
+def test_masks_are_read_as_their_sets_mean_them(tmp_path):
+    for name in ("busi_masks", "drive", "kvasir_seg"):
+        MAKERS[name](tmp_path / "data" / name)
+    lesions = open_dataset("busi_masks").read_mask(0)  # two files, one lesion each
+    assert lesions.sum() == 8 * 6 + 1
+    assert lesions[0, 0] == 1
+    vessels = open_dataset("drive").read_mask(0)
+    assert set(vessels[0]) == {255}  # outside the field of view
+    assert np.unique(vessels[1:]).tolist() == [0, 1]
+    assert np.unique(open_dataset("kvasir_seg").read_mask(0)).tolist() == [0, 1]  # from JPEG
+
+
+def test_volumes_keep_their_patients_spacing_and_window(tmp_path):
+    for name in ("acdc", "synapse"):
+        MAKERS[name](tmp_path / "data" / name)
+    data = open_dataset("acdc")
+    assert data.spacing[0].tolist() == [1.25, 1.5, 10]  # rows run along y
+    assert len(set(data.volumes)) == 4
+    assert len(set(data.groups)) == 2
+    assert data.read_image(0).shape == (4, 6, 3)
+    scan = open_dataset("synapse").read_image(1)[0, :3, 0]
+    assert scan.tolist() == [0, 128, 255]  # -125, 75 and 275 Hounsfield units and beyond
+
+
+def test_a_broken_header_is_one_sentence(tmp_path):
+    root = tmp_path / "data" / "msd_hippocampus"
+    msd_hippocampus(root)
+    path = root / "Task04_Hippocampus" / "imagesTr" / "hippocampus_003.nii.gz"
+    path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(InputError, match=r"cannot read the volume .*hippocampus_003"):
+        open_dataset("msd_hippocampus")
+
+
+def test_a_mask_of_another_shape_or_class_is_refused(tmp_path):
+    root = tmp_path / "data" / "msd_hippocampus"
+    msd_hippocampus(root)
+    path = root / "Task04_Hippocampus" / "labelsTr" / "hippocampus_003.nii.gz"
+    volume(path, shapes([1, 7], np.uint8))
+    with pytest.raises(InputError, match="holds 7; its classes are 0 to 2"):
+        open_dataset("msd_hippocampus")
+    volume(path, np.zeros((6, 4, 2), np.uint8))
+    table.volumes._header.cache_clear()
+    with pytest.raises(InputError, match=r"\(6, 4, 2\).*must be alike"):
+        open_dataset("msd_hippocampus")
+
+
+def test_labels_outside_the_range_are_refused(tmp_path):
+    root = tmp_path / "data" / "aptos2019"
+    aptos2019(root)
+    text(root / "train.csv", "id_code,diagnosis", "one,0", "two,7")
+    with pytest.raises(InputError, match="label '7' of 'two' is no class"):
+        open_dataset("aptos2019")
+
+
+def test_a_set_in_a_cell_is_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert located("busi@here") == f"busi@{tmp_path / 'here'}"
+    assert located("busi") == f"busi@{tmp_path / 'data' / 'busi'}"
+    assert located("phantom_grading") == "phantom_grading"
+
+
+def medmnist(path, classes=8):
+    arrays = {}
+    for split in ("train", "val", "test"):
+        arrays[f"{split}_images"] = np.zeros((classes, 28, 28, 3), np.uint8)
+        arrays[f"{split}_labels"] = np.arange(classes)[:, None]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, **arrays)
+
+
+def test_medmnist_is_fetched_only_with_its_checksum(tmp_path, monkeypatch):
+    medmnist(tmp_path / "mirror" / "bloodmnist.npz")
+    monkeypatch.setenv("MEDMNIST_URL", (tmp_path / "mirror").as_uri() + "/{}.npz")
+    folder = tmp_path / "data" / "bloodmnist"
+    with pytest.raises(InputError, match="MD5"):
+        download("bloodmnist", folder)
+    assert not list(folder.iterdir())
+    content = (tmp_path / "mirror" / "bloodmnist.npz").read_bytes()
+    right = ("x", hashlib.md5(content).hexdigest(), 8, 24)
+    monkeypatch.setitem(SETS, "bloodmnist", right)
+    download("bloodmnist", folder)
+    data = open_dataset("bloodmnist")
+    assert Counter(data.splits) == {"train": 8, "val": 8, "test": 8}
+    monkeypatch.setenv("MEDMNIST_URL", (tmp_path / "nowhere").as_uri() + "/{}.npz")
+    with pytest.raises(InputError, match="cannot fetch bloodmnist.npz"):
+        download("bloodmnist", folder)
+
+
+def test_counts_of_the_cards_are_the_published_totals():
+    totals = {n: sum(datasets[n].card.counts.values()) for n in datasets}
+    assert totals["ddr_grading"] == 12522
+    assert totals["aptos2019"] == 3662
+    assert totals["messidor2"] == 1744
+    assert totals["idrid_grading"] == 516
+    assert totals["ham10000"] == 10015
+    assert totals["busi"] == 780
+    assert len(layout.GRADES) == 5
+
+
+def test_the_real_volumes_open(shared_data):
+    data = open_dataset(f"msd_hippocampus@{shared_data / 'msd_hippocampus'}")
+    assert len(set(data.volumes)) == 71
+    assert np.unique(data.spacing).tolist() == [1.0]
+    assert data.read_image(10).max() == 255
+    assert (data.labels == 0b110).any()
