@@ -313,7 +313,7 @@ def test_medmnist_is_fetched_only_with_its_checksum(tmp_path, monkeypatch):
     data = open_dataset("bloodmnist")
     assert Counter(data.splits) == {"train": 8, "val": 8, "test": 8}
     monkeypatch.setenv("MEDMNIST_URL", (tmp_path / "nowhere").as_uri() + "/{}.npz")
-    with pytest.raises(InputError, match="cannot fetch bloodmnist.npz"):
+    with pytest.raises(InputError, match=r"cannot fetch bloodmnist\.npz"):
         download("bloodmnist", folder)
 
 

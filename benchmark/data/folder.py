@@ -10,7 +10,7 @@ from benchmark.data.images import size_of
 from benchmark.data.table import SPLITS, Row
 from benchmark.registry import InputError
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
+SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".dcm"}
 
 
 def open_folder(path: Path) -> Dataset:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from benchmark.data import dicom
 from benchmark.registry import InputError
 
 
@@ -24,9 +25,12 @@ def _open(path: Path) -> Image.Image:
 def read_rgb(path: Path) -> np.ndarray:
     """Return (H, W, 3) uint8.
 
-    Images of more than 8 bits are scaled by their own 0.5 and 99.5 percentiles; grey ones are
-    repeated over the channels.
+    Images of more than 8 bits are scaled by their own 0.5 and 99.5 percentiles, DICOM by the window
+    of its header where there is one; grey ones are repeated over the channels.
     """
+    if dicom.is_dicom(path):
+        values, window = dicom.read_grey(path)
+        return np.repeat(to_uint8(values, window)[..., None], 3, 2)
     image = _open(path)
     if image.mode.startswith(("I", "F")):
         return np.repeat(to_uint8(np.asarray(image))[..., None], 3, 2)
@@ -48,6 +52,8 @@ def read_mask(path: Path) -> np.ndarray:
 
 def size_of(path: Path) -> tuple[int, int]:
     """Return (W, H) from the header alone."""
+    if dicom.is_dicom(path):
+        return dicom.size_of(path)
     try:
         with Image.open(path) as image:
             return image.size
@@ -57,9 +63,12 @@ def size_of(path: Path) -> tuple[int, int]:
         raise InputError(f"cannot read the image {str(path)!r} ({error})") from None
 
 
-def to_uint8(values: np.ndarray) -> np.ndarray:
-    """Return `values` scaled so that their 0.5 and 99.5 percentiles become 0 and 255."""
-    low, high = np.percentile(values, [0.5, 99.5])
+def to_uint8(values: np.ndarray, window: tuple[float, float] | None = None) -> np.ndarray:
+    """Return `values` scaled so that the ends of `window` become 0 and 255.
+
+    Without a window these are their 0.5 and 99.5 percentiles.
+    """
+    low, high = np.percentile(values, [0.5, 99.5]) if window is None else window
     scaled = (values.astype(np.float64) - low) / max(high - low, 1e-12)
     return (scaled.clip(0, 1) * 255).round().astype(np.uint8)
 

@@ -54,10 +54,7 @@ def _image(path: Path, window: Window | None) -> np.ndarray:
     values = np.asanyarray(_load(path).dataobj, np.float32)
     if not np.isfinite(values).all():
         raise InputError(f"the volume {str(path)!r} holds values that are not finite")
-    if window is None:
-        return to_uint8(values)
-    low, high = window
-    return (((values - low) / (high - low)).clip(0, 1) * 255).round().astype(np.uint8)
+    return to_uint8(values, window)
 
 
 @functools.lru_cache(maxsize=2)
