@@ -56,6 +56,7 @@ class Resolver:
             "image_size": values["image_size"] or backbone.default_size,
             "precision": precision(values["precision"]),
         }
+        values["fraction"] = 1.0 if values["shots"] else values["fraction"]
         cell = Cell(**values)
         _check(cell)
         backbones.check_size(self.sources.get(cell.backbone, cell.backbone), cell.image_size)
@@ -66,9 +67,10 @@ class Resolver:
 
     def _training_images(self, dataset: Dataset, cell: Cell) -> int:
         """Return the size of the training split; a fraction that is too small raises InputError."""
-        drawn = (cell.dataset, cell.fraction, cell.split_seed)
+        drawn = (cell.dataset, cell.fraction, cell.split_seed, cell.shots)
         if drawn not in self._num_train:
-            self._num_train[drawn] = len(split(dataset, cell.fraction, cell.split_seed).train)
+            rows = split(dataset, cell.fraction, cell.split_seed, shots=cell.shots)
+            self._num_train[drawn] = len(rows.train)
         return self._num_train[drawn]
 
     def _dataset(self, spec: str) -> Dataset:

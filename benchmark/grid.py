@@ -23,6 +23,7 @@ class Grid:
     backbones: tuple[str, ...] = ("vit_s14_imgfocus",)
     datasets: tuple[str, ...] = ("phantom_grading",)
     fractions: tuple[float, ...] = (0.1, 0.4)
+    shots: tuple[int, ...] = (0,)
     split_seeds: tuple[int, ...] = (0,)
     seeds: tuple[int, ...] = (0,)
     lr: tuple[float | None, ...] = (None,)
@@ -55,6 +56,7 @@ AXES: dict[str, tuple[Callable[[str], Any], str]] = {
     "backbones": (str, "backbones; see `list backbones`; timm:NAME, random:NAME, file:PATH@NAME"),
     "datasets": (str, "data sets; see `list datasets`; or a manifest.csv, a folder, an .npz"),
     "fractions": (float, "label fractions in (0, 1] of the development images"),
+    "shots": (int, "images per class for training, as many for validation, instead of a fraction"),
     "split_seeds": (int, "seeds of the split into test, validation and training images"),
     "seeds": (int, "training seeds (initialisation, batches, augmentation)"),
     "lr": (float, "learning rates; left out: each method's own"),

@@ -72,4 +72,5 @@ class Display:
 
 def _name(cell: Cell) -> str:
     method = cell.method.partition("(")[0]
-    return f"{cell.dataset} {cell.backbone} {method} {100 * cell.fraction:g}% seed {cell.seed}"
+    labels = f"{cell.shots}-shot" if cell.shots else f"{100 * cell.fraction:g}%"
+    return f"{cell.dataset} {cell.backbone} {method} {labels} seed {cell.seed}"

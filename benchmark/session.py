@@ -82,7 +82,7 @@ class Session:
             lambda: decoded(dataset, cell.image_size, self.cache),
         )
         targets = dataset.labels if arrays.masks is None else arrays.masks
-        rows = split(dataset, cell.fraction, cell.split_seed)
+        rows = split(dataset, cell.fraction, cell.split_seed, shots=cell.shots)
         parts = (
             _subset(dataset, arrays.images, targets, part)
             for part in (rows.train, rows.val, rows.test)

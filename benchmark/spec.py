@@ -84,10 +84,11 @@ def split_list(text: str) -> list[str]:
 class Cell:
     """One training run: everything that can change its number, and nothing that cannot.
 
-    `fraction` is a share of the development labels (training and validation together); with
-    `shots` > 0 it is ignored. `warmup` is a share of `steps`; `evaluations` is how many times the
-    validation set is scored, evenly spaced, the last one at the last step. `head_lr` is the peak
-    rate of the fresh head, 0 where it is `lr`.
+    `fraction` is a share of the development labels (training and validation together). With
+    `shots` > 0 it is 1 and ignored: so many images of each class train, and as many validate.
+    `warmup` is a share of `steps`; `evaluations` is how many times the validation set is scored,
+    evenly spaced, the last one at the last step. `head_lr` is the peak rate of the fresh head, 0
+    where it is `lr`.
     """
 
     dataset: str
@@ -110,6 +111,7 @@ class Cell:
     augment: str = "default"
     precision: str = "fp32"
     head_lr: float = field(default=0.0, metadata={"later": True})
+    shots: int = field(default=0, metadata={"later": True})
 
     @property
     def key(self) -> str:
@@ -128,9 +130,10 @@ class Cell:
     @property
     def slug(self) -> str:
         """Readable relative path `dataset/backbone/method/f10-s0-KEY`; the key makes it unique."""
-        share = f"{100 * self.fraction:g}".replace(".", "p")
+        share = f"f{100 * self.fraction:g}".replace(".", "p")
+        share = f"k{self.shots}" if self.shots else share
         parts = [self.dataset, self.backbone, self.method]
-        return "/".join([*map(_safe, parts), f"f{share}-s{self.seed}-{self.key}"])
+        return "/".join([*map(_safe, parts), f"{share}-s{self.seed}-{self.key}"])
 
     def folder(self, runs: Path) -> Path:
         """Return the folder of this cell below `runs`."""

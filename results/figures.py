@@ -83,7 +83,7 @@ def label_curve(table: Table, columns: Sequence[Column]) -> Figure:
         axes.fill_between(x, low, high, color=colour, alpha=0.12, linewidth=0)
     axes.set_xscale("log")
     axes.set_xticks([c.labels for c in columns])
-    axes.set_xticklabels([f"{c.labels}\n{100 * c.fraction:g}%" for c in columns])
+    axes.set_xticklabels([f"{c.labels}\n{c.share}" for c in columns])
     axes.minorticks_off()
     axes.set_xlabel("labels used (training + validation)")
     _legend(axes)
@@ -116,7 +116,7 @@ def parameters(table: Table, column: Column) -> Figure:
     axes.plot(*zip(*front, strict=True), color="0.6", linewidth=1, zorder=0) if front else None
     _log_with_zero(axes, [x for x, _ in points])
     axes.set_xlabel("trained parameters without head")
-    axes.set_title(f"{axes.get_title()}, {100 * column.fraction:g}% of the labels")
+    axes.set_title(f"{axes.get_title()}, {column.share} of the labels")
     _legend(axes)
     return figure
 

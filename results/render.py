@@ -88,12 +88,21 @@ def as_csv(table: Table) -> str:
     """Return one row per entry: method, column, mean, spread, seeds or the reason there is none."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    names = ("backbone", "image_size", "method", "dataset", "synthetic", "metric", "fraction")
+    names = (
+        "backbone",
+        "image_size",
+        "method",
+        "dataset",
+        "synthetic",
+        "metric",
+        "fraction",
+        "shots",
+    )
     writer.writerow([*names, "labels", "mean", "spread", "seeds", "reason", *COSTS])
     for method in table.methods:
         for c in table.columns:
             score = table.scores[method, c]
-            where = (c.dataset, c.synthetic, c.metric, c.fraction, c.labels)
+            where = (c.dataset, c.synthetic, c.metric, c.fraction, c.shots, c.labels)
             values = (score.mean, score.spread, score.num_seeds, score.reason)
             row = (table.backbone, table.image_size, method, *where, *values)
             writer.writerow([*row, *table.costs[method]])

@@ -16,7 +16,7 @@ TUNED = (
     "evaluations",
     "augment",
 )
-GROUP = ("dataset", "backbone", "method", "fraction", "image_size")
+GROUP = ("dataset", "backbone", "method", "fraction", "shots", "image_size")
 RULE = "trial with the best mean validation score over seeds"
 
 

@@ -38,13 +38,24 @@ class Column:
     metric: str
     labels: int
     synthetic: bool
+    shots: int = 0
 
     @property
     def title(self) -> str:
         """Return the heading, such as "busi kappa 10% (62)"."""
         mark = " synthetic" if self.synthetic else ""
         metric = self.metric.replace("_", " ")
-        return f"{self.dataset}{mark} {metric} {100 * self.fraction:g}% ({self.labels})"
+        return f"{self.dataset}{mark} {metric} {self.share} ({self.labels})"
+
+    @property
+    def share(self) -> str:
+        """Return how many labels are used, such as "10%" or "5-shot"."""
+        return f"{self.shots}-shot" if self.shots else f"{100 * self.fraction:g}%"
+
+    def of(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows of this column."""
+        same = (rows["dataset"] == self.dataset) & (rows["fraction"] == self.fraction)
+        return rows[same & (rows["shots"] == self.shots)]
 
 
 @dataclass(frozen=True)
@@ -99,23 +110,23 @@ def _table(rows: pd.DataFrame, metric: str | None) -> Table:
 
 def _columns(done: pd.DataFrame, metric: str | None) -> list[Column]:
     columns = []
-    for (dataset, fraction), part in done.groupby(["dataset", "fraction"], sort=True):
+    for (dataset, fraction, shots), part in done.groupby(["dataset", "fraction", "shots"]):
         name = metric or str(part["metric"].iloc[0])
         if f"test_{name}" in part and part[f"test_{name}"].notna().any():
             labels, synthetic = int(part["labels"].iloc[0]), bool(part["synthetic"].iloc[0])
-            columns.append(Column(str(dataset), float(fraction), name, labels, synthetic))
+            where = str(dataset), float(fraction), name, labels, synthetic, int(shots)
+            columns.append(Column(*where))
     return columns
 
 
 def best_of(done: pd.DataFrame, column: Column) -> pd.DataFrame:
     """Return the rows of a column: of each method, the seeds of its chosen trial."""
-    here = done[(done["dataset"] == column.dataset) & (done["fraction"] == column.fraction)]
-    return best_trials(here, column.metric)
+    return best_trials(column.of(done), column.metric)
 
 
 def _score(best: pd.DataFrame, rows: pd.DataFrame, method: str, column: Column) -> Score:
     values = 100 * best[f"test_{column.metric}"].dropna()
-    here = rows[(rows["dataset"] == column.dataset) & (rows["fraction"] == column.fraction)]
+    here = column.of(rows)
     states = set(here[here["method"] == method]["state"])
     if "failed" in states:
         return Score(reason="failed")
@@ -142,7 +153,7 @@ def _costs(done: pd.DataFrame) -> tuple[str, ...]:
 def _caption(best: pd.DataFrame, columns: Sequence[Column]) -> str:
     if best.empty:
         return "No finished cell."
-    seeds = best.groupby(["method", "dataset", "fraction"])["key"].count()
+    seeds = best.groupby(["method", "dataset", "fraction", "shots"])["key"].count()
     counts = f"{seeds.min()}" if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
     spread = "mean ± standard deviation over seeds" if seeds.max() > 1 else "n = 1: no spread"
     trials = best["trials"]

@@ -177,7 +177,7 @@ def test_renderings(runs):
     assert "<u>15.0 ± 7.1</u>" in render.markdown(table)
     lines = render.as_csv(table).splitlines()
     assert len(lines) == 1 + 9
-    assert "tiny_vit,56,linear,a,False,kappa,0.1,10,5.0,0.0,2,,0,0.00%,0.00 MiB (0.0%)" in lines
+    assert "tiny_vit,56,linear,a,False,kappa,0.1,0,10,5.0,0.0,2,,0,0.00%,0.00 MiB (0.0%)" in lines
     latex = render.latex(table)
     assert r"\textbf{21.0 $\pm$ 1.4}" in latex
     assert r"10\%" in latex

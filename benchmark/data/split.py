@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmark.data.base import Dataset, Split
+from benchmark.data.base import Card, Dataset, Split
 from benchmark.registry import InputError
 
 TEST_SHARE = 0.2  # of all images, where there is no official test set
@@ -60,8 +60,11 @@ class Pools:
         return len(self.train.rows) + len(self.val.rows)
 
 
-def split(dataset: Dataset, fraction: float, split_seed: int) -> Split:
+def split(dataset: Dataset, fraction: float, split_seed: int, *, shots: int = 0) -> Split:
     """Return the rows of a label fraction: of the development images, validation included.
+
+    With `shots`, `fraction` is ignored: so many images of each class are taken for training and for
+    validation (in segmentation, images until every class is shown so often).
 
     Training and validation share it as their pools do, but validation has every class that it can
     have. Depends on the data set, `fraction` and `split_seed` only, never on the method.
@@ -73,6 +76,10 @@ def split(dataset: Dataset, fraction: float, split_seed: int) -> Split:
     if not 0 < fraction <= 1:
         raise InputError(f"fraction {fraction!r} is outside (0, 1]; 0.1 uses 10 % of the labels")
     pools = make_pools(dataset, split_seed)
+    if shots:
+        shown = _shows(dataset)
+        few = [_shots(dataset.card, pool.rows, shown, shots) for pool in (pools.train, pools.val)]
+        return Split(few[0], few[1], pools.test)
     train, val = pools.train, pools.val
     total = int(fraction * pools.num_labels + 0.5)
     needed = train.needed + val.needed
@@ -85,6 +92,24 @@ def split(dataset: Dataset, fraction: float, split_seed: int) -> Split:
     share = len(val.rows) / pools.num_labels
     num_val = min(max(int(total * share + 0.5), val.needed), total - train.needed)
     return Split(train.first(total - num_val), val.first(num_val), pools.test)
+
+
+def _shots(card: Card, rows: np.ndarray, shows: np.ndarray, shots: int) -> np.ndarray:
+    """Return the first of `rows` until each class was shown `shots` times, others left out."""
+    available = shows[rows].sum(0)
+    if shots < 1 or available.min() < shots:
+        k = int(available.argmin())
+        name = card.classes[k + (card.task == "segmentation")]
+        raise InputError(
+            f"shots {shots} is not between 1 and {available[k]}, the images of class {name!r} of "
+            f"{card.name!r} in training or validation"
+        )
+    taken, counts = [], np.zeros(shows.shape[1], int)
+    for row in rows:
+        if (shows[row] & (counts < shots)).any():
+            taken.append(row)
+            counts += shows[row]
+    return np.array(taken)
 
 
 def make_pools(dataset: Dataset, split_seed: int) -> Pools:

@@ -1,0 +1,151 @@
+"""List data sets, show what a cell sees, prepare images, and check for leaks and faults."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmark.commands._axes import RUNS
+from benchmark.registry import InputError
+
+if TYPE_CHECKING:
+    from benchmark.data import Dataset
+    from benchmark.doctor import Finding
+
+SHOWN = 3  # examples of a finding in the terminal; --json has all
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this verb's flags."""
+    parser.add_argument("what", choices=("list", "show", "prepare", "check"))
+    parser.add_argument("name", nargs="?", help="a data set, or the path of a manifest or folder")
+    parser.add_argument("--root", type=Path, help="folder of named sets (default: $BENCHMARK_DATA)")
+    parser.add_argument("--json", action="store_true", help="with show, check: for programs")
+    parser.add_argument("--fraction", type=float, default=1.0, help="with show: label fraction")
+    parser.add_argument("--shots", type=int, default=0, help="with show: images per class instead")
+    parser.add_argument("--seed", type=int, default=0, help="with show: seed of the split")
+    parser.add_argument("--threshold", type=float, default=0.95, help="of near-duplicates")
+    parser.add_argument("--image-size", default="56", help="with prepare: sides, comma separated")
+    parser.add_argument("--group-duplicates", action="store_true", help="with prepare")
+    parser.add_argument("--out", type=Path, help="folder for what show and prepare write")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do what is asked; return 1 when `check` finds an error."""
+    if arguments.root:
+        os.environ["BENCHMARK_DATA"] = str(arguments.root.resolve())
+    if not 0 < arguments.threshold < 1:
+        raise InputError(f"--threshold {arguments.threshold:g} must lie between 0 and 1")
+    if arguments.what == "list":
+        return _list()
+    if not arguments.name:
+        raise InputError(f"`data {arguments.what}` needs a data set; see `data list`")
+    action = {"show": _show, "prepare": _prepare, "check": _check}[arguments.what]
+    return action(arguments)
+
+
+def _list() -> int:
+    """Print every named set, and whether it is here."""
+    from tabulate import tabulate
+
+    from benchmark.data import datasets
+    from benchmark.places import data_root
+
+    entries = [datasets[name] for name in datasets]
+    rows = []
+    for card, embedded in ((entry.card, entry.embedded) for entry in entries):
+        place = "embedded" if embedded else _place(card.name)
+        rows.append([card.name, card.task, card.modality, place])
+    print(tabulate(rows, ["data set", "task", "modality", f"below {data_root()}"]))
+    return 0
+
+
+def _place(name: str) -> str:
+    from benchmark.places import data_root
+
+    return "present" if (data_root() / name).is_dir() else "absent"
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    from benchmark.data import datasets, open_dataset, show, split
+    from benchmark.registry import InputError
+
+    try:
+        dataset = open_dataset(arguments.name)
+    except InputError:
+        if arguments.name in datasets:
+            card = datasets[arguments.name].card
+            print(f"{card.name}: {card.get}; {card.url}; licence {card.licence}")
+        raise
+    parts = split(dataset, arguments.fraction, arguments.seed, shots=arguments.shots)
+    if arguments.json:
+        print(json.dumps(show.listing(dataset, parts), indent=1))
+        return 0
+    print(show.describe(dataset, parts))
+    path = (arguments.out or RUNS / "data") / f"{dataset.card.name}.png"
+    show.montage(dataset, parts.train, path)
+    print(f"\nmontage of training images: {path}")
+    return 0
+
+
+def _prepare(arguments: argparse.Namespace) -> int:
+    from benchmark.data import decoded, medmnist, open_dataset, prepare
+    from benchmark.places import data_root
+
+    folder = data_root() / arguments.name
+    if arguments.name in medmnist.SETS and not (folder / f"{arguments.name}.npz").exists():
+        print(f"fetched {medmnist.download(arguments.name, folder)}")
+    dataset = open_dataset(arguments.name)
+    if arguments.group_duplicates:
+        return _group(dataset, arguments)
+    cache = arguments.out or RUNS / "cache"
+    for text in arguments.image_size.split(","):
+        if not (text.isdigit() and int(text)):
+            raise InputError(f"--image-size {text!r} must be a number of pixels above 0")
+        decoded(dataset, int(text), cache)
+        print(f"decoded {len(dataset)} images at {text} px below {cache}")
+    print(f"listed in {prepare.write_listing(dataset, cache)}")
+    return 0
+
+
+def _group(dataset: Dataset, arguments: argparse.Namespace) -> int:
+    """Write a manifest in which near-duplicates share a group."""
+    from benchmark.data import prepare
+    from benchmark.doctor import merged_groups, near_duplicates
+
+    pairs = near_duplicates(dataset.read_image, len(dataset), arguments.threshold)
+    groups = merged_groups(list(dataset.groups), pairs)
+    out = arguments.out or RUNS / "data" / f"{dataset.card.name}_grouped"
+    path = prepare.write_manifest(dataset, groups, out)
+    count = len(set(dataset.groups))
+    print(f"{len(pairs)} near-duplicate pairs; {count} groups became {len(set(groups))}: {path}")
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from benchmark.data import open_dataset
+    from benchmark.doctor import examine
+
+    dataset = open_dataset(arguments.name)
+    findings, pairs = examine(dataset, arguments.threshold)
+    if arguments.json:
+        near = [[dataset.ids[p.a], dataset.ids[p.b], round(p.correlation, 4)] for p in pairs]
+        answer = {"dataset": dataset.card.name, "fingerprint": dataset.fingerprint}
+        found = [asdict(finding) for finding in findings]
+        print(json.dumps(answer | {"findings": found, "near_duplicates": near}, indent=1))
+    else:
+        print(f"{dataset.card.name}: {len(dataset)} images, fingerprint {dataset.fingerprint}")
+        print("\n".join(map(_line, findings)) or "nothing found")
+    return 1 if any(finding.severity == "error" for finding in findings) else 0
+
+
+def _line(finding: Finding) -> str:
+    names = [" = ".join(n) if isinstance(n, tuple) else n for n in finding.images[:SHOWN]]
+    examples = "".join(f"\n    {name}" for name in names)
+    more = len(finding.images) - SHOWN
+    rest = f"\n    ... {more} more" if more > 0 else ""
+    return f"{finding.severity}: {finding.text}{examples}{rest}"

@@ -1,0 +1,64 @@
+"""`data prepare`: decode once, write down what was decoded, and group near-duplicates."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from benchmark.data.base import Dataset
+from benchmark.data.show import shown
+from benchmark.record import write_text
+from benchmark.registry import InputError
+
+
+def write_manifest(dataset: Dataset, groups: list[str], out: Path) -> Path:
+    """Write the data set with other groups as `out`/manifest.csv, and return its path.
+
+    Images stay where they are; masks are written as class numbers to `out`/masks.
+
+    Raises:
+        InputError: for a set that is not made of one file per image.
+    """
+    if len(set(dataset.files)) != len(dataset):
+        raise InputError(
+            f"{dataset.card.name!r} is not made of one file per image; its groups are "
+            f"{dataset.card.group_key or 'its own'} and cannot be changed"
+        )
+    target = "label" if dataset.read_mask is None else "mask"
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["image", target, "group", *(["split"] if any(dataset.splits) else [])])
+    for row, path in enumerate(dataset.files):
+        value = shown(dataset, row)[0] if target == "label" else _mask(dataset, row, out)
+        name = os.path.relpath(path.resolve(), out.resolve())
+        writer.writerow([name, value, groups[row], *filter(None, [dataset.splits[row]])])
+    write_text(out / "manifest.csv", stream.getvalue())
+    return out / "manifest.csv"
+
+
+def _mask(dataset: Dataset, row: int, out: Path) -> str:
+    assert dataset.read_mask is not None
+    name = f"masks/{row:06d}.png"
+    values = dataset.read_mask(row)
+    (out / "masks").mkdir(parents=True, exist_ok=True)
+    # 0 and 255 alone would be read as a foreground of 255: there, 1 is the foreground
+    Image.fromarray(np.ascontiguousarray(values)).save(out / name)
+    return name
+
+
+def write_listing(dataset: Dataset, out: Path) -> Path:
+    """Write id, group, split and label of every image beside the fingerprint; return the path."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["image", "label", "group", "split"])
+    for row, name in enumerate(dataset.ids):
+        label = "+".join(shown(dataset, row))
+        writer.writerow([name, label, dataset.groups[row], dataset.splits[row]])
+    path = out / f"{dataset.card.name}-{dataset.fingerprint}.csv"
+    write_text(path, stream.getvalue())
+    return path

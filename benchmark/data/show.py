@@ -1,0 +1,84 @@
+"""A data set for the eye: splits and classes in numbers, and a montage of images."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from tabulate import tabulate
+
+from benchmark.data.base import Dataset, Split
+from benchmark.data.images import resize
+
+SIDE, COLUMNS, ROWS = 112, 8, 4
+COLOURS = np.array([[0, 0, 0], [230, 159, 0], [86, 180, 233], [0, 158, 115], [213, 94, 0]])
+
+
+def describe(dataset: Dataset, parts: Split) -> str:
+    """Return the card, and images, groups and classes of each part."""
+    card = dataset.card
+    lines = [
+        f"{card.name}: {card.modality}; {card.task}, {len(card.classes)} classes",
+        f"  licence {card.licence}; {card.citation}; {card.url}",
+        f"  group: {card.group_key or 'every image alone'}; official parts: "
+        f"{card.official or 'none, split by seed'}; fingerprint {dataset.fingerprint}",
+    ]
+    names = card.classes[card.task == "segmentation" :]
+    rows = [
+        [name, len(some), len({dataset.groups[i] for i in some}), *_per_class(dataset, some)]
+        for name, some in _parts(parts)
+    ]
+    return "\n".join(lines) + "\n\n" + tabulate(rows, ["part", "images", "groups", *names])
+
+
+def _parts(parts: Split) -> list[tuple[str, np.ndarray]]:
+    return [("train", parts.train), ("val", parts.val), ("test", parts.test)]
+
+
+def shown(dataset: Dataset, row: int) -> list[str]:
+    """Return the class of an image, or the foreground classes that its mask shows."""
+    classes, label = dataset.card.classes, int(dataset.labels[row])
+    if dataset.card.task == "classification":
+        return [classes[label]]
+    return [name for k, name in enumerate(classes) if k and label >> k & 1]
+
+
+def _per_class(dataset: Dataset, rows: np.ndarray) -> list[int]:
+    count = Counter(name for row in rows for name in shown(dataset, int(row)))
+    return [count[name] for name in dataset.card.classes[dataset.card.task == "segmentation" :]]
+
+
+def listing(dataset: Dataset, parts: Split) -> dict[str, list[dict[str, Any]]]:
+    """Return exactly what a cell sees: image, label (or classes shown) and group of each part."""
+
+    def line(row: int) -> dict[str, Any]:
+        names = shown(dataset, row)
+        label = names[0] if dataset.card.task == "classification" else names
+        return {"image": dataset.ids[row], "label": label, "group": dataset.groups[row]}
+
+    return {name: [line(int(row)) for row in rows] for name, rows in _parts(parts)}
+
+
+def montage(dataset: Dataset, rows: np.ndarray, path: Path) -> None:
+    """Write a picture of up to 32 of `rows`, spread evenly; masks are drawn over the images."""
+    chosen = rows[np.linspace(0, len(rows) - 1, min(COLUMNS * ROWS, len(rows))).astype(int)]
+    height = -(-len(chosen) // COLUMNS) * SIDE
+    canvas = np.full((height, COLUMNS * SIDE, 3), 255, np.uint8)
+    for number, row in enumerate(chosen):
+        top, left = number // COLUMNS * SIDE, number % COLUMNS * SIDE
+        canvas[top : top + SIDE, left : left + SIDE] = _tile(dataset, int(row))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(canvas).save(path)
+
+
+def _tile(dataset: Dataset, row: int) -> np.ndarray:
+    image = resize(dataset.read_image(row), SIDE)
+    if dataset.read_mask is None:
+        return image
+    mask = resize(dataset.read_mask(row), SIDE, nearest=True)
+    colour = COLOURS[np.where(mask > 0, (mask - 1) % (len(COLOURS) - 1) + 1, 0)]
+    mixed = np.where((mask > 0)[..., None], 0.6 * image + 0.4 * colour, image)
+    return mixed.round().astype(np.uint8)
