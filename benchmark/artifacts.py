@@ -31,23 +31,27 @@ def read_delta(folder: Path) -> State:
     return load_file(folder / DELTA)
 
 
-def write_predictions(folder: Path, data: Data, val: Arrays, test: Arrays) -> None:
+def write_predictions(folder: Path, data: Data, val: Arrays, test: Arrays) -> Arrays:
     """Write per-image results of both splits, compressed.
 
-    Classification: `val_probs` (n, K) float32 and `val_labels` (n,). Segmentation: `val_masks`
-    (n, S, S) uint8, and `val_tp`, `val_fp`, `val_fn` (n, K) pixel counts. Both: `val_ids` and
-    `val_groups` (n,) strings; the same with `test_`.
+    Classification: `val_probs` (n, K) float32 and `val_labels` (n,). Segmentation: `val_masks` and
+    `val_truth` (n, S, S) uint8, `val_tp`, `val_fp`, `val_fn` (n, K) pixel counts, `val_volumes`
+    (n,), and for volumes `val_extent` (n, 3) in mm. Both: `val_ids` and `val_groups` (n,) strings;
+    the same with `test_`. Returns what was written.
     """
     num_classes = len(data.dataset.card.classes)
     arrays = {}
     for name, subset, results in (("val", data.val, val), ("test", data.test, test)):
         for key, values in _rows(subset, results, num_classes).items():
             arrays[f"{name}_{key}"] = values
+        if data.dataset.extent is not None:
+            arrays[f"{name}_extent"] = data.dataset.extent[subset.rows]
     path = folder / PREDICTIONS
     temporary = folder / f".{PREDICTIONS}"
     with temporary.open("wb") as stream:
         np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
     temporary.replace(path)
+    return arrays
 
 
 def _rows(subset: Subset, results: Arrays, num_classes: int) -> Arrays:
@@ -56,4 +60,6 @@ def _rows(subset: Subset, results: Arrays, num_classes: int) -> Arrays:
         return {**named, "probs": results["probs"], "labels": results["labels"]}
     counts = metrics.overlap(results["masks"], results["truth"], num_classes)
     tp, fp, fn = np.moveaxis(counts.astype(np.int32), -1, 0)
-    return {**named, "masks": results["masks"], "tp": tp, "fp": fp, "fn": fn}
+    masks = {"masks": results["masks"], "truth": results["truth"].astype(np.uint8)}
+    named |= {"volumes": np.array(subset.units)}
+    return {**named, **masks, "tp": tp, "fp": fp, "fn": fn}

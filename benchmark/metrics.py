@@ -46,6 +46,16 @@ def _auc(probs: np.ndarray, labels: np.ndarray) -> float | None:
     return float(np.mean(areas)) if areas else None
 
 
+def auc_per_class(probs: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> Scores:
+    """Return "auc_CLASS", each class against the rest; None where it is absent or alone."""
+    truth = labels[:, None] == np.arange(probs.shape[1])
+    mixed = truth.any(0) & ~truth.all(0)
+    return {
+        f"auc_{name}": float(sk.roc_auc_score(truth[:, k], probs[:, k])) if mixed[k] else None
+        for k, name in enumerate(classes)
+    }
+
+
 def overlap(predicted: np.ndarray, truth: np.ndarray, num_classes: int) -> np.ndarray:
     """Return pixel counts (n, K, 3) of true positives, false positives and false negatives.
 

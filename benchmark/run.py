@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import methods
-from benchmark import backbones, cost
+from benchmark import backbones, clinical, cost
 from benchmark.artifacts import write_delta, write_predictions
 from benchmark.checkpoint import Interrupted, State
 from benchmark.data.base import Card
@@ -86,13 +86,14 @@ def _run(
         "train_gflop_per_image": gflop,
         "micro_batch": micro_batch or cell.batch_size,
     }
-    write_predictions(folder, data, val, test)
+    predictions = write_predictions(folder, data, val, test)
+    described = _describe(data, task.metric)
     record = Record(
         cell=cell,
-        data=_describe(data, task.metric),
+        data=described,
         selected_step=progress.selected_step,
-        val=task.scores(val, data.val.units),
-        test=task.scores(test, data.test.units),
+        val=task.scores(val, data.val.units) | clinical.scores(predictions, described, "val"),
+        test=task.scores(test, data.test.units) | clinical.scores(predictions, described, "test"),
         history=progress.history,
         cost=costs,
         provenance=provenance(backbones.preprocessing(session.source(cell.backbone))),

@@ -46,8 +46,8 @@ class Dataset:
     where an image is its own group. `splits` holds "train", "val", "test" or "" (ours to split).
     `read_image(i)` returns (H, W, 3) uint8, `read_mask(i)` (H, W) uint8. `fingerprint` is a hash
     over images, masks, labels, ids, groups and splits; never over where they lie. `files` names
-    what was read (empty where nothing lies on the disk as a file of its own). `spacing` (n, 3) is
-    the size of a pixel and the distance of slices in mm (row, column, slice), for volumes.
+    what was read (empty where nothing lies on the disk as a file of its own). `extent` (n, 3) is
+    the height and width of a slice and the distance to the next in mm, for volumes.
     `volumes` holds what is scored as one: the volume of a slice (slices in order), or the group.
     """
 
@@ -60,7 +60,7 @@ class Dataset:
     read_image: Callable[[int], np.ndarray] = field(repr=False)
     read_mask: Callable[[int], np.ndarray] | None = field(default=None, repr=False)
     files: tuple[Path, ...] = field(default=(), repr=False)
-    spacing: np.ndarray | None = field(default=None, repr=False)
+    extent: np.ndarray | None = field(default=None, repr=False)
     volumes: tuple[str, ...] = field(default=(), repr=False)
 
     def __len__(self) -> int:

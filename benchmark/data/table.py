@@ -160,15 +160,15 @@ def _dataset(rows: Sequence[Row], card: Card, labels: np.ndarray, reading: Readi
         read_image=lambda index: reading.image(rows[index]),
         read_mask=read,
         files=tuple(row.image for row in rows),
-        spacing=_spacing(rows),
+        extent=_extent(rows),
         volumes=tuple(row.volume or row.group or row.id for row in rows),
     )
 
 
-def _spacing(rows: Sequence[Row]) -> np.ndarray | None:
+def _extent(rows: Sequence[Row]) -> np.ndarray | None:
     if any(row.slice is None for row in rows):
         return None
-    return np.array([volumes.spacing_of(row.image) for row in rows])
+    return np.array([volumes.extent_of(row.image) for row in rows])
 
 
 def _fingerprint(rows: Sequence[Row], card: Card, version: int) -> str:

@@ -29,10 +29,10 @@ def shape_of(path: Path) -> tuple[int, int, int]:
     return x, y, z
 
 
-def spacing_of(path: Path) -> tuple[float, float, float]:
-    """Return (row, column, slice) spacing in mm from the header."""
-    x, y, z = _header(path)[1]
-    return y, x, z
+def extent_of(path: Path) -> tuple[float, float, float]:
+    """Return the height and width of a slice and the distance to the next, in mm (header)."""
+    (x, y, _), (step_x, step_y, step_z) = _header(path)
+    return y * step_y, x * step_x, step_z
 
 
 def read_slice(path: Path, index: int, window: Window | None = None) -> np.ndarray:
