@@ -25,7 +25,7 @@ class Resolver:
     sources: dict[str, str] = field(default_factory=dict)  # name in cells -> what opens it
     _opened: dict[str, Dataset] = field(default_factory=dict)
     _fingerprints: dict[str, str] = field(default_factory=dict)
-    _num_train: dict[tuple[str, float, int], int] = field(default_factory=dict)
+    _num_train: dict[tuple[str, float, int, int], int] = field(default_factory=dict)
 
     def cells(self, grids: Iterable[Grid]) -> list[Cell]:
         """Return the cells of `grids`, each once, in order; bad values raise InputError."""

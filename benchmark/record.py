@@ -15,6 +15,7 @@ from benchmark.spec import Cell
 
 SCHEMA = 1
 RECORD = "record.json"
+RESCORED = "rescored.json"  # scores computed later from the predictions
 
 
 @dataclass(frozen=True)
@@ -101,17 +102,36 @@ def _checked(path: Path, values: dict[str, Any]) -> Record:
     return record
 
 
+def read_rescored(path: Path) -> dict[str, dict[str, float | None]]:
+    """Return the later scores {"val": ..., "test": ...} beside the record `path`; none: empty."""
+    try:
+        values = json.loads((path.parent / RESCORED).read_text())
+        return {"val": dict(values["val"]), "test": dict(values["test"])}
+    except FileNotFoundError:
+        return {"val": {}, "test": {}}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path.parent / RESCORED} is not whole ({error}); run `report --rescore` again"
+        ) from None
+
+
 def find_records(runs: Path) -> Iterator[Path]:
     """Yield the paths of all records below `runs`, sorted."""
     yield from sorted(runs.rglob(RECORD))
 
 
 def read_records(runs: Path) -> tuple[list[Record], list[str]]:
-    """Return (good records, one sentence per bad one): a bad file never hides the good ones."""
+    """Return (good records, one sentence per bad one): a bad file never hides the good ones.
+
+    Scores computed later are added to a record, and replace none of its own.
+    """
     records, faults = [], []
     for path in find_records(runs):
         try:
-            records.append(read_record(path))
+            record, later = read_record(path), read_rescored(path)
+            for scores, found in ((record.val, later["val"]), (record.test, later["test"])):
+                scores.update({name: v for name, v in found.items() if name not in scores})
+            records.append(record)
         except InputError as error:
             faults.append(str(error))
     return records, faults

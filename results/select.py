@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from results.direction import less_is_better
+
 # What is tuned: cells that differ in nothing else are trials of one method.
 TUNED = (
     "lr",
@@ -29,7 +31,9 @@ def best_trials(done: pd.DataFrame, metric: str) -> pd.DataFrame:
     parts = []
     for _, group in done.groupby(list(GROUP), sort=True):
         scores = group.groupby(list(TUNED), sort=True)[f"val_{metric}"].mean()
-        best = scores.idxmax() if scores.notna().any() else scores.index[0]
+        least = less_is_better(metric)
+        first = scores.idxmin if least else scores.idxmax
+        best = first() if scores.notna().any() else scores.index[0]
         chosen = group[(group[list(TUNED)] == list(best)).all(axis=1)]
         parts.append(chosen.assign(trials=len(scores)))
     return pd.concat(parts) if parts else done.assign(trials=0)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from results.direction import less_is_better, scale
 from results.frame import Frame
 from results.select import RULE, best_trials
 
@@ -125,7 +126,7 @@ def best_of(done: pd.DataFrame, column: Column) -> pd.DataFrame:
 
 
 def _score(best: pd.DataFrame, rows: pd.DataFrame, method: str, column: Column) -> Score:
-    values = 100 * best[f"test_{column.metric}"].dropna()
+    values = scale(column.metric) * best[f"test_{column.metric}"].dropna()
     here = column.of(rows)
     states = set(here[here["method"] == method]["state"])
     if "failed" in states:
@@ -171,11 +172,20 @@ def _caption(best: pd.DataFrame, columns: Sequence[Column]) -> str:
         else ""
     )
     return (
-        f"Test scores x 100, {spread}; {counts} run(s) per entry. Columns name the metric, the "
+        f"{_scaling(columns)}, {spread}; {counts} run(s) per entry. Columns name the metric, the "
         f"label fraction and the number of labels (training + validation). Checkpoint chosen on "
         f"validation; trials per entry: {tried}, chosen by: {RULE}; test read once, after the "
         f"choice. {steps} steps. Head not counted in trained. Fingerprints: {identity}.{marked}"
     )
+
+
+def _scaling(columns: Sequence[Column]) -> str:
+    """Return what the numbers are, and that less is better where it is."""
+    text = "Test scores"
+    if any(scale(c.metric) == 100 for c in columns):
+        text += " x 100"
+    less = dict.fromkeys(c.metric for c in columns if less_is_better(c.metric))
+    return text + (f" (less is better: {', '.join(less)})" if less else "")
 
 
 def ranked(table: Table, column: Column) -> tuple[set[str], set[str]]:
@@ -185,7 +195,7 @@ def ranked(table: Table, column: Column) -> tuple[set[str], set[str]]:
         for m in table.methods
         if (s := table.scores[m, column]).mean is not None
     }
-    values = sorted(set(means.values()), reverse=True)
+    values = sorted(set(means.values()), reverse=not less_is_better(column.metric))
     places = [{m for m, v in means.items() if v == value} for value in values[:2]]
     return (places[0] if places else set(), places[1] if len(places) > 1 else set())
 

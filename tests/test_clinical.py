@@ -166,3 +166,42 @@ def test_with_two_classes_the_second_is_the_finding():
     found = clinical.scores(arrays, {"task": "classification", "classes": ["well", "ill"]}, "test")
     assert found["sensitivity_at_95"] == found["sensitivity_at_95_ill"]
     assert "sensitivity_at_95_well" not in found
+
+
+def test_old_cells_are_scored_again_without_training(tmp_path, capsys):
+    from test_results import make_record
+    from test_spec import make_cell
+
+    from benchmark.__main__ import main
+    from benchmark.record import write_record
+    from results import frame, tables
+
+    arrays = predictions(7)
+    for method in ("linear", "lora"):
+        cell = make_cell(method=method)
+        facts = {"task": "classification", "classes": ["a", "b", "c"]}
+        folder = cell.folder(tmp_path)
+        write_record(folder, make_record(cell, 0.25, **facts))
+        if method == "linear":
+            np.savez(folder / "predictions.npz", **arrays)
+    assert main(["report", "--runs", str(tmp_path), "--rescore", "--metric", "brier"]) == 0
+    answer = capsys.readouterr()
+    assert "1 cells below" in answer.out
+    assert "not scored" in answer.err
+    assert "less is better: brier" in answer.out.replace("\n", " ")
+    (table,) = tables.build(frame.load([tmp_path]), "brier")
+    expected = 100 * calibration.brier(arrays["test_probs"], arrays["test_labels"])
+    scores = {m: table.scores[m, table.columns[0]] for m in table.methods}
+    assert scores["linear"].mean == pytest.approx(expected)
+    assert scores["lora"].reason == "missing"
+    kept = frame.load([tmp_path]).rows.set_index("method")["test_kappa"]
+    assert kept["linear"] == 0.25  # a record's own scores are never replaced
+
+
+def test_where_less_is_better_the_least_is_best():
+    from results.direction import less_is_better, scale
+
+    names = ["hd95_mm_one", "ece", "brier_scaled", "missed", "loss"]
+    assert all(less_is_better(name) for name in names)
+    assert not any(less_is_better(name) for name in ("kappa", "dice", "surface_dice", "auc_a"))
+    assert (scale("hd95_mm"), scale("dice"), scale("missed_one")) == (1, 100, 1)

@@ -27,6 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--plan-seeds", type=float, metavar="D", help="how many seeds see a difference of D points"
     )
     parser.add_argument("--efficiency", action="store_true", help="show what the methods cost")
+    parser.add_argument(
+        "--rescore", action="store_true", help="first compute new scores from stored predictions"
+    )
     parser.add_argument("--format", default="terminal,markdown,csv,latex", metavar="A,B")
 
 
@@ -40,11 +43,23 @@ def run(arguments: argparse.Namespace) -> int:
     for name in formats:
         if name not in FORMATS:
             raise unknown("format", name, FORMATS)
+    if arguments.rescore:
+        _rescore(runs)
     out = arguments.out or runs[0] / "report"
     options = Options(
         arguments.metric, arguments.against, formats, arguments.plan_seeds, arguments.efficiency
     )
     return show(report(runs, out, options=options))
+
+
+def _rescore(folders: list[Path]) -> None:
+    from benchmark.rescore import rescore
+
+    for folder in folders:
+        count, faults = rescore(folder)
+        print(f"{count} cells below {folder} were scored again")
+        for fault in faults:
+            print(f"not scored: {fault}", file=sys.stderr)
 
 
 def show(report: Report) -> int:
