@@ -14,6 +14,7 @@ from benchmark.grid import SINGULAR, Grid
 from benchmark.registry import InputError
 from benchmark.session import best_device
 from benchmark.spec import Cell, expand
+from benchmark.tuning import trial
 
 LOWEST_HEAD_LR = 1e-3
 
@@ -34,12 +35,13 @@ class Resolver:
 
     def _cell(self, point: dict[str, Any]) -> Cell:
         values = {SINGULAR.get(axis, axis): value for axis, value in point.items()}
-        epochs = values.pop("epochs")
+        epochs, number = values.pop("epochs"), values.pop("trial")
         dataset = self._dataset(values["dataset"])
         method = methods.build(values["method"])
         backbone = backbones.resolve(values["backbone"])
         self._remember(backbone.name, values["backbone"])
         preprocessing = backbones.preprocessing(values["backbone"])
+        values |= trial(method.search_space(), number) if number else {}
         policies[values["augment"]]
         lr = method.lr if values["lr"] is None else values["lr"]
         values |= {

@@ -38,6 +38,7 @@ class Grid:
     image_size: tuple[int | None, ...] = (None,)
     augment: tuple[str, ...] = ("default",)
     precision: tuple[str, ...] = ("auto",)
+    trial: tuple[int, ...] = (0,)  # 0: the settings above; others are drawn by `tuning.trial`
 
 
 # Axes whose field of a Cell has another name.
@@ -90,6 +91,15 @@ def read_axis(name: str, value: Any) -> tuple[Any, ...]:
         ) from None
 
 
+def with_budget(grid: Grid, budget: int) -> Grid:
+    """Return `grid` with `budget` trials of every method, the default settings among them."""
+    if budget < 1:
+        raise InputError(f"--tune-budget {budget} must be above 0")
+    if grid.lr != (None,) or len(grid.weight_decay) > 1:
+        raise InputError("--tune-budget draws lr and weight_decay; leave out --lr, --weight-decay")
+    return replace(grid, trial=tuple(range(budget)))
+
+
 def with_axes(grid: Grid, axes: Mapping[str, Any]) -> Grid:
     """Return `grid` with the given axes replaced; axes that are None stay as they are."""
     given = {name: read_axis(name, value) for name, value in axes.items() if value is not None}
@@ -106,7 +116,7 @@ def read_config(path: Path) -> dict[str, Any]:
         values = tomllib.loads(path.read_text())
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"cannot read the configuration {str(path)!r}: {error}") from None
-    known = {field.name for field in fields(Grid)} | {"suite"}
+    known = {field.name for field in fields(Grid)} - {"trial"} | {"suite"}
     for key in values:
         if key not in known:
             raise unknown("configuration key", key, known)

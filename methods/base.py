@@ -88,6 +88,10 @@ class Method:
         """Return whether what is trained on this `backbone` can be folded into its weights."""
         return self.mergeable
 
+    def search_space(self) -> dict[str, tuple[float, float]]:
+        """Return the ranges (log-uniform) from which trials of an equal budget are drawn."""
+        return {"lr": (self.lr / 10, self.lr * 10), "weight_decay": (1e-5, 1e-1)}
+
     def static(self) -> Method | None:
         """Return the method with what makes it depend on the image switched off, if anything does.
 

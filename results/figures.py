@@ -17,6 +17,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from results.direction import less_is_better, scale
 from results.tables import Column, Table, short
 
 MARKERS = "osD^vP*Xhd<>p8"
@@ -57,7 +58,7 @@ def _axes(table: Table, column: Column) -> tuple[Figure, Axes]:
     figure, axes = plt.subplots(figsize=(6.4, 4.2))
     mark = " (synthetic)" if column.synthetic else ""
     axes.set_title(f"{column.dataset}{mark}, {table.backbone} at {table.image_size} px")
-    axes.set_ylabel(f"test {column.metric} x 100")
+    axes.set_ylabel(f"test {column.metric}" + (" x 100" if scale(column.metric) == 100 else ""))
     axes.grid(axis="y", color="0.9")
     sns.despine(figure)
     return figure, axes
@@ -112,7 +113,7 @@ def parameters(table: Table, column: Column) -> Figure:
             label=short(method, table.methods),
         )
         points.append((x, score.mean))
-    front = pareto(points)
+    front = pareto(points, less=less_is_better(column.metric))
     axes.plot(*zip(*front, strict=True), color="0.6", linewidth=1, zorder=0) if front else None
     _log_with_zero(axes, [x for x, _ in points])
     axes.set_xlabel("trained parameters without head")
@@ -138,10 +139,14 @@ def _log_with_zero(axes: Axes, values: Sequence[int]) -> None:
     axes.set_xticks([0, *decades])
 
 
-def pareto(points: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
-    """Return the points that no other beats with as few parameters, by parameters."""
+def pareto(points: Sequence[tuple[int, float]], *, less: bool = False) -> list[tuple[int, float]]:
+    """Return the points that no other beats with as few parameters, by parameters.
+
+    `less`: a lower score is better.
+    """
+    sign = -1 if less else 1
     front: list[tuple[int, float]] = []
-    for x, y in sorted(points, key=lambda point: (point[0], -point[1])):
-        if not front or y > front[-1][1]:
+    for x, y in sorted(points, key=lambda point: (point[0], -sign * point[1])):
+        if not front or sign * y > sign * front[-1][1]:
             front.append((x, y))
     return front

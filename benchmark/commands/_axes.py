@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmark.grid import AXES, Grid, read_config, with_axes
+from benchmark.grid import AXES, Grid, read_config, with_axes, with_budget
 from benchmark.suites import suites
 
 RUNS = Path("runs")
@@ -19,6 +19,16 @@ def add_axes(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name.replace('_', '-')}", metavar="A,B", help=text)
 
 
+def add_tuning(parser: argparse.ArgumentParser) -> None:
+    """Add `--tune` and `--tune-budget`."""
+    parser.add_argument(
+        "--tune", action="append", default=[], metavar="NAME=A,B", help="each value is a trial"
+    )
+    parser.add_argument(
+        "--tune-budget", type=int, metavar="N", help="trials of every method, from its own ranges"
+    )
+
+
 def add_runs(parser: argparse.ArgumentParser) -> None:
     """Add `--runs`."""
     parser.add_argument("--runs", type=Path, default=RUNS, help="folder of records (default: runs)")
@@ -29,4 +39,10 @@ def grids(arguments: argparse.Namespace) -> list[Grid]:
     config = read_config(arguments.config) if arguments.config else {}
     suite = arguments.suite or config.pop("suite", None) or "default"
     flags = {name: getattr(arguments, name) for name in AXES}
-    return [with_axes(with_axes(grid, config), flags) for grid in suites[suite]()]
+    if getattr(arguments, "tune", None):
+        from benchmark.tuning import read_tuned
+
+        flags |= read_tuned(arguments.tune)
+    found = [with_axes(with_axes(grid, config), flags) for grid in suites[suite]()]
+    budget = getattr(arguments, "tune_budget", None)
+    return found if budget is None else [with_budget(grid, budget) for grid in found]

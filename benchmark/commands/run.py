@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmark.commands import _execute
-from benchmark.commands._axes import add_axes, add_runs, grids
+from benchmark.commands._axes import add_axes, add_runs, add_tuning, grids
 
 if TYPE_CHECKING:
     from benchmark.spec import Cell
@@ -20,6 +20,7 @@ ROUNDS = 3  # submissions of a cell whose job died, with --wait
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this verb's flags."""
     add_axes(parser)
+    add_tuning(parser)
     add_runs(parser)
     parser.add_argument("--dry-run", action="store_true", help="print the plan, train nothing")
     _execute.add_executor(parser)
