@@ -23,7 +23,7 @@ def trial(space: Ranges, number: int) -> dict[str, float]:
     for name, (low, high) in space.items():
         if not 0 < low <= high:
             raise InputError(f"the search range {low:g} to {high:g} of {name} must lie above 0")
-    point = _points(len(space), number)[number]
+    point = _points(len(space), number + 1)[number + 1]  # point 1 is the middle: the default
     return {
         name: float(f"{low * (high / low) ** share:.1e}")
         for (name, (low, high)), share in zip(space.items(), point, strict=True)

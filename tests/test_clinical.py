@@ -140,6 +140,8 @@ def predictions(seed=0):
     for split in ("val", "test"):
         probs, labels = random_probs(seed, classes=3)
         found |= {f"{split}_probs": probs, f"{split}_labels": labels}
+        names = np.array([f"{split}{i}" for i in range(len(labels))])
+        found |= {f"{split}_ids": names, f"{split}_groups": names}
     return found
 
 

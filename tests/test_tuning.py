@@ -1,0 +1,114 @@
+import math
+from itertools import combinations
+
+import numpy as np
+import pytest
+from test_results import make_record
+from test_spec import make_cell
+
+import methods
+from benchmark.cells import Resolver
+from benchmark.commands._axes import grids
+from benchmark.grid import Grid, with_budget
+from benchmark.record import write_record
+from benchmark.registry import InputError
+from benchmark.tuning import read_tuned, trial
+from results import frame, tables, trials
+
+
+def resolve(**axes):
+    grid = Grid(backbones=("tiny_vit",), fractions=(0.4,), **axes)
+    return Resolver().cells([with_budget(grid, 5)])
+
+
+def test_every_method_has_as_many_trials_its_default_first():
+    cells = resolve(methods=("full", "lora", "linear"), seeds=(0, 1))
+    for name in ("full", "lora", "linear"):
+        own = [c for c in cells if c.method.partition("(")[0] == name]
+        settings = list(dict.fromkeys((c.lr, c.weight_decay) for c in own))
+        assert len(own) == 2 * len(settings) == 10
+        method = methods.build(name)
+        assert settings[0] == (method.lr, 1e-4)
+        low, high = method.search_space()["lr"]
+        assert all(low <= lr <= high for lr, _ in settings)
+        assert len({lr for lr, _ in settings}) == 5
+
+
+def test_no_method_is_tuned_with_luckier_draws():
+    shares = []
+    for name in ("full", "linear"):
+        low, high = methods.build(name).search_space()["lr"]
+        drawn = [trial({"lr": (low, high)}, k)["lr"] for k in range(1, 9)]
+        shares.append([math.log(lr / low) / math.log(high / low) for lr in drawn])
+    assert shares[0] == pytest.approx(shares[1], abs=0.01)  # two digits
+    assert shares[0][:3] == pytest.approx([1 / 4, 3 / 4, 1 / 8], abs=0.01)  # Halton, base 2
+
+
+def test_a_larger_budget_holds_a_smaller_one():
+    space = {"lr": (1e-4, 1e-2), "weight_decay": (1e-5, 1e-1)}
+    assert [trial(space, k) for k in (1, 2, 3)] == [trial(space, k) for k in range(1, 9)][:3]
+
+
+def arguments(**values):
+    import argparse
+
+    from benchmark.grid import AXES
+
+    names = dict.fromkeys([*AXES, "suite", "config", "tune", "tune_budget"])
+    return argparse.Namespace(**{**names, **values})
+
+
+def test_tune_flags_are_axes():
+    (grid,) = grids(arguments(tune=["lr=1e-4,1e-3", "weight-decay=0,0.1"]))
+    assert (grid.lr, grid.weight_decay) == ((1e-4, 1e-3), (0.0, 0.1))
+    (grid,) = grids(arguments(tune_budget=3))
+    assert grid.trial == (0, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"tune_budget": 0}, "above 0"),
+        ({"tune_budget": 3, "lr": "1e-3"}, "leave out --lr"),
+        ({"tune": ["lr"]}, "NAME=A,B"),
+        ({"tune": ["method=a"]}, "one of lr"),
+        ({"tune": ["lr=x"]}, "not a comma list"),
+    ],
+)
+def test_bad_tuning_is_one_sentence(values, expected):
+    with pytest.raises(InputError, match=expected):
+        grids(arguments(**values))
+
+
+def test_a_range_that_reaches_zero_is_refused():
+    with pytest.raises(InputError, match="must lie above 0"):
+        trial({"lr": (0.0, 1.0)}, 1)
+    assert read_tuned([]) == {}
+
+
+def test_expected_score_of_k_trials_by_all_subsets():
+    generator = np.random.default_rng(0)
+    val, test = generator.random((2, 6))
+    for less in (False, True):
+        sign = 1 if less else -1
+        slow = [
+            np.mean([test[min(s, key=lambda i: sign * val[i])] for s in combinations(range(6), k)])
+            for k in range(1, 7)
+        ]
+        assert trials.expected(val, test, less=less) == pytest.approx(slow)
+
+
+def test_curves_come_from_records(tmp_path):
+    scores = {1e-4: (0.2, 0.3), 1e-3: (0.6, 0.5), 1e-2: (0.4, 0.9)}
+    for lr, (val, test) in scores.items():
+        for seed in (0, 1):
+            cell = make_cell(method="lora", lr=lr, seed=seed)
+            write_record(cell.folder(tmp_path), make_record(cell, test + 0.01 * seed, val))
+    loaded = frame.load([tmp_path])
+    (table,) = tables.build(loaded)
+    (curve,) = trials.curves(loaded.rows, table.columns[0]).values()
+    # best on validation: .6 with test .505; of two trials it is among them in 2 of 3 pairs
+    assert curve == pytest.approx([57.166666, (2 * 50.5 + 90.5) / 3, 50.5])
+    assert trials.as_csv(table, loaded.rows).count("\n") == 4
+    assert table.scores["lora", table.columns[0]].mean == pytest.approx(50.5)
+    assert trials.as_csv(table, loaded.rows[loaded.rows["lr"] == 1e-3]) == ""
