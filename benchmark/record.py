@@ -15,6 +15,7 @@ from benchmark.spec import Cell
 
 SCHEMA = 1
 RECORD = "record.json"
+PEEK = "peek.json"  # scores of unselected checkpoints; no table reads it
 RESCORED = "rescored.json"  # scores computed later from the predictions
 
 

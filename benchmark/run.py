@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import methods
-from benchmark import backbones, clinical, cost
+from benchmark import backbones, clinical, cost, peek
 from benchmark.artifacts import write_delta, write_predictions
 from benchmark.checkpoint import Interrupted, State
 from benchmark.data.base import Card
@@ -72,6 +72,8 @@ def _run(
     model, task = assemble(cell, backbone, data.dataset.card)
     setup = _setup(cell, session, model, task, folder / "checkpoint.pt")
     setup = replace(setup, micro_batch=micro_batch)
+    if session.peek:
+        setup = replace(setup, on_evaluation=peek.keep(folder))
     kind = (cell.data, cell.weights, cell.backbone, cell.method, cell.image_size, cell.precision)
     gflop = cost.probe_once(setup, data.train, session.probes, kind)
     progress = fit(setup, data.train, data.val, cell, on_step)
@@ -99,6 +101,8 @@ def _run(
         provenance=provenance(backbones.preprocessing(session.source(cell.backbone))),
     )
     write_record(folder, record)
+    if session.peek:
+        peek.score(folder, setup, data.test, record)
     return record
 
 

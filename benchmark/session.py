@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
@@ -38,7 +39,8 @@ class Session:
 
     `sources` maps the name of a data set or backbone in cells to what opens it, where that is a
     path: cells hold no paths. `halvings`: how often memory ran out before; each time, half as many
-    images go through a model at once.
+    images go through a model at once. `peek` keeps unselected checkpoints for `benchmark.peek`;
+    the environment says so to workers and jobs as well.
     """
 
     cache: Path
@@ -47,6 +49,7 @@ class Session:
     num_kept: int = 2
     halvings: int = 0
     probes: dict[Hashable, Probe] = field(default_factory=dict)
+    peek: bool = field(default_factory=lambda: bool(os.environ.get("BENCHMARK_PEEK")))
     _kept: OrderedDict[Hashable, Any] = field(default_factory=OrderedDict)
 
     def dataset(self, name: str) -> Dataset:

@@ -73,6 +73,7 @@ class Setup:
     restore: Callable[[State], None]
     checkpoint: Path
     micro_batch: int = 0  # images at once; 0: the whole batch
+    on_evaluation: Callable[[int, State], object] = lambda step, state: None
 
     def normalize(self, images: Tensor) -> Tensor:
         """Return `images` in [0, 1] with the backbone's own mean and std."""
@@ -236,6 +237,7 @@ def _evaluate_point(setup: Setup, val: Subset, progress: Progress) -> None:
     progress.history.append(point | {f"val_{name}": value for name, value in scores.items()})
     metric = scores[setup.task.metric]
     rank = (-math.inf if metric is None else metric, -float(scores["loss"] or 0.0))
+    setup.on_evaluation(progress.step, setup.state())
     if rank > progress.best_rank or not progress.best:
         progress.best_rank, progress.selected_step = rank, progress.step
         progress.best = {name: t.detach().clone() for name, t in setup.state().items()}

@@ -50,7 +50,7 @@ def report(
     """
     from benchmark.record import write_text
     from benchmark.registry import unknown
-    from results import figures, frame, render, tables, under
+    from results import figures, frame, peek, render, tables, trials, under
 
     loaded = frame.load(runs, keys)
     metric = options.metric
@@ -65,6 +65,12 @@ def report(
         write_text(paths[-1], "\n".join(to_text(table) for table in found))
     for table in found:
         paths += figures.save(table, out)
+    if curves := "".join(trials.as_csv(table, loaded.rows) for table in found):
+        paths.append(out / "trials.csv")
+        write_text(paths[-1], curves)
     below, written = under.write(loaded, runs, found, out, options)
-    parts = [f"{render.terminal(t)}\n{b}" for t, b in zip(found, below, strict=True)]
-    return Report("\n".join(parts), (*paths, *written), loaded.faults)
+    parts = [f"{render.terminal(t)}
+{b}" for t, b in zip(found, below, strict=True)]
+    parts.append(peek.text(runs, set(loaded.rows["key"])))
+    return Report("
+".join(filter(None, parts)), (*paths, *written), loaded.faults)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_tuning(parser)
     add_runs(parser)
     parser.add_argument("--dry-run", action="store_true", help="print the plan, train nothing")
+    parser.add_argument(
+        "--peek", action="store_true", help="also measure what choosing on the test set would gain"
+    )
     _execute.add_executor(parser)
 
 
@@ -32,6 +36,8 @@ def run(arguments: argparse.Namespace) -> int:
     from benchmark.spec import plan
 
     _execute.check(arguments)
+    if arguments.peek:
+        os.environ["BENCHMARK_PEEK"] = "1"
     resolver = Resolver()
     cells = resolver.cells(grids(arguments))
     planned = plan(cells, arguments.runs)
