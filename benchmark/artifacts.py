@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from benchmark import metrics
 from benchmark.checkpoint import State
+from benchmark.data import Dataset
 from benchmark.session import Data
 from benchmark.tasks import Arrays
 from benchmark.train import Subset
@@ -39,13 +40,10 @@ def write_predictions(folder: Path, data: Data, val: Arrays, test: Arrays) -> Ar
     (n,), and for volumes `val_extent` (n, 3) in mm. Both: `val_ids` and `val_groups` (n,) strings;
     the same with `test_`. Returns what was written.
     """
-    num_classes = len(data.dataset.card.classes)
     arrays = {}
     for name, subset, results in (("val", data.val, val), ("test", data.test, test)):
-        for key, values in _rows(subset, results, num_classes).items():
+        for key, values in prediction_rows(subset, results, data.dataset).items():
             arrays[f"{name}_{key}"] = values
-        if data.dataset.extent is not None:
-            arrays[f"{name}_extent"] = data.dataset.extent[subset.rows]
     path = folder / PREDICTIONS
     temporary = folder / f".{PREDICTIONS}"
     with temporary.open("wb") as stream:
@@ -54,12 +52,15 @@ def write_predictions(folder: Path, data: Data, val: Arrays, test: Arrays) -> Ar
     return arrays
 
 
-def _rows(subset: Subset, results: Arrays, num_classes: int) -> Arrays:
+def prediction_rows(subset: Subset, results: Arrays, dataset: Dataset) -> Arrays:
+    """Return what is stored of one split, names without its prefix."""
     named = {"ids": np.array(subset.ids), "groups": np.array(subset.groups)}
     if "probs" in results:
         return {**named, "probs": results["probs"], "labels": results["labels"]}
-    counts = metrics.overlap(results["masks"], results["truth"], num_classes)
+    counts = metrics.overlap(results["masks"], results["truth"], len(dataset.card.classes))
     tp, fp, fn = np.moveaxis(counts.astype(np.int32), -1, 0)
     masks = {"masks": results["masks"], "truth": results["truth"].astype(np.uint8)}
     named |= {"volumes": np.array(subset.units)}
+    if dataset.extent is not None:
+        named |= {"extent": dataset.extent[subset.rows]}
     return {**named, **masks, "tp": tp, "fp": fp, "fn": fn}

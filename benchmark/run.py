@@ -70,7 +70,7 @@ def _run(
         return None
     bare = cost.size_of(backbone)
     model, task = assemble(cell, backbone, data.dataset.card)
-    setup = _setup(cell, session, model, task, folder / "checkpoint.pt")
+    setup = setup_of(cell, session, model, task, folder / "checkpoint.pt")
     setup = replace(setup, micro_batch=micro_batch)
     if session.peek:
         setup = replace(setup, on_evaluation=peek.keep(folder))
@@ -106,7 +106,8 @@ def _run(
     return record
 
 
-def _setup(cell: Cell, session: Session, model: nn.Module, task: Task, checkpoint: Path) -> Setup:
+def setup_of(cell: Cell, session: Session, model: nn.Module, task: Task, checkpoint: Path) -> Setup:
+    """Return what training and evaluation of an assembled `model` need."""
     mean, std = (
         torch.tensor([float(v) for v in part.split(",")], device=session.device).view(3, 1, 1)
         for part in cell.normalize.split("/")

@@ -87,7 +87,7 @@ class Session:
         targets = dataset.labels if arrays.masks is None else arrays.masks
         rows = split(dataset, cell.fraction, cell.split_seed, shots=cell.shots)
         parts = (
-            _subset(dataset, arrays.images, targets, part)
+            subset_of(dataset, arrays.images, targets, part)
             for part in (rows.train, rows.val, rows.test)
         )
         return Data(dataset, *parts)
@@ -103,7 +103,10 @@ class Session:
         return self._kept[key]
 
 
-def _subset(dataset: Dataset, images: np.ndarray, targets: np.ndarray, rows: np.ndarray) -> Subset:
+def subset_of(
+    dataset: Dataset, images: np.ndarray, targets: np.ndarray, rows: np.ndarray
+) -> Subset:
+    """Return the part of a data set in `rows`, over decoded `images` and all `targets`."""
     kinds = (dataset.ids, dataset.groups, dataset.volumes or dataset.groups)
     names, groups, volumes = ([values[i] for i in rows] for values in kinds)
     return Subset(images, targets, rows, names, groups, volumes)

@@ -50,7 +50,7 @@ def report(
     """
     from benchmark.record import write_text
     from benchmark.registry import unknown
-    from results import figures, frame, peek, render, tables, trials, under
+    from results import external, figures, frame, peek, render, tables, trials, under
 
     loaded = frame.load(runs, keys)
     metric = options.metric
@@ -69,8 +69,6 @@ def report(
         paths.append(out / "trials.csv")
         write_text(paths[-1], curves)
     below, written = under.write(loaded, runs, found, out, options)
-    parts = [f"{render.terminal(t)}
-{b}" for t, b in zip(found, below, strict=True)]
-    parts.append(peek.text(runs, set(loaded.rows["key"])))
-    return Report("
-".join(filter(None, parts)), (*paths, *written), loaded.faults)
+    parts = [f"{render.terminal(t)}\n{b}" for t, b in zip(found, below, strict=True)]
+    parts += [external.text(runs, loaded.rows), peek.text(runs, set(loaded.rows["key"]))]
+    return Report("\n".join(filter(None, parts)), (*paths, *written), loaded.faults)

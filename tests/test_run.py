@@ -130,7 +130,7 @@ def test_segmentation_trains_on_every_family_and_its_delta_reloads(made, tmp_pat
     data = session.data(cell)
     model, task = run.assemble(cell, session.backbone(cell), data.dataset.card)
     run.load_state(model, load_file(cell.folder(tmp_path) / "delta.safetensors"))
-    setup = run._setup(cell, session, model, task, tmp_path / "c.pt")
+    setup = run.setup_of(cell, session, model, task, tmp_path / "c.pt")
     scores = task.scores(evaluate(setup, data.test), data.test.groups)
     assert scores.items() <= record.test.items()
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from benchmark.commands import _execute
 from benchmark.commands._axes import add_axes, add_runs, add_tuning, grids
+from benchmark.spec import split_list
 
 if TYPE_CHECKING:
     from benchmark.spec import Cell
@@ -27,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--peek", action="store_true", help="also measure what choosing on the test set would gain"
     )
+    parser.add_argument("--test-on", metavar="A,B", help="score on external sets of these classes")
     _execute.add_executor(parser)
 
 
@@ -40,6 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
         os.environ["BENCHMARK_PEEK"] = "1"
     resolver = Resolver()
     cells = resolver.cells(grids(arguments))
+    if arguments.test_on:
+        _check_external(cells, resolver.sources, split_list(arguments.test_on))
     planned = plan(cells, arguments.runs)
     print(f"{len(cells)} cells: {planned.counts()}")
     todo = [*planned.todo, *planned.failed]
@@ -49,6 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.executor == "slurm":
         return _on_slurm(cells, resolver.sources, arguments)
     failures = _execute.train(todo, resolver.sources, arguments)
+    if arguments.test_on:
+        _test_on(cells, resolver.sources, arguments)
     _report(cells, arguments.runs)
     for slug, reason in failures:
         print(f"failed: {slug}: {reason}", file=sys.stderr)
@@ -81,6 +87,28 @@ def _on_slurm(cells: list[Cell], sources: dict[str, str], arguments: argparse.Na
     print(planned.counts())
     _report(cells, arguments.runs)
     return 1 if planned.failed or planned.todo else 0
+
+
+def _check_external(cells: list[Cell], sources: dict[str, str], specs: list[str]) -> None:
+    """Refuse sets that cannot test these cells, before anything is trained."""
+    from benchmark import external
+    from benchmark.data import open_dataset
+
+    trained = [open_dataset(sources.get(name, name)) for name in {cell.dataset for cell in cells}]
+    for other in map(open_dataset, specs):
+        for dataset in trained:
+            external.check(dataset, other)
+
+
+def _test_on(cells: list[Cell], sources: dict[str, str], arguments: argparse.Namespace) -> None:
+    """Score what is trained on another set of the same classes."""
+    from benchmark import external
+    from benchmark.session import Session
+
+    session = Session(cache=arguments.runs / "cache", sources=sources)
+    for spec in split_list(arguments.test_on):
+        count = len(list(external.score(cells, session, arguments.runs, spec)))
+        print(f"{count} cells were tested on {spec}")
 
 
 def write_plan(cells: list[Cell], runs: Path) -> None:
