@@ -31,6 +31,8 @@ policies: Registry[Augmentation] = Registry("augmentation")
 policies.add("none")(Augmentation())
 policies.add("default")(Augmentation(flip=True, degrees=15, scale=0.1, shift=0.05, contrast=0.1))
 policies.add("flip")(Augmentation(flip=True))
+# for images without an up: dermoscopy, histology, endoscopy
+policies.add("rotate")(Augmentation(flip=True, degrees=180, scale=0.1, contrast=0.1))
 
 
 def augment(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import methods
-from benchmark import backbones
+from benchmark import backbones, balance, heads
 from benchmark.augment import policies
 from benchmark.data import Dataset, located, open_dataset, split
 from benchmark.grid import SINGULAR, Grid
@@ -43,6 +43,8 @@ class Resolver:
         preprocessing = backbones.preprocessing(values["backbone"])
         values |= trial(method.search_space(), number) if number else {}
         policies[values["augment"]]
+        balance.check(values["balance"], dataset.card.task)
+        heads.check_output(values["output"], dataset.card.ordinal)
         lr = method.lr if values["lr"] is None else values["lr"]
         values |= {
             "dataset": dataset.card.name,

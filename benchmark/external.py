@@ -59,7 +59,7 @@ def _score(cell: Cell, session: Session, folder: Path, other: Dataset) -> Path:
         return path
     check(session.dataset(cell.dataset), other)
     trained = load(folder, session.source(cell.backbone), session.device)
-    task = task_of(card_of(trained.record))
+    task = task_of(card_of(trained.record), cell.output)
     setup = setup_of(cell, session, trained.model, task, folder / "unused.pt")
     arrays = decoded(other, cell.image_size, session.cache)
     targets = other.labels if arrays.masks is None else arrays.masks

@@ -37,6 +37,8 @@ class Grid:
     evaluations: tuple[int, ...] = (4,)
     image_size: tuple[int | None, ...] = (None,)
     augment: tuple[str, ...] = ("default",)
+    balance: tuple[str, ...] = ("none",)
+    output: tuple[str, ...] = ("softmax",)
     precision: tuple[str, ...] = ("auto",)
     trial: tuple[int, ...] = (0,)  # 0: the settings above; others are drawn by `tuning.trial`
 
@@ -70,7 +72,9 @@ AXES: dict[str, tuple[Callable[[str], Any], str]] = {
     "clip": (float, "largest norm of the gradient"),
     "evaluations": (int, "how often the validation set is scored; the best point is kept"),
     "image_size": (int, "side of the input in pixels; left out: the backbone's own default"),
-    "augment": (str, "augmentation policies: none, flip, default"),
+    "augment": (str, "augmentation policies: none, flip, default, rotate"),
+    "balance": (str, "against class imbalance: none, loss (weighted), sampler"),
+    "output": (str, "of a classifier: softmax, or ordinal for grades (continuation ratios)"),
     "precision": (str, "auto (bf16 on a GPU), fp32 or bf16"),
 }
 

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmark.registry import InputError
+
 WIDTH = 128  # channels of the pyramid head
 
 
@@ -25,6 +27,38 @@ class Classifier(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (B, K) of `images` (B, 3, S, S)."""
         return self.head(self.body(images))
+
+
+class OrdinalClassifier(nn.Module):
+    """`body(x)` (B, D) and K - 1 continuation ratios: log-probabilities (B, K) of ordered grades.
+
+    P(y > k | y >= k) = sigmoid(l_k), so P(y = c) = (1 - sigmoid(l_c)) prod_{k < c} sigmoid(l_k)
+    (Fienberg 1980; as a loss for networks: Shi et al. 2021, arXiv:2111.08851, CORN).
+    """
+
+    def __init__(self, body: nn.Module, num_features: int, num_classes: int) -> None:
+        super().__init__()
+        self.body = body
+        self.head = nn.Linear(num_features, num_classes - 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return log-probabilities (B, K) of `images` (B, 3, S, S)."""
+        ratios = self.head(self.body(images)).float()
+        passed = F.logsigmoid(ratios).cumsum(1)  # log P(y > k)
+        stopped = F.logsigmoid(-ratios)
+        before = F.pad(passed, (1, 0))
+        return torch.cat([before[:, :-1] + stopped, before[:, -1:]], 1)
+
+
+OUTPUTS = {"softmax": Classifier, "ordinal": OrdinalClassifier}
+
+
+def check_output(name: str, ordinal: bool) -> None:
+    """Raise InputError for an unknown output, or grades where the classes have no order."""
+    if name not in OUTPUTS:
+        raise InputError(f"unknown output {name!r}; allowed: {', '.join(OUTPUTS)}")
+    if name == "ordinal" and not ordinal:
+        raise InputError("output 'ordinal' needs classes with an order, such as grades")
 
 
 class PyramidHead(nn.Module):

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import methods
-from benchmark import backbones, clinical, cost, peek
+from benchmark import backbones, balance, clinical, cost, peek
 from benchmark.artifacts import write_delta, write_predictions
 from benchmark.checkpoint import Interrupted, State
 from benchmark.data.base import Card
@@ -22,7 +22,7 @@ from benchmark.record import RECORD, Record, read_record, write_json, write_reco
 from benchmark.registry import InputError
 from benchmark.session import Data, Session
 from benchmark.spec import Cell, seed
-from benchmark.tasks import Task, task_of
+from benchmark.tasks import Classification, Task, task_of
 from benchmark.train import Setup, evaluate, fit
 
 Listener = Callable[[int], object]
@@ -70,6 +70,8 @@ def _run(
         return None
     bare = cost.size_of(backbone)
     model, task = assemble(cell, backbone, data.dataset.card)
+    if cell.balance == "loss" and isinstance(task, Classification):
+        task = replace(task, weights=balance.weights(data.train.labels, len(task.classes)))
     setup = setup_of(cell, session, model, task, folder / "checkpoint.pt")
     setup = replace(setup, micro_batch=micro_batch)
     if session.peek:
@@ -137,7 +139,7 @@ def assemble(cell: Cell, backbone: nn.Module, card: Card) -> tuple[nn.Module, Ta
     body = methods.build(cell.method).attach(backbone)
     own_trained(body)
     torch.manual_seed(seed(cell, "head"))
-    task = task_of(card)
+    task = task_of(card, cell.output)
     return task.model(body).to(device), task
 
 

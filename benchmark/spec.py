@@ -112,6 +112,8 @@ class Cell:
     precision: str = "fp32"
     head_lr: float = field(default=0.0, metadata={"later": True})
     shots: int = field(default=0, metadata={"later": True})
+    balance: str = field(default="none", metadata={"later": True})
+    output: str = field(default="softmax", metadata={"later": True})
 
     @property
     def key(self) -> str:

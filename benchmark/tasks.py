@@ -65,18 +65,24 @@ def soft_dice(logits: Tensor, targets: Tensor, counted: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Classification:
-    """Cross-entropy on one label per image."""
+    """Cross-entropy on one label per image, its classes weighted in training if `weights` say."""
 
     classes: tuple[str, ...]
     metric: str
+    output: str = "softmax"
+    weights: tuple[float, ...] = ()
 
     def model(self, body: nn.Module) -> nn.Module:
         """Return `body` under a linear classifier."""
-        return heads.Classifier(body, body.num_features, len(self.classes))  # type: ignore[arg-type]
+        return heads.OUTPUTS[self.output](body, body.num_features, len(self.classes))  # type: ignore[arg-type]
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Return the mean cross-entropy of logits (B, K) and labels (B,)."""
-        return F.cross_entropy(logits.float(), targets)
+        if not self.weights:
+            return F.cross_entropy(logits.float(), targets)
+        # divided by B and not by the weights of the batch: micro-batches then add up
+        each = F.cross_entropy(logits.float(), targets, reduction="none")
+        return (each * each.new_tensor(self.weights)[targets]).mean()
 
     def reduce(self, logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Return probabilities (B, K), labels and losses (B,)."""
@@ -124,8 +130,8 @@ class Segmentation:
         return scores | {"loss": float(results["loss"].mean())}
 
 
-def task_of(card: Card) -> Task:
+def task_of(card: Card, output: str = "softmax") -> Task:
     """Return the task of a data set; kappa selects where classes are ordered grades."""
     if card.task == "segmentation":
         return Segmentation(card.classes)
-    return Classification(card.classes, "kappa" if card.ordinal else "balanced_accuracy")
+    return Classification(card.classes, "kappa" if card.ordinal else "balanced_accuracy", output)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.augment import augment, policies
+from benchmark.batches import balanced_positions, batch_positions
 from benchmark.checkpoint import Clock, Interrupted, Progress, State, resume, save
 from benchmark.spec import Cell, seed
 from benchmark.tasks import Arrays, Task
@@ -46,6 +47,11 @@ class Subset:
     def units(self) -> Sequence[str]:
         """Return what each image is scored with (n,): its volume, or its group."""
         return self.volumes or self.groups
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Return the classes (n,) of this split, in classification."""
+        return self.targets[self.rows]
 
     def batch(self, positions: np.ndarray) -> tuple[Tensor, Tensor]:
         """Return (images uint8 (B, 3, S, S), targets) at `positions` of this split."""
@@ -90,21 +96,6 @@ def learning_rate(step: int, cell: Cell) -> float:
     if step < warm:
         return cell.lr * (step + 1) / warm
     return cell.lr * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, cell.steps - warm)))
-
-
-def batch_positions(step: int, size: int, cell: Cell) -> np.ndarray:
-    """Return the positions (B,) in the training split of step `step`.
-
-    Batches run through one permutation after the other, so every batch is full whatever the label
-    fraction; a function of the step alone, so that a resumed run sees what it would have seen.
-    """
-    slots = np.arange(step * cell.batch_size, (step + 1) * cell.batch_size)
-    epochs = {int(e): _permutation(int(e), size, cell) for e in np.unique(slots // size)}
-    return np.array([epochs[int(slot) // size][slot % size] for slot in slots])
-
-
-def _permutation(epoch: int, size: int, cell: Cell) -> np.ndarray:
-    return np.random.default_rng([seed(cell, "order"), epoch]).permutation(size)
 
 
 def set_mode(model: nn.Module, live_batch_norm: bool) -> None:
@@ -180,7 +171,12 @@ def _train_step(
     set_mode(setup.model, setup.live_batch_norm)
     generator = torch.Generator().manual_seed((seed(cell, "order") + step) % 2**63)
     torch.manual_seed((seed(cell, "order") + step) % 2**63)  # dropout: a function of the step
-    images, targets = train.batch(batch_positions(step, len(train), cell))
+    balanced = cell.balance == "sampler"
+    images, targets = train.batch(
+        balanced_positions(step, train.labels, cell)
+        if balanced
+        else batch_positions(step, len(train), cell)
+    )
     images, targets = images.to(setup.device).float() / 255, targets.to(setup.device)
     masks = targets if targets.ndim == 3 else None
     images, masks = augment(images, masks, policies[cell.augment], generator)

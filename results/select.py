@@ -17,6 +17,8 @@ TUNED = (
     "clip",
     "evaluations",
     "augment",
+    "balance",
+    "output",
 )
 GROUP = ("dataset", "backbone", "method", "fraction", "shots", "image_size")
 RULE = "trial with the best mean validation score over seeds"

@@ -9,12 +9,12 @@ from test_spec import make_cell
 from torch import nn
 
 from benchmark import cost
+from benchmark.batches import batch_positions
 from benchmark.checkpoint import Interrupted
 from benchmark.tasks import Classification
 from benchmark.train import (
     Setup,
     Subset,
-    batch_positions,
     evaluate,
     fit,
     learning_rate,
