@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmark.spec import Cell
 from benchmark.train import Setup, Subset
 
 
@@ -61,6 +62,12 @@ def freeze_unreached(model: nn.Module) -> None:
         if parameter.requires_grad and parameter.grad is None:
             parameter.requires_grad_(False)
         parameter.grad = None
+
+
+def training(cell: Cell, seconds: float, device: torch.device) -> dict[str, float]:
+    """Return the time of training, the images that went through in a second, and the memory."""
+    rate = cell.steps * cell.batch_size / seconds
+    return {"train_s": seconds, "images_per_s": rate, "peak_mib": peak_mib(device)}
 
 
 def parameters(body: nn.Module, head: nn.Module) -> dict[str, float]:

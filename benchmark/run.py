@@ -69,27 +69,20 @@ def _run(
         write_text(folder / "unsupported.txt", reason + "\n")
         return None
     bare = cost.size_of(backbone)
-    model, task = assemble(cell, backbone, data.dataset.card)
-    if cell.balance == "loss" and isinstance(task, Classification):
-        task = replace(task, weights=balance.weights(data.train.labels, len(task.classes)))
-    setup = setup_of(cell, session, model, task, folder / "checkpoint.pt")
-    setup = replace(setup, micro_batch=micro_batch)
-    if session.peek:
-        setup = replace(setup, on_evaluation=peek.keep(folder))
-    kind = (cell.data, cell.weights, cell.backbone, cell.method, cell.image_size, cell.precision)
-    gflop = cost.probe_once(setup, data.train, session.probes, kind)
+    setup = replace(_prepared(cell, session, data, backbone, folder), micro_batch=micro_batch)
+    model, task = setup.model, setup.task
+    kind = (cell.data, cell.weights, cell.backbone, cell.method, cell.output, cell.image_size)
+    gflop = cost.probe_once(setup, data.train, session.probes, (*kind, cell.precision))
     progress = fit(setup, data.train, data.val, cell, on_step)
     val, test = evaluate(setup, data.val), evaluate(setup, data.test)
     costs = cost.parameters(model.body, model.head) | {  # type: ignore[arg-type]
         "backbone_params": bare.params,
         "delta_bytes": write_delta(folder, progress.best),
         "full_bytes": bare.bytes + cost.size_of(model.head).bytes,  # type: ignore[arg-type]
-        "train_s": progress.seconds,
-        "images_per_s": cell.steps * cell.batch_size / progress.seconds,
-        "peak_mib": cost.peak_mib(session.device),
         "train_gflop_per_image": gflop,
         "micro_batch": micro_batch or cell.batch_size,
     }
+    costs |= cost.training(cell, progress.seconds, session.device)
     predictions = write_predictions(folder, data, val, test)
     described = _describe(data, task.metric)
     record = Record(
@@ -106,6 +99,15 @@ def _run(
     if session.peek:
         peek.score(folder, setup, data.test, record)
     return record
+
+
+def _prepared(cell: Cell, session: Session, data: Data, backbone: nn.Module, folder: Path) -> Setup:
+    """Return the assembled model with everything that training asks for."""
+    model, task = assemble(cell, backbone, data.dataset.card)
+    if cell.balance == "loss" and isinstance(task, Classification):
+        task = replace(task, weights=balance.weights(data.train.labels, len(task.classes)))
+    setup = setup_of(cell, session, model, task, folder / "checkpoint.pt")
+    return replace(setup, on_evaluation=peek.keep(folder)) if session.peek else setup
 
 
 def setup_of(cell: Cell, session: Session, model: nn.Module, task: Task, checkpoint: Path) -> Setup:

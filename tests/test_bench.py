@@ -161,7 +161,7 @@ def test_planning_is_measured_and_needs_a_split_once(tmp_path, capsys, monkeypat
     import benchmark.cells as cells
 
     real = cells.split
-    monkeypatch.setattr(cells, "split", lambda *a: opened.append(a[1:]) or real(*a))
+    monkeypatch.setattr(cells, "split", lambda *a, **k: opened.append(a[1:]) or real(*a, **k))
     file = tmp_path / "plans.json"
     assert main(["bench", "--plan-sizes", "6,3", "--json", str(file)]) == 0
     plans = json.loads(file.read_text())["plans"]
