@@ -24,9 +24,17 @@ class Classifier(nn.Module):
         self.body = body
         self.head = nn.Linear(num_features, num_classes)
 
+    def encode(self, images: Tensor) -> list[Tensor]:
+        """Return what the head reads: the features (B, D) of `images` (B, 3, S, S)."""
+        return [self.body(images)]
+
+    def decide(self, features: Sequence[Tensor], side: int) -> Tensor:
+        """Return logits (B, K) of what `encode` returned; the images' side does not matter."""
+        return self.head(features[0])
+
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (B, K) of `images` (B, 3, S, S)."""
-        return self.head(self.body(images))
+        return self.decide(self.encode(images), images.shape[-1])
 
 
 class OrdinalClassifier(nn.Module):
@@ -99,9 +107,16 @@ class Segmenter(nn.Module):
         self.levels = list(levels)
         self.head = PyramidHead(channels, num_classes)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return logits (B, K, S, S) of `images` (B, 3, S, S)."""
-        maps = self.body.forward_intermediates(  # type: ignore[operator]
+    def encode(self, images: Tensor) -> list[Tensor]:
+        """Return what the head reads: levels of (B, C_l, h_l, w_l) of `images` (B, 3, S, S)."""
+        return self.body.forward_intermediates(  # type: ignore[operator,no-any-return]
             images, indices=self.levels, output_fmt="NCHW", intermediates_only=True
         )
-        return self.head(maps, images.shape[-1])
+
+    def decide(self, features: Sequence[Tensor], side: int) -> Tensor:
+        """Return logits (B, K, side, side) of what `encode` returned."""
+        return self.head(features, side)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (B, K, S, S) of `images` (B, 3, S, S)."""
+        return self.decide(self.encode(images), images.shape[-1])

@@ -16,6 +16,7 @@ from benchmark import backbones, balance, clinical, cost, peek
 from benchmark.artifacts import write_delta, write_predictions
 from benchmark.checkpoint import Interrupted, State
 from benchmark.data.base import Card
+from benchmark.features import use_cached
 from benchmark.pristine import own_trained
 from benchmark.provenance import provenance
 from benchmark.record import RECORD, Record, read_record, write_json, write_record, write_text
@@ -73,6 +74,7 @@ def _run(
     model, task = setup.model, setup.task
     kind = (cell.data, cell.weights, cell.backbone, cell.method, cell.output, cell.image_size)
     gflop = cost.probe_once(setup, data.train, session.probes, (*kind, cell.precision))
+    setup, data = use_cached(setup, data, cell, session)
     progress = fit(setup, data.train, data.val, cell, on_step)
     val, test = evaluate(setup, data.val), evaluate(setup, data.test)
     costs = cost.parameters(model.body, model.head) | {  # type: ignore[arg-type]
@@ -93,7 +95,8 @@ def _run(
         test=task.scores(test, data.test.units) | clinical.scores(predictions, described, "test"),
         history=progress.history,
         cost=costs,
-        provenance=provenance(backbones.preprocessing(session.source(cell.backbone))),
+        provenance=provenance(backbones.preprocessing(session.source(cell.backbone)))
+        | {"cached_features": setup.model is not model},
     )
     write_record(folder, record)
     if session.peek:

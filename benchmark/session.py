@@ -54,7 +54,7 @@ class Session:
 
     def dataset(self, name: str) -> Dataset:
         """Return the opened data set of this name."""
-        return self._keep(("dataset", name), lambda: open_dataset(self.source(name)))
+        return self.kept(("dataset", name), lambda: open_dataset(self.source(name)))
 
     def source(self, name: str) -> str:
         """Return what opens the data set or backbone that cells call `name`."""
@@ -63,7 +63,7 @@ class Session:
     def weights(self, cell: Cell) -> str:
         """Return the fingerprint of the weights that the cell's backbone has now."""
         source = self.source(cell.backbone)
-        return self._keep(("fingerprint", source), lambda: backbones.fingerprint(source))
+        return self.kept(("fingerprint", source), lambda: backbones.fingerprint(source))
 
     def backbone(self, cell: Cell) -> nn.Module:
         """Return a fresh copy of the cell's pre-trained backbone on the device.
@@ -72,7 +72,7 @@ class Session:
         """
         key = ("backbone", cell.backbone, cell.image_size)
         source = self.source(cell.backbone)
-        pristine = self._keep(
+        pristine = self.kept(
             key, lambda: Pristine(lambda: backbones.create(source, cell.image_size), self.device)
         )
         return pristine.copy()
@@ -80,7 +80,7 @@ class Session:
     def data(self, cell: Cell) -> Data:
         """Return the cell's three splits over images decoded at its size."""
         dataset = self.dataset(cell.dataset)
-        arrays = self._keep(
+        arrays = self.kept(
             ("arrays", cell.dataset, cell.image_size),
             lambda: decoded(dataset, cell.image_size, self.cache),
         )
@@ -92,7 +92,7 @@ class Session:
         )
         return Data(dataset, *parts)
 
-    def _keep(self, key: tuple[Hashable, ...], make: Callable[[], T]) -> T:
+    def kept(self, key: tuple[Hashable, ...], make: Callable[[], T]) -> T:
         """Return what `make` made for this key; per kind, the `num_kept` last used stay."""
         if key not in self._kept:
             self._kept[key] = make()

@@ -59,6 +59,11 @@ class Subset:
         images = torch.from_numpy(self.images[rows]).permute(0, 3, 1, 2)
         return images, torch.from_numpy(self.targets[rows])
 
+    def load(self, positions: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return (images in [0, 1], targets) at `positions`, on `device`."""
+        images, targets = self.batch(positions)
+        return images.to(device).float() / 255, targets.to(device)
+
 
 @dataclass(frozen=True)
 class Setup:
@@ -172,12 +177,12 @@ def _train_step(
     generator = torch.Generator().manual_seed((seed(cell, "order") + step) % 2**63)
     torch.manual_seed((seed(cell, "order") + step) % 2**63)  # dropout: a function of the step
     balanced = cell.balance == "sampler"
-    images, targets = train.batch(
+    positions = (
         balanced_positions(step, train.labels, cell)
         if balanced
         else batch_positions(step, len(train), cell)
     )
-    images, targets = images.to(setup.device).float() / 255, targets.to(setup.device)
+    images, targets = train.load(positions, setup.device)
     masks = targets if targets.ndim == 3 else None
     images, masks = augment(images, masks, policies[cell.augment], generator)
     optimizer.zero_grad(set_to_none=True)
@@ -209,11 +214,10 @@ def evaluate(setup: Setup, subset: Subset) -> Arrays:
     parts: list[dict[str, Tensor]] = []
     with torch.inference_mode():
         for positions in _chunks(len(subset)):
-            images, targets = subset.batch(positions)
-            images = setup.normalize(images.to(setup.device).float() / 255)
+            images, targets = subset.load(positions, setup.device)
             with setup.autocast():
-                logits = setup.model(images)
-            parts.append(setup.task.reduce(logits.float(), targets.to(setup.device)))
+                logits = setup.model(setup.normalize(images))
+            parts.append(setup.task.reduce(logits.float(), targets))
     return {name: torch.cat([p[name] for p in parts]).cpu().numpy() for name in parts[0]}
 
 
