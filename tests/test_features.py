@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from benchmark import features
+from benchmark.bench import inputs
 from benchmark.cells import Resolver
 from benchmark.grid import Grid
 from benchmark.heads import Classifier
@@ -19,9 +20,14 @@ CPU = torch.device("cpu")
 SIDE = 32
 
 
-def plan(datasets=("phantom_grading",), methods=("linear",), **axes):
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    return inputs.write_jpegs(tmp_path_factory.mktemp("data") / "images", 24, 40)
+
+
+def plan(dataset, methods=("linear",), **axes):
     short = {"steps": (3,), "batch_size": (8,), "evaluations": (2,), "image_size": (SIDE,)}
-    grid = Grid(methods, ("tiny_vit",), datasets, (0.2,), augment=("none",))
+    grid = Grid(methods, ("tiny_vit",), (str(dataset),), (0.5,), augment=("none",))
     resolver = Resolver()
     return resolver.cells([replace(grid, **{**short, **axes})]), resolver.sources
 
@@ -43,9 +49,9 @@ def passes(monkeypatch):
     return seen
 
 
-@pytest.mark.parametrize("dataset", ["phantom_grading", "phantom_lesions"])
-def test_numbers_are_those_without_the_cache(dataset, tmp_path, monkeypatch):
-    (cell,), sources = plan((dataset,))
+@pytest.mark.parametrize("dataset", ["", "phantom_lesions"])
+def test_numbers_are_those_without_the_cache(dataset, images, tmp_path, monkeypatch):
+    (cell,), sources = plan(dataset or images)
     cached = run(cell, session_in(tmp_path, sources), tmp_path / "cached")
     monkeypatch.setattr("benchmark.run.use_cached", lambda setup, data, *_: (setup, data))
     plain = run(cell, session_in(tmp_path, sources), tmp_path / "plain")
@@ -64,13 +70,13 @@ def test_numbers_are_those_without_the_cache(dataset, tmp_path, monkeypatch):
     assert (arrays[0]["test_ids"] == arrays[1]["test_ids"]).all()
 
 
-def test_a_grid_of_probes_costs_one_pass_over_the_data(tmp_path, passes):
-    axes = {"fractions": (0.1, 0.4), "seeds": (0, 1), "lr": (1e-2, 1e-3), "split_seeds": (0, 1)}
-    cells, sources = plan(**axes)
+def test_a_grid_of_probes_costs_one_pass_over_the_data(images, tmp_path, passes):
+    axes = {"fractions": (0.5, 1.0), "seeds": (0, 1), "lr": (1e-2, 1e-3), "split_seeds": (0, 1)}
+    cells, sources = plan(images, **axes)
     session = session_in(tmp_path, sources)
     for cell in cells:
         run(cell, session, tmp_path / "runs")
-    size = len(session.dataset("phantom_grading"))
+    size = len(session.dataset(cells[0].dataset))
     assert len(cells) == 16
     assert sum(passes) == size + 1  # one image tells the shapes
     again = session_in(tmp_path, sources)  # another process finds them on the disk
@@ -88,15 +94,15 @@ def test_a_grid_of_probes_costs_one_pass_over_the_data(tmp_path, passes):
     ],
     ids=str,
 )
-def test_what_is_not_constant_is_not_cached(axes, tmp_path, passes):
-    (cell,), sources = plan(**axes)
+def test_what_is_not_constant_is_not_cached(images, axes, tmp_path, passes):
+    (cell,), sources = plan(images, **axes)
     record = run(cell, session_in(tmp_path, sources), tmp_path / "runs")
     assert not record.provenance["cached_features"]
     assert not passes
 
 
-def test_a_body_with_dropout_is_not_constant():
-    (cell,), _ = plan()
+def test_a_body_with_dropout_is_not_constant(images):
+    (cell,), _ = plan(images)
     body = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Dropout(0.1)).requires_grad_(False)
     assert not features.is_constant(body, cell)
     body[1].p = 0.0
@@ -105,12 +111,17 @@ def test_a_body_with_dropout_is_not_constant():
 
 @pytest.mark.parametrize(
     "change",
-    [{"weights": "other"}, {"data": "other"}, {"image_size": 64}, {"normalize": "1,1,1/2,2,2"}]
-    + [{"precision": "bf16"}],
+    [
+        {"weights": "other"},
+        {"data": "other"},
+        {"image_size": 64},
+        {"normalize": "1,1,1/2,2,2"},
+        {"precision": "bf16"},
+    ],
     ids=str,
 )
-def test_other_content_is_another_cache(change, tmp_path):
-    (cell,), sources = plan()
+def test_other_content_is_another_cache(images, change, tmp_path):
+    (cell,), sources = plan(images)
     session = session_in(tmp_path, sources)
     assert features._key(replace(cell, **change), session) != features._key(cell, session)
     alike = replace(cell, seed=3, lr=0.5, fraction=0.7, steps=9, split_seed=2)
@@ -136,8 +147,8 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_cache_is_made_again(damage, tmp_path, passes):
-    (cell,), sources = plan()
+def test_a_damaged_cache_is_made_again(images, damage, tmp_path, passes):
+    (cell,), sources = plan(images)
     first = run(cell, session_in(tmp_path, sources), tmp_path / "first")
     (folder,) = (tmp_path / "cache").glob("features-*")
     good = (folder / "values.npy").read_bytes()
@@ -161,8 +172,8 @@ def test_features_of_fewer_images_do_not_fit(tmp_path):
     assert features.read(tmp_path / "cache", 5) is None
 
 
-def test_a_full_disk_costs_the_cache_and_not_the_cell(tmp_path, monkeypatch, capsys):
-    (cell,), sources = plan()
+def test_a_full_disk_costs_the_cache_and_not_the_cell(images, tmp_path, monkeypatch, capsys):
+    (cell,), sources = plan(images)
     wanted = run(cell, session_in(tmp_path, sources), tmp_path / "wanted")
     for folder in (tmp_path / "cache").glob("features-*"):
         (folder / "meta.json").unlink()
@@ -178,8 +189,8 @@ def test_a_full_disk_costs_the_cache_and_not_the_cell(tmp_path, monkeypatch, cap
     assert not list((tmp_path / "cache").glob(".part-*"))
 
 
-def test_what_is_too_large_is_not_cached(tmp_path, monkeypatch):
-    (cell,), sources = plan()
+def test_what_is_too_large_is_not_cached(images, tmp_path, monkeypatch):
+    (cell,), sources = plan(images)
     monkeypatch.setattr(features, "LIMIT_BYTES", 1000)
     record = run(cell, session_in(tmp_path, sources), tmp_path / "runs")
     assert not record.provenance["cached_features"]
