@@ -24,8 +24,10 @@ class Probe:
     unreached: tuple[str, ...]
 
 
-def probe_once(setup: Setup, train: Subset, known: dict[Hashable, Probe], key: Hashable) -> float:
-    """Do as `probe`; where `known` has the `key`, freeze what was frozen then, without a pass."""
+def probe_once(setup: Setup, train: Subset, cell: Cell, known: dict[Hashable, Probe]) -> float:
+    """Do as `probe`; where `known` has a cell of this kind, freeze what was frozen then."""
+    of_data = (cell.data, cell.output, cell.image_size, cell.precision)
+    key = (cell.weights, cell.backbone, cell.method, *of_data)
     if key not in known:
         before = _trained(setup.model)
         gflop = probe(setup, train)

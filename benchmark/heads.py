@@ -37,7 +37,7 @@ class Classifier(nn.Module):
         return self.decide(self.encode(images), images.shape[-1])
 
 
-class OrdinalClassifier(nn.Module):
+class OrdinalClassifier(Classifier):
     """`body(x)` (B, D) and K - 1 continuation ratios: log-probabilities (B, K) of ordered grades.
 
     P(y > k | y >= k) = sigmoid(l_k), so P(y = c) = (1 - sigmoid(l_c)) prod_{k < c} sigmoid(l_k)
@@ -45,13 +45,11 @@ class OrdinalClassifier(nn.Module):
     """
 
     def __init__(self, body: nn.Module, num_features: int, num_classes: int) -> None:
-        super().__init__()
-        self.body = body
-        self.head = nn.Linear(num_features, num_classes - 1)
+        super().__init__(body, num_features, num_classes - 1)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return log-probabilities (B, K) of `images` (B, 3, S, S)."""
-        ratios = self.head(self.body(images)).float()
+    def decide(self, features: Sequence[Tensor], side: int) -> Tensor:
+        """Return log-probabilities (B, K) of what `encode` returned."""
+        ratios = self.head(features[0]).float()
         passed = F.logsigmoid(ratios).cumsum(1)  # log P(y > k)
         stopped = F.logsigmoid(-ratios)
         before = F.pad(passed, (1, 0))

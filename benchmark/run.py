@@ -72,8 +72,7 @@ def _run(
     bare = cost.size_of(backbone)
     setup = replace(_prepared(cell, session, data, backbone, folder), micro_batch=micro_batch)
     model, task = setup.model, setup.task
-    kind = (cell.data, cell.weights, cell.backbone, cell.method, cell.output, cell.image_size)
-    gflop = cost.probe_once(setup, data.train, session.probes, (*kind, cell.precision))
+    gflop = cost.probe_once(setup, data.train, cell, session.probes)
     setup, data = use_cached(setup, data, cell, session)
     progress = fit(setup, data.train, data.val, cell, on_step)
     val, test = evaluate(setup, data.val), evaluate(setup, data.test)
@@ -95,8 +94,7 @@ def _run(
         test=task.scores(test, data.test.units) | clinical.scores(predictions, described, "test"),
         history=progress.history,
         cost=costs,
-        provenance=provenance(backbones.preprocessing(session.source(cell.backbone)))
-        | {"cached_features": setup.model is not model},
+        provenance=_provenance(cell, session, setup.model is not model),
     )
     write_record(folder, record)
     if session.peek:
@@ -184,6 +182,11 @@ def _check_identity(cell: Cell, found: dict[str, str]) -> None:
                 f"the {name} of {cell.slug} changed since it was planned "
                 f"({getattr(cell, name)} then, {value} now); run the command again to plan anew"
             )
+
+
+def _provenance(cell: Cell, session: Session, cached_features: bool) -> dict[str, Any]:
+    preprocessing = backbones.preprocessing(session.source(cell.backbone))
+    return provenance(preprocessing) | {"cached_features": cached_features}
 
 
 def _describe(data: Data, metric: str) -> dict[str, Any]:
