@@ -17,7 +17,7 @@ import timm
 import torch
 from torch import nn
 
-from benchmark import imgfocus, weights
+from benchmark import imgfocus, scratch, weights
 from benchmark.registry import InputError, Registry, unknown
 from benchmark.weights import Wheel
 
@@ -35,6 +35,7 @@ class Backbone:
     note: str = ""
     kwargs: dict[str, Any] = field(default_factory=dict)
     wheel: Wheel | None = None
+    multiple: int = 0  # of which the image side must be one; 0: as the network's kind asks
 
 
 backbones: Registry[Backbone] = Registry("backbone")
@@ -74,18 +75,9 @@ _add("resnet50_in1k", "resnet50.a1_in1k")
 _add("pvt_v2_b2", "pvt_v2_b2.in1k", note="a SegFormer-like pyramid")
 _add("pvt_v2_b4", "pvt_v2_b4.in1k", note="a SegFormer-like pyramid")
 
-_TINY_VIT = {"embed_dim": 32, "depth": 2, "num_heads": 2, "patch_size": 8}
-_TINY_SWIN = {"embed_dim": 16, "depths": (1, 2), "num_heads": (2, 2), "window_size": 4}
-_TINY_NEXT = {"depths": (1, 1, 1, 1), "dims": (16, 16, 32, 32)}
-_TINY_RES = {"layers": (1, 1, 1, 1), "channels": (16, 16, 32, 32), "stem_width": 16}
-_TINY_PVT = {"depths": (1, 1, 1, 1), "embed_dims": (16, 16, 32, 32), "num_heads": (1, 1, 2, 2)}
-for _name, _timm_name, _kwargs in (
-    ("tiny_vit", "vit_tiny_patch16_224", _TINY_VIT),
-    ("tiny_swin", "swin_tiny_patch4_window7_224", _TINY_SWIN),
-    ("tiny_convnext", "convnext_tiny", _TINY_NEXT),
-    ("tiny_resnet", "resnet18", _TINY_RES),
-    ("tiny_pvt", "pvt_v2_b0", _TINY_PVT),
-):
+_add("small_cnn", "resnet10t", "random:", 56, note="from scratch, a control", multiple=8)
+_add("unet", "monai_unet", "random:", 56, note="from scratch, a control", multiple=8)
+for _name, _timm_name, _kwargs in scratch.TINY:
     _add(_name, _timm_name, "random:", 32, note="untrained, for tests", kwargs=_kwargs)
 
 
@@ -218,8 +210,8 @@ def preprocessing(name: str) -> dict[str, Any]:
 
 def _stride(backbone: Backbone) -> int:
     """Return what the image side must be a multiple of: the patch of a plain ViT, else 32."""
-    if patch := backbone.kwargs.get("patch_size"):
-        return int(patch)
+    if given := backbone.multiple or backbone.kwargs.get("patch_size"):
+        return int(given)
     patch_in_name = re.search(r"patch(\d+)", backbone.timm_name)
     plain = backbone.timm_name.startswith(("vit", "deit", "eva", "beit"))
     return int(patch_in_name[1]) if plain and patch_in_name else 32
@@ -228,8 +220,9 @@ def _stride(backbone: Backbone) -> int:
 def check_size(name: str, image_size: int) -> None:
     """Raise InputError with the nearest sizes when the backbone cannot take this image side."""
     stride = _stride(resolve(name))
-    if image_size % stride or image_size < stride:
-        below = max(image_size // stride, 1) * stride
+    smallest = 4 * stride if resolve(name).multiple else stride
+    if image_size % stride or image_size < smallest:
+        below = max(image_size // stride * stride, smallest)
         raise InputError(
             f"image size {image_size} does not suit {name}: it must be a multiple of {stride}, "
             f"for example {below} or {below + stride}"

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 import methods
 from benchmark import backbones
+from benchmark.heads import Classifier, Segmenter
 from benchmark.record import write_json
 from benchmark.registry import InputError, unknown
 from benchmark.run import trained_state
@@ -49,6 +50,11 @@ def to_timm(trained: Trained, out: Path) -> None:
     Raises:
         InputError: where the method cannot be folded into the backbone's own weights.
     """
+    if type(trained.model) not in (Classifier, Segmenter):
+        raise InputError(
+            f"{trained.record.cell.method} with output {trained.record.cell.output!r} has no linear "
+            "classifier that timm could hold; export it as safetensors"
+        )
     body = _merged(trained)
     cell, backbone = trained.record.cell, backbones.resolve(trained.record.cell.backbone)
     classify = trained.task == "classification"

@@ -83,7 +83,9 @@ class PyramidHead(nn.Module):
 
     def forward(self, levels: Sequence[Tensor], side: int) -> Tensor:
         """Return logits (B, K, side, side) from `levels` of (B, C_l, h_l, w_l)."""
-        quarter = [max(side // 4, 1)] * 2
+        quarter = [
+            max(side // 4, levels[0].shape[-1])
+        ] * 2  # a U-Net's level is as large as the image
         parts = zip(self.norms, self.laterals, levels, strict=True)
         maps = [
             F.interpolate(conv(norm(x)), quarter, mode="bilinear", align_corners=False)

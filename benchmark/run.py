@@ -17,6 +17,7 @@ from benchmark.artifacts import write_delta, write_predictions
 from benchmark.checkpoint import Interrupted, State
 from benchmark.data.base import Card
 from benchmark.features import use_cached
+from benchmark.neighbours import Memory, Neighbours, memorize
 from benchmark.pristine import own_trained
 from benchmark.provenance import provenance
 from benchmark.record import RECORD, Record, read_record, write_json, write_record, write_text
@@ -66,15 +67,18 @@ def _run(
     data = session.data(cell)
     _check_identity(cell, {"data": data.dataset.fingerprint, "weights": session.weights(cell)})
     backbone = session.backbone(cell)
-    if reason := methods.build(cell.method).unsupported(backbone):
+    if reason := _unsupported(cell, backbone, data.dataset.card):
         write_text(folder / "unsupported.txt", reason + "\n")
         return None
     bare = cost.size_of(backbone)
     setup = replace(_prepared(cell, session, data, backbone, folder), micro_batch=micro_batch)
     model, task = setup.model, setup.task
     gflop = cost.probe_once(setup, data.train, cell, session.probes)
-    setup, data = use_cached(setup, data, cell, session)
-    progress = fit(setup, data.train, data.val, cell, on_step)
+    if isinstance(model, Neighbours):
+        progress = memorize(setup, data.train, data.val, cell.steps)
+    else:
+        setup, data = use_cached(setup, data, cell, session)
+        progress = fit(setup, data.train, data.val, cell, on_step)
     val, test = evaluate(setup, data.val), evaluate(setup, data.test)
     costs = cost.parameters(model.body, model.head) | {  # type: ignore[arg-type]
         "backbone_params": bare.params,
@@ -100,6 +104,14 @@ def _run(
     if session.peek:
         peek.score(folder, setup, data.test, record)
     return record
+
+
+def _unsupported(cell: Cell, backbone: nn.Module, card: Card) -> str | None:
+    """Return why the method cannot do this cell, or None."""
+    method = methods.build(cell.method)
+    if method.head == "neighbours" and card.task != "classification":
+        return f"{method.name} votes on one class per image"
+    return method.unsupported(backbone)
 
 
 def _prepared(cell: Cell, session: Session, data: Data, backbone: nn.Module, folder: Path) -> Setup:
@@ -139,10 +151,13 @@ def assemble(cell: Cell, backbone: nn.Module, card: Card) -> tuple[nn.Module, Ta
     """
     device = next(backbone.parameters()).device
     torch.manual_seed(seed(cell, "init"))
-    body = methods.build(cell.method).attach(backbone)
+    method = methods.build(cell.method)
+    body = method.attach(backbone)
     own_trained(body)
     torch.manual_seed(seed(cell, "head"))
     task = task_of(card, cell.output)
+    if method.head == "neighbours":
+        return Neighbours(body, body.num_features, len(card.classes), method.k).to(device), task  # type: ignore[arg-type, attr-defined]
     return task.model(body).to(device), task
 
 
@@ -159,6 +174,8 @@ def load_state(model: nn.Module, state: State) -> None:
     for name, tensor in state.items():
         part, _, rest = name.partition(".")
         parts[part][rest] = tensor
+    if isinstance(model.head, Memory):
+        model.head.make_room(parts["head"])
     _check_head(model.head.state_dict(), parts["head"])  # type: ignore[union-attr]
     methods.load_delta(model.body, parts["body"])  # type: ignore[arg-type]
     model.head.load_state_dict(parts["head"])  # type: ignore[union-attr]

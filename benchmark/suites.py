@@ -58,6 +58,17 @@ def ablation() -> list[Grid]:
     return [Grid(variants, fractions=(0.4,), seeds=(0, 1, 2))]
 
 
+@suites.add("controls")
+def controls() -> list[Grid]:
+    """What a comparison must beat: nothing pre-trained, nothing trained, networks from scratch."""
+    common: dict[str, Any] = {"fractions": (0.1, 0.4, 1.0), "seeds": (0, 1, 2), "steps": (200,)}
+    untrained = ("random:vit_s14_imgfocus", "small_cnn", "unet")
+    return [
+        Grid(("full", "linear", "knn"), **common),
+        Grid(("full",), untrained, lr=(1e-3,), **common),
+    ]
+
+
 @suites.add("paper")
 def paper() -> list[Grid]:
     """The DVPT paper's axes, for users who have its data; see `list datasets` for where to get it.

@@ -148,7 +148,9 @@ def load(
         )
     model, _ = assemble(cell, backbones.create(source, cell.image_size), card_of(record))
     with torch.enable_grad():  # what never reached the loss was not trained, so is not stored
-        model.eval()(torch.zeros(1, 3, cell.image_size, cell.image_size)).sum().backward()
+        out = model.eval()(torch.zeros(1, 3, cell.image_size, cell.image_size)).sum()
+        if out.requires_grad:
+            out.backward()
     freeze_unreached(model)
     load_state(model, read_delta(folder))
     return Trained(record, model.to(device).eval(), device)

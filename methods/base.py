@@ -44,6 +44,7 @@ class Method:
     lr: ClassVar[float] = 1e-3  # default peak learning rate of AdamW
     live_batch_norm: ClassVar[bool] = False  # running statistics move in training
     mergeable: ClassVar[bool] = False
+    head: ClassVar[str] = "trained"  # or "neighbours": the harness votes instead of training one
 
     def __str__(self) -> str:
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}

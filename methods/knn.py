@@ -1,0 +1,36 @@
+"""k-nearest neighbours on frozen features: what the backbone knows before anything is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from benchmark.registry import InputError
+from methods.base import Method, register
+
+
+@register("knn")
+@dataclass(frozen=True)
+class KNearestNeighbours(Method):
+    """Votes of the `k` most similar training images, in place of a trained head."""
+
+    paper = "reference: k-nearest neighbours, Caron et al. 2021, arXiv:2104.14294"
+    head = "neighbours"
+    mergeable = True
+    k: int = 20
+
+    def __post_init__(self) -> None:
+        if self.k < 1:
+            raise InputError(f"knn: k {self.k} must be above 0")
+
+    def edit(self, backbone: nn.Module) -> None:
+        """Train nothing of the backbone."""
+
+    def count(self, backbone: nn.Module) -> int:
+        """Return 0."""
+        return 0
+
+    def fold(self, module: nn.Module) -> nn.Module:
+        """Return `module`: nothing was added."""
+        return module
