@@ -52,8 +52,8 @@ def to_timm(trained: Trained, out: Path) -> None:
     """
     if type(trained.model) not in (Classifier, Segmenter):
         raise InputError(
-            f"{trained.record.cell.method} with output {trained.record.cell.output!r} has no linear "
-            "classifier that timm could hold; export it as safetensors"
+            f"{trained.record.cell.method} with output {trained.record.cell.output!r} has no "
+            "linear classifier that timm could hold; export it as safetensors"
         )
     body = _merged(trained)
     cell, backbone = trained.record.cell, backbones.resolve(trained.record.cell.backbone)
