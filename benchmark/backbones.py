@@ -1,5 +1,6 @@
-"""Backbones: short names over timm, created with weights from any source. The only import of timm.
+"""Backbones: short names over timm, created with weights from any source.
 
+Only this file, `scratch`, `export` and the audit import timm.
 On the command line: a short name; `timm:NAME` (any timm model, weights from its hub);
 `random:NAME` (the untrained control); `file:PATH@NAME` (weights from a local file).
 """

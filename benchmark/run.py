@@ -14,7 +14,7 @@ from torch import nn
 import methods
 from benchmark import backbones, balance, clinical, cost, peek
 from benchmark.artifacts import write_delta, write_predictions
-from benchmark.checkpoint import Interrupted, State
+from benchmark.checkpoint import Interrupted, Progress, State
 from benchmark.data.base import Card
 from benchmark.features import use_cached
 from benchmark.neighbours import Memory, Neighbours, memorize
@@ -74,11 +74,8 @@ def _run(
     setup = replace(_prepared(cell, session, data, backbone, folder), micro_batch=micro_batch)
     model, task = setup.model, setup.task
     gflop = cost.probe_once(setup, data.train, cell, session.probes)
-    if isinstance(model, Neighbours):
-        progress = memorize(setup, data.train, data.val, cell.steps)
-    else:
-        setup, data = use_cached(setup, data, cell, session)
-        progress = fit(setup, data.train, data.val, cell, on_step)
+    setup, data = use_cached(setup, data, cell, session)
+    progress = _fitted(setup, data, cell, on_step)
     val, test = evaluate(setup, data.val), evaluate(setup, data.test)
     costs = cost.parameters(model.body, model.head) | {  # type: ignore[arg-type]
         "backbone_params": bare.params,
@@ -104,6 +101,13 @@ def _run(
     if session.peek:
         peek.score(folder, setup, data.test, record)
     return record
+
+
+def _fitted(setup: Setup, data: Data, cell: Cell, on_step: Listener) -> Progress:
+    """Train on the training part, or only remember it; the test part is not looked at."""
+    if isinstance(setup.model, Neighbours):
+        return memorize(setup, data.train, data.val, cell.steps)
+    return fit(setup, data.train, data.val, cell, on_step)
 
 
 def _unsupported(cell: Cell, backbone: nn.Module, card: Card) -> str | None:

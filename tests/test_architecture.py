@@ -10,7 +10,12 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("benchmark", "methods", "results", "slurm")
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-USES_TIMM = {"benchmark/backbones.py", "benchmark/audit/families.py", "benchmark/export.py"}
+USES_TIMM = {
+    "benchmark/scratch.py",
+    "benchmark/backbones.py",
+    "benchmark/audit/families.py",
+    "benchmark/export.py",
+}
 USES_METHODS = {
     "benchmark/export.py",
     "benchmark/audit/checks.py",
