@@ -10,12 +10,14 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def take(sweep: Path) -> Path:
-    """Copy the project's packages into `sweep`/code and return that folder."""
+    """Copy the project's packages into `sweep`/code and return that folder.
+
+    Not the reference records: they are no results of the runs folder that the sweep lies in.
+    """
     target = sweep / "code"
+    ignored = shutil.ignore_patterns("__pycache__", "reference")
     for package in PACKAGES:
-        shutil.copytree(
-            ROOT / package, target / package, ignore=shutil.ignore_patterns("__pycache__")
-        )
+        shutil.copytree(ROOT / package, target / package, ignore=ignored)
     return target
 
 

@@ -379,3 +379,11 @@ def test_the_listener_is_asked_after_every_step(tmp_path):
     assert (cell.folder(tmp_path) / "checkpoint.pt").exists()
     assert not (cell.folder(tmp_path) / claims.CLAIM).exists()
     assert not (cell.folder(tmp_path) / "error.txt").exists()
+
+
+def test_a_snapshot_holds_the_code_and_no_record(tmp_path):
+    from slurm.snapshot import take
+
+    code = take(tmp_path / "sweep")
+    assert (code / "benchmark" / "__main__.py").exists()
+    assert not list(tmp_path.rglob("record.json"))
