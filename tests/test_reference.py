@@ -21,3 +21,12 @@ def test_the_example_in_the_readme_is_what_the_records_say():
         shown = [cell.strip() for cell in cells.split("|")][: len(table.columns)]
         scores = [table.scores[method, column] for column in table.columns]
         assert shown == ["" if s.mean is None else str(s) for s in scores], name
+
+
+def test_every_reference_cell_names_clean_code():
+    from benchmark.record import read_records
+
+    records, faults = read_records(REFERENCE)
+    assert not faults
+    assert len(records) == 101
+    assert not any(record.provenance["git_dirty"] for record in records)
