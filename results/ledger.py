@@ -5,8 +5,11 @@ Percentages are of the backbone that the ledger names.
 
 from __future__ import annotations
 
+import json
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pandas as pd
 from scipy.stats import spearmanr
@@ -16,6 +19,7 @@ from results.frame import Frame
 from results.tables import Table
 
 CPU = "cpu"
+LATENCY = "latency.json"
 
 
 def ppt(score: float, trained: float) -> float:
@@ -62,6 +66,8 @@ class Entry:
     ppe: float | None = None
     pme: float | None = None
     best: bool = False
+    latency: float | None = None
+    merged: float | None = None
 
 
 @dataclass(frozen=True)
@@ -82,8 +88,19 @@ class Ledger:
         return float(spearmanr(*zip(*known, strict=True)).statistic)
 
 
-def build(frame: Frame, table: Table) -> Ledger:
-    """Return the ledger of a table."""
+def read_latency(folders: Sequence[Path]) -> dict[tuple[str, int, str], dict[str, float]]:
+    """Return what was timed, by backbone, image size and method; empty where nothing was."""
+    rows = [
+        row
+        for folder in folders
+        if (folder / LATENCY).exists()
+        for row in json.loads((folder / LATENCY).read_text())["rows"]
+    ]
+    return {(row["backbone"], row["image_size"], row["method"]): row for row in rows}
+
+
+def build(frame: Frame, table: Table, folders: Sequence[Path] = ()) -> Ledger:
+    """Return the ledger of a table; `folders` may hold times of inference."""
     done = frame.done
     here = done[(done["backbone"] == table.backbone) & (done["image_size"] == table.image_size)]
     chosen = pd.concat(table.chosen.values()) if table.columns else here
@@ -95,13 +112,25 @@ def build(frame: Frame, table: Table) -> Ledger:
     ]
     scored = [(e.trained, e.score) for e in entries if e.score is not None]
     front = set(pareto(scored))
-    marked = [_marked(e, best=(e.trained, e.score) in front) for e in entries]
+    timed = read_latency(folders)
+    marked = []
+    for e in entries:
+        times = timed.get((table.backbone, table.image_size, e.method), {})
+        marked.append(
+            replace(
+                e,
+                best=(e.trained, e.score) in front,
+                latency=_times(times, "ms"),
+                merged=_times(times, "merged_ms"),
+            )
+        )
     devices = tuple(sorted(chosen["device"].unique()))
     return Ledger(table.backbone, table.image_size, tuple(marked), devices)
 
 
-def _marked(entry: Entry, *, best: bool) -> Entry:
-    return Entry(**{**vars(entry), "best": best})
+def _times(row: dict[str, float], name: str) -> float | None:
+    """Return a time as a multiple of the bare backbone's."""
+    return row[name] / row["bare_ms"] if row.get(name) else None
 
 
 def _peak(rows: pd.DataFrame) -> float | None:

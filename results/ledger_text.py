@@ -22,6 +22,8 @@ HEADER = (
     "MiB",
     "GFLOP",
     "img/s",
+    "infer",
+    "merged",
     "train",
     "+search",
     "peak",
@@ -34,8 +36,8 @@ HEADER = (
 
 def text(ledger: Ledger) -> str:
     """Return the ledger for a terminal."""
-    rows = [HEADER, *_rows(ledger)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(HEADER))]
+    rows = _shown([HEADER, *_rows(ledger)])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [
         " ".join(
             [row[0].ljust(widths[0])]
@@ -52,7 +54,8 @@ def text(ledger: Ledger) -> str:
 def markdown(ledger: Ledger) -> str:
     """Return the ledger as a Markdown table under a heading."""
     head = f"### Efficiency on {ledger.backbone}, {ledger.image_size} px, {_devices(ledger)}"
-    body = tabulate(_rows(ledger), HEADER, "github", disable_numparse=True)
+    header, *rows = _shown([HEADER, *_rows(ledger)])
+    body = tabulate(rows, header, "github", disable_numparse=True)
     return f"{head}\n\n{body}\n\n{caption(ledger)}\n"
 
 
@@ -76,6 +79,12 @@ def _rows(ledger: Ledger) -> list[tuple[str, ...]]:
     return [_row(entry, short(entry.method, names)) for entry in ledger.entries]
 
 
+def _shown(rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Return the rows without the columns that are empty below the header."""
+    kept = [i for i in range(len(HEADER)) if any(row[i] for row in rows[1:])]
+    return [tuple(row[i] for i in kept) for row in rows]
+
+
 def _row(e: Entry, name: str) -> tuple[str, ...]:
     return (
         name[:13] + "*" * e.best,
@@ -85,6 +94,7 @@ def _row(e: Entry, name: str) -> tuple[str, ...]:
         f"{e.stored:.2f}",
         f"{e.gflop:.1f}",
         f"{e.images_per_s:.0f}",
+        *("" if v is None else f"{v:.2f}x" for v in (e.latency, e.merged)),
         _time(e.seconds),
         _time(e.searched),
         "" if e.peak is None else f"{e.peak:.0f}",
@@ -119,6 +129,8 @@ def caption(ledger: Ledger) -> str:
         parts.append("No peak memory and PME on a CPU, where it is the whole process's.")
     if len(ledger.devices) > 1:
         parts.append("Times are of several devices: compare them with care.")
+    if any(e.latency for e in ledger.entries):
+        parts.append("infer, merged: time of inference in multiples of the bare backbone's.")
     for name in ("ppt", "ppe", "pme"):
         value = ledger.agreement(name)
         if value is not None:

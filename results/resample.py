@@ -20,6 +20,7 @@ import numpy as np
 from results.predictions import Tested
 
 RESAMPLES = 10_000
+BATCHES = 50  # more seeds than that are taken as so many batches of seeds
 Unit = tuple[int, int]  # (split seed, training seed)
 
 
@@ -90,6 +91,9 @@ def replicates(sample: Sample, units: tuple[Unit, ...], resamples: int = RESAMPL
         means = np.mean([sample.resampled[unit] for unit in units], axis=0)
     else:
         means = np.full(resamples, scores.mean(), np.float32)
+    if len(units) > BATCHES:
+        scores = np.array([batch.mean() for batch in np.array_split(scores, BATCHES)])
+        units = tuple((-1, i) for i in range(BATCHES))
     if len(units) > 1:
         errors = seed_errors(sample.block, units, resamples)
         means = means + errors @ (scores - scores.mean()).astype(np.float32)

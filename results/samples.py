@@ -12,6 +12,7 @@ from results import predictions
 from results.resample import Sample, resample
 from results.tables import Column, Table
 
+MOST_CELLS = 10_000  # 40 kB and 5 ms each
 Samples = dict[tuple[str, Column], Sample]
 
 
@@ -19,6 +20,12 @@ def gather(table: Table, paths: dict[str, Path]) -> tuple[Samples, tuple[str, ..
     """Return the samples behind every number of a table, and what is wrong with predictions."""
     samples: Samples = {}
     notes: list[str] = []
+    if (count := sum(map(len, table.chosen.values()))) > MOST_CELLS:
+        paths = {}
+        notes.append(
+            f"the patients of {count:,} cells are too many to resample, intervals are over seeds "
+            f"alone; up to {MOST_CELLS:,} cells have both"
+        )
     for column, best in table.chosen.items():
         names = ["method", "key", "split_seed", "seed", "classes", f"test_{column.metric}"]
         rows: dict[str, list[_Row]] = {}

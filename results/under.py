@@ -16,7 +16,7 @@ def write(
 ) -> tuple[list[str], list[Path]]:
     """Write statistics.csv, efficiency.csv and .md, and rank diagrams; return (texts, paths)."""
     statistics = stats.build(tables, runs, options.against)
-    ledgers = [ledger.build(frame, table) for table in tables]
+    ledgers = [ledger.build(frame, table, runs) for table in tables]
     files = {
         "statistics.csv": stats_text.as_csv(statistics),
         "efficiency.csv": ledger_text.as_csv(ledgers),

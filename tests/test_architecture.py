@@ -22,6 +22,7 @@ USES_METHODS = {
     "benchmark/audit/graph.py",
     "benchmark/audit/matrix.py",
     "benchmark/audit/probe.py",
+    "benchmark/bench/latency.py",
     "benchmark/bench/subjects.py",
     "benchmark/run.py",
     "benchmark/cells.py",

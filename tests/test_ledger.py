@@ -2,10 +2,16 @@
 
 import csv
 import io
+import json
 
 import pytest
+import torch
 from test_claims import write
 
+from benchmark import backbones
+from benchmark.bench import latency
+from benchmark.bench.timing import Watch
+from benchmark.registry import InputError
 from results import Options, frame, ledger, ledger_text, papers, report, tables
 
 # PPE and PME of the published table, computed with the authors' own function
@@ -122,3 +128,39 @@ def test_the_ledger_is_shown_and_written(tmp_path):
     rows = list(csv.DictReader(io.StringIO((tmp_path / "report" / "efficiency.csv").read_text())))
     assert [float(row["score"]) for row in rows] == pytest.approx([60, 40, 50])
     assert "| lora* " in (tmp_path / "report" / "efficiency.md").read_text()
+
+
+def test_latency_in_multiples_of_the_bare_backbone(tmp_path):
+    for method in ("lora(rank=8)", "dvpt"):
+        write(
+            tmp_path, [50], cost=costs(1000, 1), method=method, backbone="tiny_vit", image_size=56
+        )
+    where = {"backbone": "tiny_vit", "image_size": 56}  # what `make_cell` has
+    times = {"ms": 30.0, "bare_ms": 20.0}
+    rows = [
+        {**where, **times, "method": "lora(rank=8)", "merged_ms": 21.0},
+        {**where, **times, "method": "dvpt", "merged_ms": None},
+        {**where, "image_size": 224, "method": "dvpt", "ms": 99.0, "bare_ms": 1.0},
+    ]
+    (tmp_path / "latency.json").write_text(json.dumps({"rows": rows}))
+    loaded = frame.load([tmp_path])
+    found = ledger.build(loaded, *tables.build(loaded), [tmp_path])
+    entries = {e.method.partition("(")[0]: e for e in found.entries}
+    assert (entries["lora"].latency, entries["lora"].merged) == (1.5, 1.05)
+    assert (entries["dvpt"].latency, entries["dvpt"].merged) == (1.5, None)
+    assert "1.50x  1.05x" in ledger_text.text(found)
+    assert " infer " not in ledger_text.text(ledger.build(loaded, *tables.build(loaded)))
+
+
+def test_inference_is_timed_as_trained_and_merged(tmp_path):
+    for method in ("lora(rank=8)", "dvpt(prompts=4,bottleneck=4)"):
+        write(tmp_path, [50], method=method, backbone="tiny_vit", image_size=32)
+    path = latency.write(tmp_path, Watch(torch.device("cpu"), rounds=1, repeats=1), batch=2)
+    dvpt, lora = json.loads(path.read_text())["rows"]
+    bare = sum(p.numel() for p in backbones.create("tiny_vit", 32).parameters())
+    assert min(lora["ms"], lora["merged_ms"], lora["bare_ms"], dvpt["ms"]) > 0
+    assert (lora["merged_active"], lora["active"] > bare) == (bare, True)
+    assert (dvpt["merged_ms"], dvpt["merged_active"], dvpt["active"] > bare) == (None, None, True)
+    assert dvpt["gflop"] > lora["gflop"] > 0  # four more tokens, and no branch on each layer
+    with pytest.raises(InputError, match="there is no finished cell below"):
+        latency.write(tmp_path / "none", Watch(torch.device("cpu")), batch=2)

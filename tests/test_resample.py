@@ -111,6 +111,14 @@ def test_the_error_of_three_seeds_is_students_t():
     assert 2 * (1 - probability(values)) == pytest.approx(p, abs=0.004)
 
 
+def test_very_many_seeds_are_taken_in_batches():
+    scores = np.random.default_rng(0).normal(50, 4, 3000)
+    sample = Sample(("a", 1.0), {(0, s): x for s, x in enumerate(scores)})
+    low, high = interval(replicates(sample, tuple(sample.scores)))
+    assert (low + high) / 2 == pytest.approx(scores.mean(), abs=0.02)
+    assert (high - low) / 2 == pytest.approx(1.96 * 4 / 3000**0.5, rel=0.25)
+
+
 def test_seeds_are_paired():
     # each method scatters by 20 points over seeds, their difference by none
     units = ((0, 0), (0, 1), (0, 2))

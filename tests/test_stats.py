@@ -12,7 +12,7 @@ from test_spec import make_cell
 from benchmark.__main__ import main
 from benchmark.record import write_record
 from benchmark.registry import InputError
-from results import Options, comparison, frame, ranks, report, stats, tables
+from results import Options, comparison, frame, ranks, report, samples, stats, tables
 
 CLASSES = ("healthy", "ill", "worse")
 ONE = np.eye(3)
@@ -151,3 +151,11 @@ def test_a_comparison_turned_round_says_the_same():
     assert (turned.difference, turned.interval, turned.patients) == (-3, (-6, -1), (-4, -2))
     assert (turned.probability, turned.verdict) == (pytest.approx(0.1), "worse")
     assert turned.flipped().difference == one.difference
+
+
+def test_too_many_cells_are_told(runs, monkeypatch):
+    monkeypatch.setattr(samples, "MOST_CELLS", 19)  # there are 20
+    found = built(runs, "bad")
+    assert found.notes[0].startswith("the patients of 20 cells are too many to resample")
+    assert all(c.patients is None for c in found.blockwise)
+    assert found.blockwise[0].interval is not None

@@ -26,6 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--plan-seeds", type=float, metavar="D", help="how many seeds see a difference of D points"
     )
+    parser.add_argument(
+        "--latency",
+        action="store_true",
+        help="--efficiency, and time inference here",
+    )
     parser.add_argument("--efficiency", action="store_true", help="show what the methods cost")
     parser.add_argument(
         "--rescore", action="store_true", help="first compute new scores from stored predictions"
@@ -45,10 +50,11 @@ def run(arguments: argparse.Namespace) -> int:
             raise unknown("format", name, FORMATS)
     if arguments.rescore:
         _rescore(runs)
+    if arguments.latency:
+        _latency(runs)
     out = arguments.out or runs[0] / "report"
-    options = Options(
-        arguments.metric, arguments.against, formats, arguments.plan_seeds, arguments.efficiency
-    )
+    shown = arguments.efficiency or arguments.latency
+    options = Options(arguments.metric, arguments.against, formats, arguments.plan_seeds, shown)
     return show(report(runs, out, options=options))
 
 
@@ -60,6 +66,16 @@ def _rescore(folders: list[Path]) -> None:
         print(f"{count} cells below {folder} were scored again")
         for fault in faults:
             print(f"not scored: {fault}", file=sys.stderr)
+
+
+def _latency(folders: list[Path]) -> None:
+    """Time the methods of each folder; `results` cannot, it knows no torch."""
+    from benchmark.bench.latency import write
+    from benchmark.bench.timing import Watch
+    from benchmark.session import best_device
+
+    for folder in folders:
+        print(f"wrote {write(folder, Watch(best_device()), batch=16)}")
 
 
 def show(report: Report) -> int:

@@ -1,0 +1,107 @@
+"""How long inference takes with a method attached, as trained and merged into the weights.
+
+The bare backbone is timed in the same rounds, so that a slow minute hits all alike. What the
+weights hold does not matter for the time; the head is the same for all methods and left out.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+import methods
+from benchmark import backbones
+from benchmark.bench.subjects import batch_of
+from benchmark.bench.timing import Watch, interleaved
+from benchmark.provenance import hardware
+from benchmark.record import read_records, write_json
+from benchmark.registry import InputError
+
+NAME = "latency.json"
+BARE = "backbone"
+CPU = "cpu"
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds of one batch (medians), GFLOP of one image; None where nothing can be merged.
+
+    `active` and `merged_active` are the values that each form holds.
+    """
+
+    ms: float
+    bare_ms: float
+    gflop: float
+    active: int
+    merged_ms: float | None = None
+    merged_active: int | None = None
+
+
+def measure(spec: str, backbone: nn.Module, image_size: int, watch: Watch, batch: int) -> Latency:
+    """Return the latency of a method on copies of `backbone`, batches of `batch` images.
+
+    Raises:
+        InputError: for a method that this backbone cannot take.
+    """
+    images = batch_of(batch, image_size, watch.device, "fp32").images
+    method = methods.build(spec)
+    body = method.attach(copy.deepcopy(backbone))
+    forms = {BARE: copy.deepcopy(backbone), "ms": body}
+    if method.is_mergeable(body):
+        forms["merged_ms"] = methods.merge(method, copy.deepcopy(body))
+    forms = {name: form.to(watch.device).eval() for name, form in forms.items()}
+    with torch.inference_mode():
+        actions = {name: lambda form=form: form(images) for name, form in forms.items()}
+        counter = FlopCounterMode(display=False)
+        with counter:
+            forms["ms"](images)
+        found = {name: 1e3 * median(ms) for name, ms in interleaved(actions, watch).items()}
+    merged = forms.get("merged_ms")
+    return Latency(
+        ms=found["ms"],
+        bare_ms=found[BARE],
+        gflop=counter.get_total_flops() / batch / 1e9,
+        active=_size(forms["ms"]),
+        merged_ms=found.get("merged_ms"),
+        merged_active=None if merged is None else _size(merged),
+    )
+
+
+def _size(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def of_records(runs: Path, watch: Watch, batch: int) -> Iterator[tuple[dict[str, Any], Latency]]:
+    """Yield (backbone, image size and method, its latency) of every kind of cell below `runs`.
+
+    Raises:
+        InputError: when there is no finished cell.
+    """
+    kinds: dict[tuple[str, int], list[str]] = {}
+    for record in read_records(runs)[0]:
+        cell = record.cell
+        kinds.setdefault((cell.backbone, cell.image_size), []).append(cell.method)
+    if not kinds:
+        raise InputError(f"there is no finished cell below {str(runs)!r} to time")
+    for (name, size), specs in kinds.items():
+        backbone = backbones.create(name, size)
+        for spec in sorted(set(specs)):
+            where = {"backbone": name, "image_size": size, "method": spec}
+            yield where, measure(spec, backbone, size, watch, batch)
+
+
+def write(runs: Path, watch: Watch, batch: int) -> Path:
+    """Time all methods of the records below `runs`; write and return RUNS/latency.json."""
+    rows = [{**where, **asdict(latency)} for where, latency in of_records(runs, watch, batch)]
+    machine = hardware()
+    device = machine["gpu"] if watch.device.type == "cuda" else CPU
+    write_json(runs / NAME, {"device": device, "batch": batch, "rows": rows})
+    return runs / NAME
