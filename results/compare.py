@@ -147,10 +147,11 @@ def _where(number: Number) -> tuple[str, str, str, str, str]:
 
 def _measured(number: Number, done: pd.DataFrame) -> str:
     """Return mean and spread of the matching cells, or that there are none."""
-    if number.shots or f"test_{number.metric}" not in done:
+    if f"test_{number.metric}" not in done:
         return "no such cell"
     same = (done["dataset"] == number.dataset) & (done["backbone"] == number.backbone)
     same &= done["method"].str.partition("(")[0] == number.method
+    same &= done["shots"] == (number.shots or 0)
     if number.image_size:
         same &= done["image_size"] == number.image_size
     for name, wanted in (("fraction", number.fraction), ("labels", number.labels)):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from results import ranks
+from results.direction import less_is_better
 from results.resample import interval, p_value, probability, replicates
 from results.samples import Samples
 from results.tables import Column
@@ -16,9 +17,14 @@ ALPHA = 0.05
 Interval = tuple[float, float]
 
 
+def sign(column: Column) -> int:
+    """Return 1, or -1 where less of the column's metric is better."""
+    return -1 if less_is_better(column.metric) else 1
+
+
 @dataclass(frozen=True)
 class Comparison:
-    """Method minus other, in points (score x 100), over `columns` (one, or all ranked ones).
+    """Method minus other, in the units of the table, over `columns` (one, or all ranked ones).
 
     `seeds` is the smallest number of seeds that both have in a block; with 1 there is no
     `interval`, no `probability` that the method is better, and no `p`. `patients` is the interval
@@ -38,13 +44,18 @@ class Comparison:
     p_holm: float | None = None
 
     @property
+    def gain(self) -> float:
+        """Return the difference with the sign that makes more of it better."""
+        return sign(self.columns[0]) * self.difference if self.columns else self.difference
+
+    @property
     def verdict(self) -> str:
         """Return "better", "worse", "tie", or "n = 1" where nothing can be said."""
         if self.p_holm is None:
             return "n = 1"
         if self.p_holm >= ALPHA:
             return "tie"
-        return "better" if self.difference > 0 else "worse"
+        return "better" if self.gain > 0 else "worse"
 
     def flipped(self) -> Comparison:
         """Return the same comparison as other minus method."""
@@ -84,7 +95,8 @@ def compare(
         return found
     mean = np.mean(drawn, axis=0)
     mean = np.where(np.abs(mean) < 1e-4, 0, mean)  # what float32 leaves of an exact tie
-    return replace(found, interval=interval(mean), probability=probability(mean), p=p_value(mean))
+    better = probability(sign(columns[0]) * mean)
+    return replace(found, interval=interval(mean), probability=better, p=p_value(mean))
 
 
 def corrected(found: Sequence[Comparison]) -> list[Comparison]:

@@ -58,5 +58,4 @@ class Evidence:
     def about(self, column: Column) -> pd.Series:
         """Return a row of a column, for what it says of the data set."""
         rows = self.rows[self.rows["state"] == "done"]
-        here = (rows["dataset"] == column.dataset) & (rows["fraction"] == column.fraction)
-        return rows[here].iloc[0]
+        return column.of(rows).iloc[0]

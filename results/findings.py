@@ -73,7 +73,7 @@ def kappa_gain(claim: Claim, method: str, evidence: Evidence) -> Iterator[Findin
     """Yield quadratic kappa minus that of full fine-tuning, in points, with all labels used."""
     for column in evidence.columns:
         row = evidence.about(column)
-        if row["task"] != "classification" or column.fraction != _most(evidence, column):
+        if row["task"] != "classification" or column.labels < _most(evidence, column):
             continue
         compared = evidence.compare(method, REFERENCE, column)
         if compared is None:
@@ -82,14 +82,19 @@ def kappa_gain(claim: Claim, method: str, evidence: Evidence) -> Iterator[Findin
         reasons = {
             SYNTHETIC: column.synthetic,
             "its classes have no order for kappa": not ordered,
-            f"only {100 * column.fraction:g} % of the labels, not all": column.fraction < 1,
+            f"only {column.share} of the labels, not all": not _whole(column),
         }
         reason = next((why for why, holds in reasons.items() if holds), "")
         yield _difference(claim, compared, reason)
 
 
-def _most(evidence: Evidence, column: Column) -> float:
-    return max(c.fraction for c in evidence.columns if c.dataset == column.dataset)
+def _most(evidence: Evidence, column: Column) -> int:
+    return max(c.labels for c in evidence.columns if c.dataset == column.dataset)
+
+
+def _whole(column: Column) -> bool:
+    """Return whether a column uses all labels."""
+    return column.fraction == 1 and not column.shots
 
 
 def _difference(claim: Claim, compared: Comparison, reason: str) -> Finding:
@@ -103,7 +108,7 @@ def _difference(claim: Claim, compared: Comparison, reason: str) -> Finding:
         measured += f" [{low:+.1f}, {high:+.1f}]"
         if not reason:
             verdict, reason = _above(compared.difference, compared.interval, claim.value)
-    name = f"{column.dataset} {100 * column.fraction:g}%"
+    name = f"{column.dataset} {column.share}"
     return Finding(
         claim,
         compared.method,
@@ -154,7 +159,7 @@ def _counted(claim: Claim, method: str, column: Column, found: list[Comparison])
         verdict, reason = "not reproduced", f"{worse} methods are better beyond noise"
     else:
         verdict, reason = "not reproduced", "undecided: ties, more seeds or patients are needed"
-    name = f"{column.dataset} {100 * column.fraction:g}%"
+    name = f"{column.dataset} {column.share}"
     return Finding(claim, method, name, measured, verdict, reason, float(better))
 
 
@@ -162,7 +167,7 @@ def labels_saved(claim: Claim, method: str, evidence: Evidence) -> Iterator[Find
     """Yield the share of labels that the method can do without at full fine-tuning's score."""
     for dataset in dict.fromkeys(c.dataset for c in evidence.columns):
         columns = [c for c in evidence.columns if c.dataset == dataset]
-        whole = [c for c in columns if c.fraction == 1 and evidence.scored(REFERENCE, c)]
+        whole = [c for c in columns if _whole(c) and evidence.scored(REFERENCE, c)]
         used = [c for c in columns if evidence.scored(method, c)]
         if not whole or len(used) < 2:
             why = (

@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 from scipy.stats import spearmanr
 
+from results.direction import less_is_better, scale
 from results.figures import pareto
 from results.frame import Frame
 from results.tables import Table
@@ -111,7 +112,7 @@ def build(frame: Frame, table: Table, folders: Sequence[Path] = ()) -> Ledger:
         if len(part := chosen[chosen["method"] == method])
     ]
     scored = [(e.trained, e.score) for e in entries if e.score is not None]
-    front = set(pareto(scored))
+    front = set(pareto(scored, less=any(less_is_better(c.metric) for c in table.columns)))
     timed = read_latency(folders)
     marked = []
     for e in entries:
@@ -149,6 +150,8 @@ def _entry(
     known = [mean for mean in means if mean is not None]
     score = sum(known) / len(known) if known and len(known) == len(means) else None
     peak = _peak(chosen)
+    plain = all(scale(c.metric) == 100 and not less_is_better(c.metric) for c in table.columns)
+    combined = score if plain else None  # the combined scores are of shares that should be high
     return Entry(
         method=method,
         trained=int(row["trainable_params"]),
@@ -161,7 +164,7 @@ def _entry(
         searched=float(every["train_s"].sum() / len(chosen)),
         peak=peak,
         score=score,
-        ppt=None if score is None else ppt(score, row["trainable_params"]),
-        ppe=None if score is None else ppe(score, share),
-        pme=None if None in (score, peak, full) else ppe(score, peak / full),  # type: ignore[arg-type, operator]
+        ppt=None if combined is None else ppt(combined, row["trainable_params"]),
+        ppe=None if combined is None else ppe(combined, share),
+        pme=None if None in (combined, peak, full) else ppe(combined, peak / full),  # type: ignore[arg-type, operator]
     )

@@ -22,6 +22,7 @@ from results.predictions import Tested
 RESAMPLES = 10_000
 BATCHES = 50  # more seeds than that are taken as so many batches of seeds
 Unit = tuple[int, int]  # (split seed, training seed)
+Block = tuple[str, str]  # (data set, share of the labels)
 
 
 def generator(*names: object) -> np.random.Generator:
@@ -42,13 +43,13 @@ def weights(groups: tuple[str, ...], resamples: int) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """Scores x 100 of one method in one block: by seed, and by seed over resampled patients.
+    """Scores of one method in one block, in table units: by seed, also over resampled patients.
 
     `resampled` is empty where no predictions are stored, or none that make up the metric;
     `groups` is the number of test groups in them.
     """
 
-    block: tuple[str, float]
+    block: Block
     scores: dict[Unit, float]
     resampled: dict[Unit, np.ndarray] = field(default_factory=dict, repr=False)
     groups: int = 0
@@ -59,13 +60,13 @@ class Sample:
         return float(np.mean(list(self.scores.values())))
 
 
-def resample(tested: Tested, resamples: int = RESAMPLES) -> np.ndarray:
-    """Return the metric x 100 of each resample of the test groups, (R,)."""
-    return 100 * tested.metric(weights(tested.groups, resamples)).astype(np.float32)
+def resample(tested: Tested, scale: float = 100.0, resamples: int = RESAMPLES) -> np.ndarray:
+    """Return the metric times `scale` of each resample of the test groups, (R,)."""
+    return scale * tested.metric(weights(tested.groups, resamples)).astype(np.float32)
 
 
 @lru_cache(maxsize=256)
-def seed_errors(block: tuple[str, float], units: tuple[Unit, ...], resamples: int) -> np.ndarray:
+def seed_errors(block: Block, units: tuple[Unit, ...], resamples: int) -> np.ndarray:
     """Return coefficients (R, S) that turn deviations of seeds from their mean into errors of it.
 
     For deviations e of S seeds with standard deviation s, `coefficients @ e` is s / sqrt(S) times

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from results import predictions
+from results.direction import scale
 from results.resample import Sample, resample
 from results.tables import Column, Table
 
@@ -50,20 +51,21 @@ def _sample(
     rows: Sequence[_Row], column: Column, paths: dict[str, Path]
 ) -> tuple[Sample, list[str]]:
     scores, resampled, wrong, groups = {}, {}, [], 0
+    unit_of_table = scale(column.metric)
     for row in rows:
         unit = (int(row.split_seed), int(row.seed))
-        scores[unit] = 100 * float(row.score)
+        scores[unit] = unit_of_table * float(row.score)
         path = paths.get(row.key)
         tested = predictions.read(path, column.metric, row.classes) if path else None
         if path is None or tested is None:
             continue
-        again = 100 * float(tested.metric(np.ones((1, len(tested.groups))))[0])
+        again = unit_of_table * float(tested.metric(np.ones((1, len(tested.groups))))[0])
         if abs(again - scores[unit]) < 1e-3:
-            resampled[unit] = resample(tested)
+            resampled[unit] = resample(tested, unit_of_table)
             groups = len(tested.groups)
         else:
             wrong.append(
                 f"{path} gives {column.metric} {again:.2f}, its record {scores[unit]:.2f}; the "
                 "intervals leave its patients out, train the cell again"
             )
-    return Sample((column.dataset, column.fraction), scores, resampled, groups), wrong
+    return Sample((column.dataset, column.share), scores, resampled, groups), wrong

@@ -16,7 +16,7 @@ from scipy.stats import rankdata
 
 from benchmark.registry import unknown
 from results import predictions, ranks
-from results.comparison import Comparison, Interval, compare, corrected
+from results.comparison import Comparison, Interval, compare, corrected, sign
 from results.resample import RESAMPLES, interval, replicates
 from results.samples import Samples, gather
 from results.tables import Column, Table
@@ -68,7 +68,7 @@ def _statistics(table: Table, paths: dict[str, Path], against: str | None) -> St
     ranked, unranked = _complete(table, samples)
     ranking = None
     if len(ranked) > 1 and table.columns:
-        means = np.array([[samples[m, c].mean for m in ranked] for c in table.columns])
+        means = np.array([[sign(c) * samples[m, c].mean for m in ranked] for c in table.columns])
         ranking = ranks.rank(ranked, means.round(9))
     reference = _reference(table, samples, ranking, against)
     return Statistics(
@@ -134,7 +134,7 @@ def _rank_intervals(table: Table, samples: Samples, ranked: Sequence[str]) -> di
     total = np.zeros((RESAMPLES, len(ranked)))
     for c in table.columns:
         drawn = [replicates(samples[m, c], tuple(sorted(samples[m, c].scores))) for m in ranked]
-        scores = np.stack(drawn, 1)
+        scores = sign(c) * np.stack(drawn, 1)
         total += rankdata(-np.where(np.isnan(scores), -np.inf, scores), axis=1)
     means = total / len(table.columns)
     return {m: interval(means[:, i]) for i, m in enumerate(ranked)}
@@ -147,10 +147,11 @@ def _tied(table: Table, samples: Samples, column: Column) -> tuple[str, ...]:
     """
     scored = [m for m in table.methods if (m, column) in samples]
     scored = [m for m in scored if len(samples[m, column].scores) > 1]
-    scored.sort(key=lambda m: -samples[m, column].mean)
+    scored.sort(key=lambda m: -sign(column) * samples[m, column].mean)
     found = scored[:1]
     for method in scored[1:]:
         compared = compare(samples, method, scored[0], [column])
-        if compared is None or compared.interval is None or compared.interval[1] >= 0:
+        span = compared.interval if compared else None
+        if span is None or (span[1] >= 0 if sign(column) > 0 else span[0] <= 0):
             found.append(method)
     return tuple(found)

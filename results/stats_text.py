@@ -33,7 +33,7 @@ def text(statistics: Statistics) -> str:
     return "\n".join([_wrap(sentences[0]), *sentences[1:]]) + "\n"
 
 
-_WHERE = ("backbone", "image_size", "dataset", "fraction", "metric", "method", "other")
+_WHERE = ("backbone", "image_size", "dataset", "share", "metric", "method", "other")
 _WHAT = ("difference", "low", "high", "patients_low", "patients_high", "probability", "seeds")
 CSV_HEADER = (*_WHERE, *_WHAT, "test", "p", "p_holm", "verdict")
 _ALIGN = ("left", *["right"] * 6)
@@ -55,8 +55,8 @@ def _legend(s: Statistics) -> str:
     blocks, name = len(s.table.columns), short(s.reference, s.table.methods)
     over = f"mean over {blocks} columns" if blocks > 1 else "one column"
     return (
-        f"rank 1 is best; '- {name}': points above {name}, {over}; 95 % intervals and P(better) "
-        "from resampled test patients and seeds (paired); better/tie/worse: columns, paired "
+        f"rank 1 is best; '- {name}': the method minus {name}, {over}; 95 % intervals and "
+        "P(better) from resampled test patients and seeds (paired); better/tie/worse: columns, paired "
         f"tests at {ALPHA:g}, Holm over {sum(c.p is not None for c in s.blockwise)} of them."
     )
 
@@ -126,7 +126,7 @@ def _over_blocks(s: Statistics) -> Iterable[str]:
 
 
 def _name(column: Column) -> str:
-    return f"{column.dataset} {100 * column.fraction:g}%"
+    return f"{column.dataset} {column.share}"
 
 
 def _tied(s: Statistics, column: Column) -> str:
@@ -142,7 +142,7 @@ def _tied(s: Statistics, column: Column) -> str:
 def as_csv(found: Sequence[Statistics]) -> str:
     """Return one row per comparison; columns are explained by `Comparison`.
 
-    `dataset` and `fraction` are empty where a row is over all columns of a table.
+    `dataset` and `share` are empty where a row is over all columns of a table.
     """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
@@ -157,7 +157,7 @@ def _values(c: Comparison) -> list[object]:
     (where, test) = (
         ([], "Wilcoxon over columns") if len(c.columns) > 1 else (c.columns, "bootstrap")
     )
-    place = [where[0].dataset, where[0].fraction, where[0].metric] if where else ["", "", ""]
+    place = [where[0].dataset, where[0].share, where[0].metric] if where else ["", "", ""]
     spans = [*(c.interval or ("", "")), *(c.patients or ("", ""))]
     return [
         *place,

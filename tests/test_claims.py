@@ -126,7 +126,7 @@ def test_kappa_gain_with_its_interval(tmp_path):
     [
         ({"synthetic": True}, {}, [60, 60], "the data is synthetic"),
         ({"ordinal": False}, {}, [60, 60], "its classes have no order for kappa"),
-        ({}, {"fraction": 0.4}, [60, 60], "only 40 % of the labels, not all"),
+        ({}, {"fraction": 0.4}, [60, 60], "only 40% of the labels, not all"),
         ({}, {}, [60], "n = 1: no interval"),
     ],
 )

@@ -82,7 +82,7 @@ def test_the_patient_bootstrap_of_three_patients_by_hand():
     # where -1 is drawn at most once: 8 + 3 * 4 = 20 ways; it is never 0.
     one, two = (
         Sample(
-            ("a", 1.0),
+            ("a", "100%"),
             {(0, 0): 100 * np.mean(right)},
             {(0, 0): resample(predictions.Tested(("p", "q", "r"), _mean_of(right)))},
         )
@@ -104,7 +104,7 @@ def _mean_of(values):
 def test_the_error_of_three_seeds_is_students_t():
     # 1, 2, 3: mean 2, deviation 1; 95 % by hand 2 +- 4.303 / sqrt 3 = -.484 to 4.484
     units = ((0, 0), (0, 1), (0, 2))
-    sample = Sample(("a", 1.0), dict(zip(units, (1.0, 2.0, 3.0), strict=True)))
+    sample = Sample(("a", "100%"), dict(zip(units, (1.0, 2.0, 3.0), strict=True)))
     values = replicates(sample, units, 200_000)
     assert interval(values) == pytest.approx((-0.484, 4.484), abs=0.1)
     p = scipy_stats.ttest_1samp([1, 2, 3], 0).pvalue  # .0742
@@ -113,7 +113,7 @@ def test_the_error_of_three_seeds_is_students_t():
 
 def test_very_many_seeds_are_taken_in_batches():
     scores = np.random.default_rng(0).normal(50, 4, 3000)
-    sample = Sample(("a", 1.0), {(0, s): x for s, x in enumerate(scores)})
+    sample = Sample(("a", "100%"), {(0, s): x for s, x in enumerate(scores)})
     low, high = interval(replicates(sample, tuple(sample.scores)))
     assert (low + high) / 2 == pytest.approx(scores.mean(), abs=0.02)
     assert (high - low) / 2 == pytest.approx(1.96 * 4 / 3000**0.5, rel=0.25)
@@ -122,8 +122,8 @@ def test_very_many_seeds_are_taken_in_batches():
 def test_seeds_are_paired():
     # each method scatters by 20 points over seeds, their difference by none
     units = ((0, 0), (0, 1), (0, 2))
-    one = Sample(("a", 1.0), dict(zip(units, (30.0, 50.0, 70.0), strict=True)))
-    two = Sample(("a", 1.0), dict(zip(units, (29.0, 49.0, 69.0), strict=True)))
+    one = Sample(("a", "100%"), dict(zip(units, (30.0, 50.0, 70.0), strict=True)))
+    two = Sample(("a", "100%"), dict(zip(units, (29.0, 49.0, 69.0), strict=True)))
     difference = replicates(one, units) - replicates(two, units)
     assert difference == pytest.approx(np.ones(len(difference)), abs=1e-4)
 
@@ -136,9 +136,11 @@ def test_intervals_hold_the_truth_nineteen_times_of_twenty(num_seeds):
         seeds, patients = random.normal(0, 0.1, (num_seeds, 1)), random.normal(0, 0.5, 100)
         values = seeds + patients + random.normal(0, 0.3, (num_seeds, 100))
         names = tuple(f"{trial}-{i}" for i in range(100))
-        drawn = [resample(predictions.Tested(names, _mean_of(row)), 1000) for row in values]
+        drawn = [
+            resample(predictions.Tested(names, _mean_of(row)), resamples=1000) for row in values
+        ]
         scores = dict(zip(units, 100 * values.mean(1), strict=True))
-        sample = Sample(("a", 1.0), scores, dict(zip(units, drawn, strict=True)))
+        sample = Sample(("a", "100%"), scores, dict(zip(units, drawn, strict=True)))
         low, high = interval(replicates(sample, units, 1000))
         hits += low <= 0 <= high
     assert hits >= 184  # 92 %, two deviations below 95 %

@@ -159,3 +159,44 @@ def test_too_many_cells_are_told(runs, monkeypatch):
     assert found.notes[0].startswith("the patients of 20 cells are too many to resample")
     assert all(c.patients is None for c in found.blockwise)
     assert found.blockwise[0].interval is not None
+
+
+def test_less_is_better_turns_everything_round(tmp_path):
+    # Brier .1, .1, .2 of `low` against .4, .4, .5 of `high`: low is better by 30 points
+    for method, scores in (("low", (0.1, 0.1, 0.2)), ("high", (0.4, 0.4, 0.5))):
+        for dataset, (seed, score) in itertools.product("ab", enumerate(scores)):
+            made = make_cell(method=method, seed=seed, dataset=dataset)
+            record = make_record(made, 0.5, metric="brier", classes=CLASSES)
+            for scored in (record.val, record.test):
+                scored["brier"] = score
+            write_record(made.folder(tmp_path), record)
+    found = built(tmp_path, "high")
+    for compared in found.blockwise:
+        assert compared.difference == pytest.approx(-30)
+        assert (compared.probability, compared.verdict) == (1, "better")
+    assert dict(zip(found.ranking.methods, found.ranking.ranks, strict=True)) == {
+        "low": 1,
+        "high": 2,
+    }
+    assert found.rank_intervals["low"] == (1, 1)
+    assert set(found.tied.values()) == {("low",)}
+    (overall,) = found.overall
+    assert (overall.method, overall.gain > 0) == ("high", False)
+    assert overall.probability == 0
+
+
+def test_lengths_are_not_multiplied_and_shots_are_columns_of_their_own(tmp_path):
+    for method, shots, (seed, score) in itertools.product(
+        ("x", "y"), (1, 5), enumerate((7.0, 8.0, 9.0))
+    ):
+        made = make_cell(method=method, seed=seed, shots=shots, dataset="a")
+        record = make_record(made, 0.5, metric="hd95_mm")
+        for scored in (record.val, record.test):
+            scored["hd95_mm"] = score * shots + (method == "y")
+        write_record(made.folder(tmp_path), record)
+    found = built(tmp_path, "x")
+    assert [(c.columns[0].share, c.difference) for c in found.blockwise] == [
+        ("1-shot", pytest.approx(1)),
+        ("5-shot", pytest.approx(1)),
+    ]
+    assert found.ranking.num_blocks == 2
