@@ -56,8 +56,8 @@ def _legend(s: Statistics) -> str:
     over = f"mean over {blocks} columns" if blocks > 1 else "one column"
     return (
         f"rank 1 is best; '- {name}': the method minus {name}, {over}; 95 % intervals and "
-        "P(better) from resampled test patients and seeds (paired); better/tie/worse: columns, paired "
-        f"tests at {ALPHA:g}, Holm over {sum(c.p is not None for c in s.blockwise)} of them."
+        "P(better) from resampled test patients and seeds (paired); better/tie/worse: columns, "
+        f"paired tests at {ALPHA:g}, Holm over {sum(c.p is not None for c in s.blockwise)} of them."
     )
 
 
