@@ -23,8 +23,8 @@ class Options:
     """How to report: `metric` replaces each data set's own, `against` the compared-with method.
 
     `plan_seeds` adds how many seeds see a difference of so many points, `efficiency` what the
-    methods cost. `formats` are
-    those of `results.render.FORMATS`.
+    methods cost. `formats` are those of `results.render.FORMATS`, `figures` (beside label curves,
+    parameters and ranks) those of `results.pictures.KINDS`.
     """
 
     metric: str | None = None
@@ -32,6 +32,7 @@ class Options:
     formats: Sequence[str] = ("terminal", "markdown", "csv", "latex")
     plan_seeds: float | None = None
     efficiency: bool = False
+    figures: Sequence[str] = ("heatmap",)
 
 
 def report(
@@ -50,7 +51,7 @@ def report(
     """
     from benchmark.record import write_text
     from benchmark.registry import unknown
-    from results import external, figures, frame, peek, render, tables, trials, under
+    from results import external, figures, frame, peek, pictures, render, tables, trials, under
 
     loaded = frame.load(runs, keys)
     metric = options.metric
@@ -65,6 +66,7 @@ def report(
         write_text(paths[-1], "\n".join(to_text(table) for table in found))
     for table in found:
         paths += figures.save(table, out)
+    paths += pictures.save(loaded, runs, found, out, options.figures)
     if curves := "".join(trials.as_csv(table, loaded.rows) for table in found):
         paths.append(out / "trials.csv")
         write_text(paths[-1], curves)
