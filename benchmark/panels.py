@@ -45,25 +45,19 @@ def write(runs: Path, session: Session, num: int) -> tuple[list[Path], list[str]
 
 
 def _cells(runs: Path) -> Iterator[tuple[Path, Record]]:
-    found: dict[tuple[Any, ...], tuple[Path, Record]] = {}
+    found: dict[tuple[Any, ...], tuple[tuple[int, int], Path, Record]] = {}
     for path in find_records(runs):
         try:
             record = read_record(path)
         except InputError:
             continue  # the report names it
         cell = record.cell
-        kind = (
-            cell.dataset,
-            cell.backbone,
-            cell.image_size,
-            cell.method,
-            cell.fraction,
-            cell.shots,
-        )
         seeds = (cell.split_seed, cell.seed)
-        if kind not in found or seeds < (found[kind][1].cell.split_seed, found[kind][1].cell.seed):
-            found[kind] = path.parent, record
-    yield from found.values()
+        same = (cell.dataset, cell.backbone, cell.image_size, cell.method)
+        kind = (*same, cell.fraction, cell.shots)
+        if kind not in found or seeds < found[kind][0]:
+            found[kind] = seeds, path.parent, record
+    yield from ((folder, record) for _, folder, record in found.values())
 
 
 def _write(runs: Path, folder: Path, record: Record, session: Session, num: int) -> Iterator[Path]:
@@ -132,9 +126,8 @@ def attention(trained: Trained, images: np.ndarray) -> dict[str, np.ndarray]:
     def read(module: nn.Module, arguments: tuple[Any, ...]) -> None:
         nonlocal calls
         weights = looks(module, arguments[0])
-        if not (
-            isinstance(module, RowsBottleneck) and any(arguments[1:])
-        ):  # the last reads nothing
+        unread = isinstance(module, RowsBottleneck) and any(arguments[1:])  # in the last block
+        if not unread:
             found[calls] = weights
         calls += 1
 

@@ -115,7 +115,7 @@ def legend(axes: Axes) -> None:
     """Put the legend below the axes and its label, three names in a row."""
     axes.legend(
         loc="upper center",
-        bbox_to_anchor=(0.5, -0.3),
+        bbox_to_anchor=(0.5, -0.33),
         ncol=3,
         frameon=False,
         columnspacing=1.0,

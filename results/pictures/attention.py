@@ -22,7 +22,7 @@ BLOCKS = 5
 
 @dataclass(frozen=True)
 class Maps:
-    """Images (n, S, S, 3) and, by block, maps (n, h, w) and the share of tokens that is read (n,)."""
+    """Images (n, S, S, 3); by block, maps (n, h, w) and the share of tokens that is read (n,)."""
 
     images: np.ndarray
     blocks: tuple[int, ...]
@@ -112,7 +112,7 @@ def draw(shown: Shown, column: Column, method: str, found: Maps) -> Figure:
     for one, title in zip(grid[0], titles, strict=True):
         one.set_title(title, fontsize=7, pad=3)
     bar = figure.colorbar(drawn, ax=grid, shrink=0.7, aspect=25)
-    ticks = np.log2([low, np.sqrt(low), 1, np.sqrt(high), high])
+    ticks = [float(np.log2(t)) for t in (low, low**0.5, 1, high**0.5, high)]
     bar.set_ticks(ticks, labels=[f"{2**t:.2g}x" for t in ticks])
     bar.set_label("attention / even attention", fontsize=7)
     bar.outline.set_visible(False)  # type: ignore[operator]

@@ -19,7 +19,9 @@ from results.figures import COLUMN, theme
 from results.pictures.shown import Shown
 from results.tables import Table, short
 
+ONCE = "*"  # marks a score of one seed
 ROW = 0.17  # inches
+LIGHT = sns.blend_palette(["white", "#8dbbdc", "#3f86bd"], as_cmap=True)  # black text is read on it
 
 
 def figures(shown: Shown) -> Iterator[tuple[str, Figure]]:
@@ -33,16 +35,8 @@ def gaps(table: Table) -> np.ndarray:
 
     In points where every column is x 100; otherwise as a share of the column's largest gap.
     """
-    scores = np.array(
-        [
-            [
-                np.nan if (s := table.scores[m, c].mean) is None else sign(c) * s
-                for c in table.columns
-            ]
-            for m in table.methods
-        ],
-        dtype=float,
-    )
+    means = [[table.scores[m, c].mean for c in table.columns] for m in table.methods]
+    scores = np.array(means, dtype=float) * [sign(c) for c in table.columns]  # None is NaN
     behind = np.array([_behind(column) for column in scores.T]).T
     if all(scale(c.metric) == 100 for c in table.columns):
         return behind
@@ -62,7 +56,7 @@ def order(behind: np.ndarray) -> list[int]:
 
 
 def draw(table: Table) -> Figure:
-    """Return the heat map, methods in the order of their mean gap; gaps in data say what they are."""
+    """Return the heat map, methods by their mean gap; where no score is, its reason."""
     theme()
     behind = gaps(table)
     rows = order(behind)
@@ -71,20 +65,21 @@ def draw(table: Table) -> Figure:
     figure, axes = plt.subplots(figsize=size, layout="constrained")
     texts = [[_text(table, table.methods[i], c) for c in table.columns] for i in rows]
     points = all(scale(c.metric) == 100 for c in table.columns)
+    unit = "points behind best" if points else "share of largest gap"
     sns.heatmap(
         behind[rows],
-        cmap="cividis_r",
+        cmap=LIGHT,
+        vmin=0,
         linewidths=0.6,
+        linecolor="0.85",
         yticklabels=names,
         ax=axes,
-        cbar_kws={
-            "label": "points behind best" if points else "share of largest gap",
-            "aspect": 30,
-        },
+        cbar_kws={"label": unit, "aspect": 30},
     )
-    axes.set_facecolor("0.93")
+    axes.set_facecolor("0.95")
     _write(axes, texts, behind[rows])
-    axes.set_title(f"{table.backbone} at {table.image_size} px", pad=8)
+    once = f"  ({ONCE} one seed)" if any(ONCE in text for row in texts for text in row) else ""
+    axes.set_title(f"{table.backbone} at {table.image_size} px{once}", pad=8)
     axes.tick_params(length=0)
     axes.tick_params(axis="y", labelrotation=0)
     _columns(axes, table)
@@ -92,18 +87,20 @@ def draw(table: Table) -> Figure:
 
 
 def _write(axes: Axes, texts: list[list[str]], behind: np.ndarray) -> None:
-    """Write the scores, dark on light and light on dark; reasons in grey."""
-    most = np.nanmax(behind, initial=0.0)
+    """Write the scores, the best of a column bold; reasons in grey."""
     for (y, x), gap in np.ndenumerate(behind):
-        colour = "0.4" if np.isnan(gap) else "black" if gap <= 0.5 * most else "white"
-        size = 5.5 if np.isnan(gap) else 6.5
-        place = {"ha": "center", "va": "center"}
-        axes.text(x + 0.5, y + 0.5, texts[y][x], size=size, color=colour, **place)
+        text = axes.text(x + 0.5, y + 0.5, texts[y][x], size=6.5, ha="center", va="center")
+        if np.isnan(gap):
+            text.set(color="0.45", size=5.5)
+        elif gap == 0:
+            text.set(weight="bold")
 
 
 def _text(table: Table, method: str, column: object) -> str:
     score = table.scores[method, column]  # type: ignore[index]
-    return f"{score.mean:.1f}" if score.mean is not None else score.reason
+    if score.mean is None:
+        return score.reason
+    return f"{score.mean:.1f}" + ONCE * (score.num_seeds == 1)
 
 
 def _columns(axes: Axes, table: Table) -> None:
@@ -128,4 +125,4 @@ def _columns(axes: Axes, table: Table) -> None:
             size=7,
         )
         if places[0]:
-            axes.axvline(places[0], color="white", linewidth=3)
+            axes.axvline(places[0], color="0.3", linewidth=1)

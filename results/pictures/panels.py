@@ -121,9 +121,8 @@ def draw(
         rows = grid[2 * place], grid[2 * place + 1]
         _image(rows, kept[name], next(iter(masks.values()))[name][1], colours)
         for number, found in enumerate(masks.values()):
-            _prediction(
-                (rows[0][2 + number], rows[1][2 + number]), kept[name], found[name], colours
-            )
+            pair = rows[0][2 + number], rows[1][2 + number]
+            _prediction(pair, kept[name], found[name], colours)
     for axes, title in zip(grid[0], ("image", "truth", *map(shown.name, masks)), strict=True):
         axes.set_title(title, fontsize=7, pad=3)
     _legend(figure, classes, colours)

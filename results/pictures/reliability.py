@@ -19,7 +19,7 @@ NAMES = ("val_probs", "val_labels", "test_probs", "test_labels")
 
 @dataclass(frozen=True)
 class Reliability:
-    """Points (confidence, accuracy, share of images) of non-empty bins, and the mean ECE of seeds."""
+    """Points (confidence, accuracy, share of images) of filled bins, and the mean ECE of seeds."""
 
     points: np.ndarray
     ece: float
@@ -46,7 +46,7 @@ def measure(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Reliability:
 
 
 def scaled(seeds: Sequence[dict[str, np.ndarray]]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return the test probabilities after a temperature that is fitted on each seed's validation."""
+    """Return test probabilities after the temperature that each seed's validation set fits."""
     return [
         (
             calibration.scaled(

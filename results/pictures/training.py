@@ -34,7 +34,7 @@ def _histories(folders: Sequence[Path]) -> list[list[dict[str, float | None]]]:
 
 
 def mean_curve(histories: Sequence[Sequence[dict[str, float | None]]], name: str) -> Curve:
-    """Return the mean over seeds of a value at each step; a step that some seed lacks is left out."""
+    """Return the mean over seeds of a value at each step that all of them have."""
     by_step: dict[float, list[float]] = {}
     for history in histories:
         for point in history:
