@@ -60,7 +60,7 @@ def report(
         raise unknown("metric", metric, known)
     found = tables.build(loaded, metric)
     paths = []
-    for name in options.formats:
+    for name in (n for n in options.formats if n in render.FORMATS):  # html: `under.write`
         suffix, to_text = render.FORMATS[name]
         paths.append(out / f"table.{suffix}")
         write_text(paths[-1], "\n".join(to_text(table) for table in found))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmark.record import write_text
-from results import Options, diagram, ledger, ledger_text, planning, stats, stats_text
+from results import Options, diagram, html, ledger, ledger_text, planning, stats, stats_text
 from results.frame import Frame
 from results.tables import Table
 
@@ -25,6 +25,8 @@ def write(
     for name, body in files.items():
         write_text(out / name, body)
     paths = [out / name for name in files]
+    if "html" in options.formats:
+        paths.append(html.write(frame, runs, statistics, ledgers, out))
     for s in statistics:
         paths += diagram.save(s, out)
     texts = []

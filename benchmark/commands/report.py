@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="first read N test images again for the figures panels and attention",
     )
-    parser.add_argument("--format", default="terminal,markdown,csv,latex", metavar="A,B")
+    parser.add_argument("--format", default="terminal,markdown,csv,latex,html", metavar="A,B")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -60,8 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
     runs = arguments.runs or [RUNS]
     formats = split_list(arguments.format)
     for name in formats:
-        if name not in FORMATS:
-            raise unknown("format", name, FORMATS)
+        if name not in (*FORMATS, "html"):
+            raise unknown("format", name, (*FORMATS, "html"))
     kinds = _kinds(arguments)
     if arguments.rescore:
         _rescore(runs)

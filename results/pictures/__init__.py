@@ -11,7 +11,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from benchmark.registry import unknown
-from results.figures import stem_of, write
+from results.figures import setting_of, stem_of, write
 from results.frame import Frame
 from results.pictures import attention, confusion, heatmap, panels, reliability, training, trials
 from results.pictures.shown import Shown, index
@@ -61,6 +61,6 @@ def save(
         shown = Shown(table, frame.rows, cells, tuple(runs))
         for kind in kinds:
             for name, figure in KINDS[kind](shown):
-                stem = stem_of(table.backbone, table.image_size, *filter(None, (name, kind)))
+                stem = stem_of(setting_of(table), table.image_size, *filter(None, (name, kind)))
                 paths += write(figure, out, stem)
     return paths

@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from results.figures import PAGE, heading, theme
+from results.figures import PAGE, dataset_of, heading, theme
 from results.pictures.panels import FOLDER
 from results.pictures.shown import Shown
 from results.tables import Column
@@ -39,7 +39,7 @@ def figures(shown: Shown) -> Iterator[tuple[str, Figure]]:
             found = next(filter(None, (read(shown, key) for key in keys)), None)
             if found:
                 yield (
-                    f"{column.dataset}-{_plain(shown.name(method))}",
+                    f"{dataset_of(column)}-{_plain(shown.name(method))}",
                     draw(shown, column, method, found),
                 )
 

@@ -19,9 +19,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmark.record import RECORD
-from results.figures import PAGE, theme
+from results.figures import PAGE, dataset_of, theme
 from results.predictions import PREDICTIONS
 from results.tables import Column, Table, short
+
+SETTING = ("backbone", "weights", "image_size", "normalize", "precision")
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,16 @@ class Shown:
         """Return the column with the most labels of each data set."""
         found: dict[str, Column] = {}
         for column in self.table.columns:
-            if column.dataset not in found or column.labels >= found[column.dataset].labels:
-                found[column.dataset] = column
+            name = dataset_of(column)
+            if name not in found or column.labels >= found[name].labels:
+                found[name] = column
         return list(found.values())
+
+    def of_table(self) -> pd.DataFrame:
+        """Return the rows of the table's backbone, weights and image size, all trials."""
+        keys = pd.concat(self.table.chosen.values()) if self.table.columns else self.rows[:0]
+        names = [n for n in SETTING if n in self.rows]
+        return self.rows.merge(keys[names].drop_duplicates(), on=names)
 
     def folders(self, column: Column) -> dict[str, list[Path]]:
         """Return the folders of the chosen cells of each method with a number in this column."""

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from results.figures import COLUMN, heading, legend, line, styles, theme, unit_of
+from results.figures import COLUMN, dataset_of, heading, legend, line, styles, theme, unit_of
 from results.pictures.shown import Shown
 from results.tables import Column
 from results.trials import curves
@@ -17,12 +17,10 @@ from results.trials import curves
 
 def figures(shown: Shown) -> Iterator[tuple[str, Figure]]:
     """Yield the curves of each data set with more than one trial of some method."""
-    table = shown.table
-    same = shown.rows["backbone"] == table.backbone
-    here = shown.rows[same & (shown.rows["image_size"] == table.image_size)]
+    here = shown.of_table()
     for column in shown.last:
         if found := curves(here, column):
-            yield column.dataset, draw(shown, column, found)
+            yield dataset_of(column), draw(shown, column, found)
 
 
 def draw(shown: Shown, column: Column, found: dict[str, np.ndarray]) -> Figure:
