@@ -87,14 +87,14 @@ def reads(method: str) -> bool:
 def picked(labels: np.ndarray, num: int, *, strata: bool = False) -> list[int]:
     """Return `num` places, without a look at any prediction: the labels take turns.
 
-    The highest come first, with `strata` (of masks) those that show the most classes; within a
-    label, the places from its middle on.
+    The highest come first, with `strata` (of masks) those that show the most classes, and masks
+    that show none never; within a label, the places from its middle on.
     """
-    kinds = {int(k): np.flatnonzero(labels == k) for k in np.unique(labels)}
+    kinds = {int(k): np.flatnonzero(labels == k) for k in np.unique(labels) if k or not strata}
     order = sorted(kinds, key=lambda k: (-k.bit_count() * strata, -k))
     queues = {k: list(np.roll(kinds[k], -(len(kinds[k]) // 2))) for k in order}
     chosen: list[int] = []
-    while len(chosen) < min(num, len(labels)):
+    while len(chosen) < num and any(queues.values()):
         chosen += [int(queues[k].pop(0)) for k in order if queues[k]]
     return chosen[:num]
 

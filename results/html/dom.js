@@ -66,7 +66,6 @@ function sortable(host, columns, { caption, cards = false, most = Infinity, onSo
       el("button", { type: "button", class: "sort", onclick: () => api.sort(column.name) }, column.label)));
   const more = el("button", { type: "button", class: "plain", id: cards ? "more" : null, onclick: () => { all = true; draw(); } });
   const table = el("table", { class: cards ? "wide cards" : "wide", role: cards && "table" },
-    caption ? el("caption", { class: "hint" }, caption) : null,
     el("thead", {}, el("tr", { role: cards && "row" }, ...heads)), body);
   let rows = [], by = null, ascending = true, all = false;
 
@@ -102,6 +101,6 @@ function sortable(host, columns, { caption, cards = false, most = Infinity, onSo
       draw();
     },
   };
-  host.append(el("div", { class: "scroll" }, table), more);
+  host.append(caption ? el("p", { class: "hint" }, caption) : "", el("div", { class: "scroll" }, table), more);
   return api;
 }

@@ -23,7 +23,7 @@ function standing(row) {
 
 const BOARD = [
   { name: "method", label: "Method", key: (r) => r.method.name, cell: (r) => el("span", { class: "spec", title: r.method.spec }, r.method.name) },
-  { name: "dataset", label: "Data set", key: (r) => r.column.dataset, cell: (r) => [r.column.dataset + " ", badge(r.column)].filter(Boolean) },
+  { name: "dataset", label: "Data set", key: (r) => r.column.dataset, cell: (r) => r.column.synthetic ? [r.column.dataset + " ", badge(r.column)] : r.column.dataset },
   { name: "labels", label: "Labels", number: true, key: (r) => r.column.labels, cell: (r) => `${r.column.share} (${r.column.labels})` },
   { name: "backbone", label: "Backbone", key: (r) => setting(r.table), cell: (r) => setting(r.table) },
   { name: "metric", label: "Metric", key: (r) => r.column.metric, cell: (r) => r.column.metric + (r.column.less ? " (less is better)" : "") },
@@ -71,7 +71,8 @@ function leaderboard() {
     ...choices.filter((c) => c.useful).map((c) => el("label", {}, c.label, c.select)),
     el("label", { class: "sorter" }, "Order", order),
     el("button", { type: "reset", class: "plain reset" }, "Reset"));
-  form.addEventListener("input", (event) => { if (event.target !== order) update(); });
+  search.addEventListener("input", update);
+  for (const { select } of choices) select.addEventListener("change", update);
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("reset", () => setTimeout(() => { board.sort("", true); update(); }));
   update();
@@ -136,7 +137,7 @@ function matrix(host, table, places) {
     { name: "stored", label: "Stored", number: true, key: (r) => parseFloat(r.method.stored) || null, cell: (r) => r.method.stored },
   ];
   const rows = table.methods.map((method, m) => ({ method, scores: table.scores[m] })).filter((r) => places.some((c) => r.scores[c][3] !== "missing"));
-  const made = sortable(host, columns, { caption: `${metricText(table.columns[places[0]])}, mean ± standard deviation over seeds; bold: best, *: tied with it` });
+  const made = sortable(host, columns, { caption: `${metricText(table.columns[places[0]])}, mean ± standard deviation over seeds; bold: best, *: tied with it, no ±: one seed` });
   made.show(rows);
   made.sort(`c${places[places.length - 1]}`);
 }

@@ -103,7 +103,7 @@ def draw(shown: Shown, column: Column, method: str, found: Maps) -> Figure:
                 interpolation="nearest",
             )
             share = 100 * float(found.shares[p][row])
-            one.set_xlabel(f"reads {share:.0f}% of tokens", fontsize=6, labelpad=2)
+            one.set_xlabel(f"reads {share:.1f}% of tokens", fontsize=6, labelpad=2)
         for one in axes:
             one.set_xticks([])
             one.set_yticks([])
@@ -113,7 +113,7 @@ def draw(shown: Shown, column: Column, method: str, found: Maps) -> Figure:
         one.set_title(title, fontsize=7, pad=3)
     bar = figure.colorbar(drawn, ax=grid, shrink=0.7, aspect=25)
     ticks = [float(np.log2(t)) for t in (low, low**0.5, 1, high**0.5, high)]
-    bar.set_ticks(ticks, labels=[f"{2**t:.2g}x" for t in ticks])
+    bar.set_ticks(ticks, labels=[f"{2**t:.2f}x" for t in ticks])
     bar.set_label("attention / even attention", fontsize=7)
     bar.outline.set_visible(False)  # type: ignore[operator]
     name = shown.name(method)

@@ -115,8 +115,9 @@ def draw(
         2 + len(masks),
         figsize=(side * (2 + len(masks)), side * 2 * len(ids) + 0.6),
         squeeze=False,
-        gridspec_kw={"wspace": 0.03, "hspace": 0.03},
+        layout="constrained",
     )
+    figure.get_layout_engine().set(wspace=0.01, hspace=0.01, w_pad=0.01, h_pad=0.01)
     for place, name in enumerate(ids):
         rows = grid[2 * place], grid[2 * place + 1]
         _image(rows, kept[name], next(iter(masks.values()))[name][1], colours)
@@ -160,8 +161,7 @@ def _legend(figure: Figure, classes: list[str], colours: list[str]) -> None:
     handles = [Patch(facecolor=colour, label=name) for name, colour in named.items()]
     figure.legend(
         handles=handles[:12],
-        loc="lower center",
+        loc="outside lower center",
         ncol=min(6, len(handles)),
         frameon=False,
-        bbox_to_anchor=(0.5, 0.02),
     )
