@@ -103,7 +103,7 @@ def draw(shown: Shown, column: Column, method: str, found: Maps) -> Figure:
                 interpolation="nearest",
             )
             share = 100 * float(found.shares[p][row])
-            one.set_xlabel(f"reads {share:.1f}% of tokens", fontsize=6, labelpad=2)
+            one.set_xlabel(f"{share:.1f}% of tokens", fontsize=6, labelpad=2)
         for one in axes:
             one.set_xticks([])
             one.set_yticks([])
