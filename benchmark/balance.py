@@ -15,7 +15,7 @@ def check(kind: str, task: str) -> None:
         raise InputError(f"unknown balance {kind!r}; allowed: {', '.join(KINDS)}")
     if kind != "none" and task != "classification":
         raise InputError(
-            f"balance {kind!r} needs one class per image; segmentation has Dice in its loss for it"
+            f"balance {kind!r} needs one class per image, and the data set is for {task}"
         )
 
 

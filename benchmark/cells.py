@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -107,8 +108,8 @@ def _head_lr(given: float | None, lr: float) -> float:
     nothing and would hardly move at that rate, which no other method suffers.
     """
     rate = max(lr, LOWEST_HEAD_LR) if given is None else given
-    if not rate > 0:
-        raise InputError(f"head_lr {rate!r} must be above 0")
+    if not 0 < rate < math.inf:
+        raise InputError(f"head_lr {rate!r} must be a finite number above 0")
     return 0.0 if rate == lr else rate
 
 
@@ -127,9 +128,9 @@ _POSITIVE = ("lr", "steps", "batch_size", "clip", "evaluations", "image_size")
 def _check(cell: Cell) -> None:
     """Raise InputError for a number outside its range."""
     for name in _POSITIVE:
-        if not getattr(cell, name) > 0:
-            raise InputError(f"{name} {getattr(cell, name)!r} must be above 0")
+        if not 0 < getattr(cell, name) < math.inf:
+            raise InputError(f"{name} {getattr(cell, name)!r} must be a finite number above 0")
     if not 0 <= cell.warmup < 1:
         raise InputError(f"warmup {cell.warmup!r} must be a share of the steps in [0, 1)")
-    if cell.weight_decay < 0:
-        raise InputError(f"weight_decay {cell.weight_decay!r} must not be negative")
+    if not 0 <= cell.weight_decay < math.inf:
+        raise InputError(f"weight_decay {cell.weight_decay!r} must be finite and not negative")

@@ -24,6 +24,8 @@ def scores(arrays: Mapping[str, np.ndarray], data: Mapping[str, Any], split: str
     """
     if data["task"] == "classification":
         return _classification(arrays, data["classes"], split)
+    if data["task"] == "multilabel":
+        return _multilabel(arrays[f"{split}_probs"], arrays[f"{split}_labels"], data["classes"])
     return _segmentation(arrays, data["classes"], split)
 
 
@@ -45,6 +47,16 @@ def _classification(arrays: Mapping[str, np.ndarray], classes: list[str], split:
     return found
 
 
+def _multilabel(probs: np.ndarray, labels: np.ndarray, classes: list[str]) -> Scores:
+    """Return the scores of findings (n, K); the Brier score is the mean over findings (0 to 1)."""
+    found: Scores = metrics.multilabel(probs, labels)
+    found |= metrics.auc_per_class(probs, labels, classes)
+    found["brier"] = float(((probs - labels) ** 2).mean())
+    for specificity in calibration.SPECIFICITIES:
+        found |= _sensitivity(probs, labels, classes, specificity)
+    return found
+
+
 def _sensitivity(
     probs: np.ndarray, labels: np.ndarray, classes: list[str], specificity: float
 ) -> Scores:
@@ -53,8 +65,10 @@ def _sensitivity(
     With two classes the second is the finding, and the mean is its sensitivity.
     """
     name = f"sensitivity_at_{100 * specificity:.0f}"
-    numbers = range(len(classes)) if len(classes) > 2 else [1]
-    found = {k: calibration.sensitivity_at(probs[:, k], labels == k, specificity) for k in numbers}
+    truth = metrics.truth_of(labels, len(classes))
+    two = labels.ndim == 1 and len(classes) == 2
+    numbers = [1] if two else range(len(classes))
+    found = {k: calibration.sensitivity_at(probs[:, k], truth[:, k], specificity) for k in numbers}
     known = [value for value in found.values() if value is not None]
     mean = float(np.mean(known)) if known else None
     return {name: mean, **{f"{name}_{classes[k]}": value for k, value in found.items()}}

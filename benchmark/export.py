@@ -57,7 +57,7 @@ def to_timm(trained: Trained, out: Path) -> None:
         )
     body = _merged(trained)
     cell, backbone = trained.record.cell, backbones.resolve(trained.record.cell.backbone)
-    classify = trained.task == "classification"
+    classify = trained.task != "segmentation"
     arguments = {**backbone.kwargs, "num_classes": len(trained.classes) if classify else 0}
     plain = _plain(backbone.timm_name, arguments, cell.image_size)
     state = dict(body.state_dict())

@@ -72,7 +72,7 @@ AXES: dict[str, tuple[Callable[[str], Any], str]] = {
     "clip": (float, "largest norm of the gradient"),
     "evaluations": (int, "how often the validation set is scored; the best point is kept"),
     "image_size": (int, "side of the input in pixels; left out: the backbone's own default"),
-    "augment": (str, "augmentation policies: none, flip, default, rotate"),
+    "augment": (str, "augmentation policies: none, flip, default, rotate, dvpt (the authors')"),
     "balance": (str, "against class imbalance: none, loss (weighted), sampler"),
     "output": (str, "of a classifier: softmax, or ordinal for grades (continuation ratios)"),
     "precision": (str, "auto (bf16 on a GPU), fp32 or bf16"),

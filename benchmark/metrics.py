@@ -39,8 +39,30 @@ def classification(probs: np.ndarray, labels: np.ndarray) -> Scores:
         }
 
 
+def multilabel(probs: np.ndarray, labels: np.ndarray) -> Scores:
+    """Return AUC, accuracy and macro F1 of findings `labels` (n, K) of 0 and 1, `probs` (n, K).
+
+    The AUC is the mean over findings that are both present and absent in some image. Accuracy is
+    the share of right yes-or-no answers at .5 over all findings (as in MedMNIST).
+    """
+    called: np.ndarray = probs >= 0.5
+    truth: np.ndarray = labels.astype(bool)
+    return {
+        "auc": _auc(probs, truth),
+        "accuracy": float((called == truth).mean()),
+        "macro_f1": float(sk.f1_score(truth, called, average="macro", zero_division=0)),
+    }
+
+
+def truth_of(labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """Return (n, K) bool from class numbers (n,), or from findings (n, K)."""
+    single = labels.ndim == 1
+    truth: np.ndarray = labels[:, None] == np.arange(num_classes) if single else labels.astype(bool)
+    return truth
+
+
 def _auc(probs: np.ndarray, labels: np.ndarray) -> float | None:
-    truth = labels[:, None] == np.arange(probs.shape[1])
+    truth = truth_of(labels, probs.shape[1])
     mixed = truth.any(0) & ~truth.all(0)
     areas = [sk.roc_auc_score(truth[:, k], probs[:, k]) for k in np.flatnonzero(mixed)]
     return float(np.mean(areas)) if areas else None
@@ -48,11 +70,12 @@ def _auc(probs: np.ndarray, labels: np.ndarray) -> float | None:
 
 def auc_per_class(probs: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> Scores:
     """Return "auc_CLASS", each class against the rest; None where it is absent or alone."""
-    truth = labels[:, None] == np.arange(probs.shape[1])
-    mixed = truth.any(0) & ~truth.all(0)
+    columns = zip(classes, truth_of(labels, probs.shape[1]).T, probs.T, strict=True)
     return {
-        f"auc_{name}": float(sk.roc_auc_score(truth[:, k], probs[:, k])) if mixed[k] else None
-        for k, name in enumerate(classes)
+        f"auc_{name}": float(sk.roc_auc_score(truth, area))
+        if truth.any() and not truth.all()
+        else None
+        for name, truth, area in columns
     }
 
 

@@ -92,6 +92,7 @@ def paper() -> list[Grid]:
         epochs=(60,),
         batch_size=(50,),
         image_size=(288,),
+        augment=("dvpt",),
     )
     segmentation = Grid(
         methods,

@@ -21,7 +21,7 @@ Arrays = dict[str, np.ndarray]
 
 
 class Task(Protocol):
-    """What differs between classification and segmentation, and nothing else."""
+    """What differs between kinds of data sets, and nothing else."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -97,6 +97,40 @@ class Classification:
 
 
 @dataclass(frozen=True)
+class MultiLabel:
+    """Binary cross-entropy on any number of findings per image; AUC selects."""
+
+    classes: tuple[str, ...]
+    metric: str = "auc"
+
+    def model(self, body: nn.Module) -> nn.Module:
+        """Return `body` under a linear layer with one output per finding."""
+        return heads.Classifier(body, body.num_features, len(self.classes))  # type: ignore[arg-type]
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean loss of logits (B, K) and bit sets (B,)."""
+        return self._losses(logits, targets).mean()
+
+    def reduce(self, logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Return probabilities (B, K), findings (B, K) of 0 and 1, and losses (B,)."""
+        loss = self._losses(logits, targets).mean(1)
+        labels = self._findings(targets).to(torch.uint8)
+        return {"probs": logits.float().sigmoid(), "labels": labels, "loss": loss}
+
+    def scores(self, results: Arrays, groups: Sequence[str]) -> metrics.Scores:
+        """Return `metrics.multilabel` and the mean loss."""
+        scores = metrics.multilabel(results["probs"], results["labels"])
+        return scores | {"loss": float(results["loss"].mean())}
+
+    def _losses(self, logits: Tensor, targets: Tensor) -> Tensor:
+        truth = self._findings(targets).float()
+        return F.binary_cross_entropy_with_logits(logits.float(), truth, reduction="none")
+
+    def _findings(self, targets: Tensor) -> Tensor:
+        return targets[:, None] >> torch.arange(len(self.classes), device=targets.device) & 1
+
+
+@dataclass(frozen=True)
 class Segmentation:
     """Dice + cross-entropy on one class per pixel; class 0 is the background."""
 
@@ -134,4 +168,6 @@ def task_of(card: Card, output: str = "softmax") -> Task:
     """Return the task of a data set; kappa selects where classes are ordered grades."""
     if card.task == "segmentation":
         return Segmentation(card.classes)
+    if card.task == "multilabel":
+        return MultiLabel(card.classes)
     return Classification(card.classes, "kappa" if card.ordinal else "balanced_accuracy", output)

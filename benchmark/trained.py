@@ -47,7 +47,7 @@ class Trained:
 
     @property
     def task(self) -> str:
-        """Return "classification" or "segmentation"."""
+        """Return "classification", "multilabel" or "segmentation"."""
         return str(self.record.data["task"])
 
     def predict(
@@ -55,22 +55,31 @@ class Trained:
     ) -> pd.DataFrame:
         """Return one row per image: `image`, `prediction` (a class), `prob_CLASS` for each class.
 
-        `threshold`: with two classes, the second is predicted from this probability on.
+        `threshold`: with two classes, the second is predicted from this probability on; in
+        multi-label cells each finding is, and `prediction` joins them by +.
 
         Raises:
             InputError: for a segmentation cell, an unreadable image, or a threshold that does not
                 apply.
         """
-        if self.task != "classification":
+        if self.task == "segmentation":
             raise InputError("this cell segments; use `masks`, or `predict --out FOLDER`")
         self._check_threshold(threshold)
         paths = [Path(image) for image in images]
-        parts = [logits.softmax(1) for logits, _ in self._logits(paths, read)]
+        several = self.task == "multilabel"
+        parts = [x.sigmoid() if several else x.softmax(1) for x, _ in self._logits(paths, read)]
         probs = torch.cat(parts).numpy() if parts else np.zeros((0, len(self.classes)))
-        chosen = probs.argmax(1) if threshold is None else (probs[:, 1] >= threshold).astype(int)
         named = {f"prob_{name}": probs[:, i] for i, name in enumerate(self.classes)}
-        predicted = [self.classes[i] for i in chosen]
+        predicted = self._named(probs, threshold)
         return pd.DataFrame({"image": [str(p) for p in paths], "prediction": predicted, **named})
+
+    def _named(self, probs: np.ndarray, threshold: float | None) -> list[str]:
+        """Return the class of each image, or its findings joined by +."""
+        if self.task == "multilabel":
+            called = probs >= (0.5 if threshold is None else threshold)
+            return ["+".join(np.array(self.classes)[row]) for row in called]
+        chosen = probs.argmax(1) if threshold is None else (probs[:, 1] >= threshold).astype(int)
+        return [self.classes[i] for i in chosen]
 
     def masks(
         self, images: Sequence[str | Path], threshold: float | None = None, read: Read = read_rgb
@@ -96,7 +105,7 @@ class Trained:
     def _check_threshold(self, threshold: float | None) -> None:
         if threshold is None:
             return
-        if len(self.classes) != 2:
+        if len(self.classes) != 2 and self.task != "multilabel":
             raise InputError(f"a threshold needs two classes; this cell has {len(self.classes)}")
         if not 0 <= threshold <= 1:
             raise InputError(f"threshold {threshold:g} is not a probability between 0 and 1")

@@ -50,7 +50,11 @@ def _metric(name: str, stored: Any, rows: np.ndarray, classes: Sequence[str]) ->
     if "test_probs" in stored:
         probs, labels = stored["test_probs"].astype(float), stored["test_labels"]
         if name == "auc":
-            return lambda weights: auc(probs, labels, weights[:, rows])
+            several = labels.ndim == 2  # findings, any number per image
+            truth = labels > 0 if several else labels[:, None] == np.arange(probs.shape[1])
+            return lambda weights: auc(probs, truth, weights[:, rows])
+        if labels.ndim == 2:
+            return None
         if name in CONFUSION:
             return _confused(name, confusion(probs.argmax(1), labels, rows, probs.shape[1]))
         return None
@@ -140,21 +144,22 @@ def macro_f1(
     return np.nan_to_num(_divide(2 * right, truth + answers)).mean(1)
 
 
-def auc(probs: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the mean one-vs-rest area of weighted images; `weights` (R, n), ties count half.
+def auc(probs: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the mean area over classes of weighted images; `weights` (R, n), ties count half.
 
-    Weighted Mann-Whitney statistic: the weight of the pairs in the right order over all pairs.
-    Classes that a resample shows in no image, or in every image, are left out of its mean.
+    `truth` (n, K) bool. Weighted Mann-Whitney statistic: the weight of the pairs in the right order
+    over all pairs. Classes that a resample shows in no image, or in every image, are left out of
+    its mean.
     """
     areas = []
     for k in range(probs.shape[1]):
         _, places = np.unique(probs[:, k], return_inverse=True)
         order = np.argsort(places, kind="stable")
         starts = np.flatnonzero(np.r_[True, np.diff(places[order]) > 0])
-        truth = (labels == k)[order]
+        found = truth[order, k]
         drawn = weights[:, order]
-        positive = np.add.reduceat(drawn * truth, starts, axis=1)
-        negative = np.add.reduceat(drawn * ~truth, starts, axis=1)
+        positive = np.add.reduceat(drawn * found, starts, axis=1)
+        negative = np.add.reduceat(drawn * ~found, starts, axis=1)
         below = negative.cumsum(1) - negative / 2
         areas.append(_divide((positive * below).sum(1), positive.sum(1) * negative.sum(1)))
     return _nanmean(np.array(areas).T)

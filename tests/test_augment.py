@@ -58,3 +58,42 @@ def test_values_stay_in_range():
     changed, _ = draw(Augmentation(contrast=0.9))
     assert changed.min() >= 0
     assert changed.max() <= 1
+
+
+def test_turned_colours_keep_their_brightness_and_grey_stays_grey():
+    images, _ = batch()
+    images = 0.3 + 0.4 * images  # away from black and white, where colours are cut
+    weights = torch.tensor([0.299, 0.587, 0.114])
+    policy = Augmentation(saturation=0.2, hue=0.1)
+    changed, _ = augment(images, None, policy, torch.Generator().manual_seed(0))
+    assert not torch.allclose(changed, images, atol=0.01)
+    before, after = (torch.einsum("c,bchw->bhw", weights, x) for x in (images, changed))
+    assert torch.allclose(before, after, atol=2e-3)
+    grey = images.mean(1, keepdim=True).expand(-1, 3, -1, -1)
+    kept, _ = augment(grey, None, policy, torch.Generator().manual_seed(0))
+    assert torch.allclose(kept, grey, atol=2e-3)
+
+
+def test_a_hue_of_a_third_of_the_circle_moves_red_towards_green_or_blue():
+    red = torch.zeros(8, 3, 4, 4)
+    red[:, 0], red[:, 1:] = 0.6, 0.3
+    changed, _ = augment(red, None, Augmentation(hue=1 / 3), torch.Generator().manual_seed(0))
+    assert (changed.flatten(1).std(1) > 0.01).all()
+    assert (changed[:, 1:].amax((1, 2, 3)) > changed[:, 0].amax((1, 2))).any()
+
+
+def test_aspect_keeps_the_area():
+    images = torch.zeros(32, 3, 64, 64)
+    images[:, :, 24:40, 24:40] = 1.0
+    changed, _ = augment(images, None, Augmentation(aspect=0.3), torch.Generator().manual_seed(0))
+    wide = (changed[:, 0].amax(1) > 0.5).sum(1) / (changed[:, 0].amax(2) > 0.5).sum(1)
+    assert wide.min() < 0.85
+    assert wide.max() > 1.2
+    assert torch.allclose(changed[:, 0].sum((1, 2)), torch.full((32,), 256.0), rtol=0.08)
+
+
+def test_policies_draw_what_they_drew_when_records_were_made():
+    # sums from before further changes were added: a record's key holds the name of the policy
+    expected = {"flip": 1509.7339, "default": 1226.0371, "rotate": 1233.3093}
+    for name, total in expected.items():
+        assert abs(float(draw(policies[name], 3)[0].double().square().sum()) - total) < 1e-3, name

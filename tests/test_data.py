@@ -248,7 +248,8 @@ def test_a_medmnist_archive_keeps_its_splits(tmp_path):
     ("changes", "expected"),
     [
         ({"train_images": np.array([{}], object)}, "pickled objects"),
-        ({"train_labels": np.zeros((12, 14), int)}, "train_labels.*one integer"),
+        ({"train_labels": np.zeros((12, 14), int)}, "val_labels.*one integer"),
+        ({"train_labels": np.full((12, 2), 2)}, "train_labels.*0 and 1"),
         ({"train_images": np.zeros((12, 8, 8))}, "train_images.*uint8"),
         ({"test_labels": np.zeros((3, 1), np.uint8)}, "test_labels.*one integer"),
         (
@@ -345,7 +346,7 @@ def test_processes_that_decode_at_once_agree(tmp_path):
 def test_every_registered_card_is_complete(name):
     card = datasets[name].card
     assert card.name == name
-    assert card.task in ("classification", "segmentation")
+    assert card.task in ("classification", "multilabel", "segmentation")
     assert len(card.classes) == len(set(card.classes)) >= 2
     assert card.modality
     assert card.licence

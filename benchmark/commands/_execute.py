@@ -14,6 +14,7 @@ from benchmark.registry import InputError
 
 if TYPE_CHECKING:
     from benchmark.progress import Display
+    from benchmark.session import Session
     from benchmark.spec import Cell
     from slurm.submit import Order
 
@@ -54,11 +55,12 @@ def train(
     if not cells:
         return []
     failures: Failures = []
+    session = Session(cache=runs / "cache", sources=sources)
+    _decode(cells, session)
     with _display(cells) as display:
         if arguments.executor == "local":
             outcomes = local(cells, runs, runs / "cache", sources, arguments.jobs)
         else:
-            session = Session(cache=runs / "cache", sources=sources)
             outcomes = inline(cells, session, runs, Listener(display.start, display.step))
         for outcome in outcomes:
             if outcome.state == "failed":
@@ -143,7 +145,11 @@ def _prefetch(cells: Sequence[Cell], sources: dict[str, str], runs: Path) -> Non
 
     for backbone in dict.fromkeys(cell.backbone for cell in cells):
         backbones.prefetch(sources.get(backbone, backbone))
-    session = Session(cache=runs / "cache", sources=sources)
+    _decode(cells, Session(cache=runs / "cache", sources=sources))
+
+
+def _decode(cells: Sequence[Cell], session: Session) -> None:
+    """Decode the images of `cells`: what cannot be read is told before any training."""
     for cell in {(c.dataset, c.image_size): c for c in cells}.values():
         session.data(cell)
 

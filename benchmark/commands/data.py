@@ -93,9 +93,13 @@ def _show(arguments: argparse.Namespace) -> int:
 
 
 def _prepare(arguments: argparse.Namespace) -> int:
-    from benchmark.data import decoded, medmnist, open_dataset, prepare
+    from benchmark.data import datasets, decoded, located, medmnist, open_dataset, prepare, unpack
     from benchmark.places import data_root
 
+    name, _, place = located(arguments.name).partition("@")
+    if name in datasets and place:
+        for archive in unpack.unpack(Path(place)):
+            print(f"unpacked {archive}")
     folder = data_root() / arguments.name
     if arguments.name in medmnist.SETS and not (folder / f"{arguments.name}.npz").exists():
         print(f"fetched {medmnist.download(arguments.name, folder)}")

@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmark.registry import Registry
 
-TaskName = Literal["classification", "segmentation"]
+TaskName = Literal["classification", "multilabel", "segmentation"]
 IGNORE = 255  # mask value that neither the loss nor a metric counts
 
 
@@ -36,14 +36,20 @@ class Card:
     official: str = ""  # which parts are official; empty: split by seed
     get: str = ""  # what to get, and the layout that is expected below ROOT/NAME
 
+    @property
+    def first(self) -> int:
+        """Return the first class that an image can show: not the background of masks."""
+        return int(self.task == "segmentation")
+
 
 @dataclass(frozen=True)
 class Dataset:
     """An opened data set.
 
-    `labels` (n,) int64 holds the class in classification; in segmentation it holds a `stratum`, a
-    bit set of the classes that the mask shows, which only splitting uses. `groups` holds the id
-    where an image is its own group. `splits` holds "train", "val", "test" or "" (ours to split).
+    `labels` (n,) int64 holds the class in classification, and where an image has any number of
+    findings ("multilabel") their bit set (bit k, class k); in segmentation a `stratum`, the bit set
+    of the classes that the mask shows, which only splitting uses. `groups` holds the id where an
+    image is its own group. `splits` holds "train", "val", "test" or "" (ours to split).
     `read_image(i)` returns (H, W, 3) uint8, `read_mask(i)` (H, W) uint8. `fingerprint` is a hash
     over images, masks, labels, ids, groups and splits; never over where they lie. `files` names
     what was read (empty where nothing lies on the disk as a file of its own). `extent` (n, 3) is

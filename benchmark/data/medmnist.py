@@ -1,4 +1,4 @@
-"""The 2-D MedMNIST sets, fetched with their checksums; ChestMNIST is multi-label and left out.
+"""The twelve 2-D MedMNIST sets, fetched with their checksums; ChestMNIST is multi-label.
 
 The released 28 x 28 images; larger releases open by their path (dermamnist_224.npz).
 """
@@ -20,6 +20,7 @@ URL = "https://zenodo.org/records/10519652/files/{}.npz?download=1"
 # name: (modality, MD5 of NAME.npz at 28 x 28, number of classes, images in train + val + test)
 SETS = {
     "pathmnist": ("colon pathology", "a8b06965200029087d5bd730944a56c1", 9, 107180),
+    "chestmnist": ("chest X-ray", "02c8a6516a18b556561a56cbdd36c4a8", 14, 112120),
     "dermamnist": ("dermoscopy", "0744692d530f8e62ec473284d019b0c7", 7, 10015),
     "octmnist": ("retinal OCT", "c68d92d5b585d8d81f7112f81e2d0842", 4, 109309),
     "pneumoniamnist": ("chest X-ray", "28209eda62fecd6e6a2d98b1501bb15f", 2, 5856),
@@ -33,13 +34,21 @@ SETS = {
 }
 
 
+# fmt: off
+FINDINGS = (
+    "atelectasis", "cardiomegaly", "effusion", "infiltration", "mass", "nodule", "pneumonia",
+    "pneumothorax", "consolidation", "edema", "emphysema", "fibrosis", "pleural", "hernia",
+)
+# fmt: on
+
+
 def card_of(name: str) -> Card:
     """Return the card of one set."""
     modality, _, num_classes, count = SETS[name]
     return Card(
         name=name,
-        task="classification",
-        classes=tuple(str(k) for k in range(num_classes)),
+        task="multilabel" if name == "chestmnist" else "classification",
+        classes=FINDINGS if name == "chestmnist" else tuple(map(str, range(num_classes))),
         modality=modality,
         licence="CC BY-NC 4.0" if name == "dermamnist" else "CC BY 4.0",
         citation="Yang et al. 2023, MedMNIST v2, Scientific Data 10:41",
@@ -60,9 +69,10 @@ def open_medmnist(name: str, folder: Path) -> Dataset:
             f"network, or get it from {URL.format(name)}"
         )
     dataset = open_npz(path)
-    if len(dataset.card.classes) != len(card_of(name).classes):
+    card, found = card_of(name), dataset.card
+    if (found.task, len(found.classes)) != (card.task, len(card.classes)):
         raise InputError(f"{str(path)!r} has other classes than {name}; get the original file")
-    return replace(dataset, card=card_of(name), files=())
+    return replace(dataset, card=card, files=())
 
 
 def download(name: str, folder: Path) -> Path:

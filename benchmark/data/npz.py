@@ -1,4 +1,7 @@
-"""A MedMNIST archive: `train_images`, `train_labels`, and the same for `val` and `test`."""
+"""A MedMNIST archive: `train_images`, `train_labels`, and the same for `val` and `test`.
+
+Labels are one integer per image, or K columns of 0 and 1: findings, any number per image.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +28,9 @@ def open_npz(path: Path) -> Dataset:
     for split in SPLITS:
         _check(arrays, split, str(path))
     images = np.concatenate([arrays[f"{s}_images"] for s in SPLITS])
-    labels = np.concatenate([arrays[f"{s}_labels"].ravel() for s in SPLITS])
+    labels = np.concatenate([arrays[f"{s}_labels"] for s in SPLITS])
     splits = tuple(s for s in SPLITS for _ in arrays[f"{s}_labels"])
-    classes, _ = class_names((str(v) for v in np.unique(labels)), str(path))
-    numbers = np.searchsorted(np.unique(labels), labels)
+    classes, numbers = _numbered(labels, str(path))
 
     def read_image(index: int) -> np.ndarray:
         image = images[index]
@@ -36,7 +38,7 @@ def open_npz(path: Path) -> Dataset:
 
     ids = tuple(f"{split}/{i}" for i, split in enumerate(splits))
     return Dataset(
-        card=_card(path.stem, classes),
+        card=_card(path.stem, classes, _is_multilabel(labels)),
         ids=ids,
         labels=numbers.astype(np.int64),
         groups=ids,
@@ -44,6 +46,19 @@ def open_npz(path: Path) -> Dataset:
         fingerprint=_fingerprint(images, numbers, splits),
         read_image=read_image,
     )
+
+
+def _is_multilabel(labels: np.ndarray) -> bool:
+    return labels.ndim == 2 and labels.shape[1] > 1
+
+
+def _numbered(labels: np.ndarray, path: str) -> tuple[tuple[str, ...], np.ndarray]:
+    """Return (classes, class numbers), or (findings, bit sets) of columns of 0 and 1."""
+    if _is_multilabel(labels):
+        count = labels.shape[1]
+        return tuple(map(str, range(count))), labels.astype(np.int64) @ (1 << np.arange(count))
+    values, numbers = np.unique(labels.ravel(), return_inverse=True)
+    return class_names(map(str, values), path)[0], numbers
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
@@ -71,17 +86,22 @@ def _check(arrays: dict[str, np.ndarray], split: str, path: str) -> None:
             f"{split}_images of {path!r} is {images.dtype} {images.shape}; it must be uint8 "
             "(n, H, W) or (n, H, W, 3), as in the 2-D sets"
         )
-    if labels.shape not in ((len(images),), (len(images), 1)) or labels.dtype.kind not in "iu":
+    columns = arrays["train_labels"].shape[1:]
+    fits = labels.ndim < 3 and labels.shape == (len(images), *columns)
+    binary = not _is_multilabel(labels) or (
+        labels.shape[1] < 63 and set(np.unique(labels)) <= {0, 1}
+    )
+    if not (fits and binary) or labels.dtype.kind not in "iu":
         raise InputError(
             f"{split}_labels of {path!r} is {labels.dtype} {labels.shape}; it must be one integer "
-            "per image (multi-label sets are not supported)"
+            "per image, or up to 62 columns of 0 and 1 for findings, the same in all parts"
         )
 
 
-def _card(name: str, classes: tuple[str, ...]) -> Card:
+def _card(name: str, classes: tuple[str, ...], multilabel: bool) -> Card:
     return Card(
         name=name,
-        task="classification",
+        task="multilabel" if multilabel else "classification",
         classes=classes,
         modality="MedMNIST",
         licence="CC BY 4.0 (DermaMNIST: CC BY-NC 4.0)",

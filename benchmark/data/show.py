@@ -26,7 +26,7 @@ def describe(dataset: Dataset, parts: Split) -> str:
         f"  group: {card.group_key or 'every image alone'}; official parts: "
         f"{card.official or 'none, split by seed'}; fingerprint {dataset.fingerprint}",
     ]
-    names = card.classes[card.task == "segmentation" :]
+    names = card.classes[card.first :]
     rows = [
         [name, len(some), len({dataset.groups[i] for i in some}), *_per_class(dataset, some)]
         for name, some in _parts(parts)
@@ -39,16 +39,16 @@ def _parts(parts: Split) -> list[tuple[str, np.ndarray]]:
 
 
 def shown(dataset: Dataset, row: int) -> list[str]:
-    """Return the class of an image, or the foreground classes that its mask shows."""
+    """Return the class of an image, its findings, or the foreground classes of its mask."""
     classes, label = dataset.card.classes, int(dataset.labels[row])
     if dataset.card.task == "classification":
         return [classes[label]]
-    return [name for k, name in enumerate(classes) if k and label >> k & 1]
+    return [name for k, name in enumerate(classes) if k >= dataset.card.first and label >> k & 1]
 
 
 def _per_class(dataset: Dataset, rows: np.ndarray) -> list[int]:
     count = Counter(name for row in rows for name in shown(dataset, int(row)))
-    return [count[name] for name in dataset.card.classes[dataset.card.task == "segmentation" :]]
+    return [count[name] for name in dataset.card.classes[dataset.card.first :]]
 
 
 def listing(dataset: Dataset, parts: Split) -> dict[str, list[dict[str, Any]]]:

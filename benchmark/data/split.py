@@ -99,7 +99,7 @@ def _shots(card: Card, rows: np.ndarray, shows: np.ndarray, shots: int) -> np.nd
     available = shows[rows].sum(0)
     if shots < 1 or available.min() < shots:
         k = int(available.argmin())
-        name = card.classes[k + (card.task == "segmentation")]
+        name = card.classes[k + card.first]
         raise InputError(
             f"shots {shots} is not between 1 and {available[k]}, the images of class {name!r} of "
             f"{card.name!r} in training or validation"
@@ -132,7 +132,7 @@ def make_pools(dataset: Dataset, split_seed: int) -> Pools:
         free = np.setdiff1d(free, val)
     missing = shows.any(0) & ~shows[free].any(0)
     if missing.any():
-        first = int(missing.argmax()) + (dataset.card.task == "segmentation")
+        first = int(missing.argmax()) + dataset.card.first
         raise InputError(
             f"{dataset.card.name!r} has no training image of class {dataset.card.classes[first]!r}"
         )
@@ -141,11 +141,11 @@ def make_pools(dataset: Dataset, split_seed: int) -> Pools:
 
 
 def _shows(dataset: Dataset) -> np.ndarray:
-    """Return (n, K): which classes an image shows; in segmentation of the foreground's."""
+    """Return (n, K): which classes an image shows; in segmentation of those of the foreground."""
     count = len(dataset.card.classes)
     if dataset.card.task == "classification":
         return dataset.labels[:, None] == np.arange(count)
-    return (dataset.labels[:, None] >> np.arange(1, count)) & 1 == 1
+    return (dataset.labels[:, None] >> np.arange(dataset.card.first, count)) & 1 == 1
 
 
 @dataclass(frozen=True)
