@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "all; none",
     )
     parser.add_argument(
+        "--source",
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+        help="where --panels finds a data set or backbone that cells call NAME; repeatable",
+    )
+    parser.add_argument(
         "--panels",
         type=int,
         default=0,
@@ -62,13 +70,13 @@ def run(arguments: argparse.Namespace) -> int:
     for name in formats:
         if name not in (*FORMATS, "html"):
             raise unknown("format", name, (*FORMATS, "html"))
-    kinds = _kinds(arguments)
+    kinds, sources = _kinds(arguments), _sources(arguments.source)
     if arguments.rescore:
         _rescore(runs)
     if arguments.latency:
         _latency(runs)
     if arguments.panels:
-        _panels(runs, arguments.panels)
+        _panels(runs, arguments.panels, sources)
     out = arguments.out or runs[0] / "report"
     shown = arguments.efficiency or arguments.latency
     options = Options(
@@ -97,13 +105,23 @@ def _kinds(arguments: argparse.Namespace) -> tuple[str, ...]:
     return chosen([*wanted, *(("panels", "attention") if arguments.panels else ())])
 
 
-def _panels(folders: list[Path], num: int) -> None:
+def _sources(pairs: list[str]) -> dict[str, str]:
+    found = {}
+    for pair in pairs:
+        name, _, path = pair.partition("=")
+        if not (name and path):
+            raise InputError(f"--source {pair!r} is not NAME=PATH, such as my_set=my/manifest.csv")
+        found[name] = path
+    return found
+
+
+def _panels(folders: list[Path], num: int, sources: dict[str, str]) -> None:
     """Read test images and attention again; `results` cannot, it knows no torch."""
     from benchmark.panels import write
     from benchmark.session import Session
 
     for folder in folders:
-        paths, skipped = write(folder, Session(cache=folder / "cache", sources={}), num)
+        paths, skipped = write(folder, Session(cache=folder / "cache", sources=sources), num)
         print(f"wrote {len(paths)} files to {folder / 'panels'}/")
         for reason in skipped:
             print(f"no panels of {reason}", file=sys.stderr)
@@ -123,8 +141,15 @@ def show(report: Report) -> int:
     """Print the table, what was written and what could not be read; return the exit code."""
     print(report.text)
     if report.paths:
-        names = ", ".join(path.name for path in report.paths)
-        print(f"wrote to {report.paths[0].parent}/: {names}")
+        print(f"wrote to {report.paths[0].parent}/: {_listed(report.paths)}")
     for fault in report.faults:
         print(f"unreadable: {fault}", file=sys.stderr)
     return 1 if report.faults else 0
+
+
+def _listed(paths: Sequence[Path]) -> str:
+    """Return the names of the files, each with all its endings."""
+    endings: dict[str, list[str]] = {}
+    for path in paths:
+        endings.setdefault(path.stem, []).append(path.suffix)
+    return ", ".join(stem + " ".join(found) for stem, found in endings.items())

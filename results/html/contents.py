@@ -19,9 +19,10 @@ from results.figures import dataset_of, line, setting_of, styles
 from results.frame import Frame
 from results.html.provenance import provenance
 from results.ledger import Entry, Ledger
+from results.naming import brief
 from results.select import RULE
 from results.stats import Statistics
-from results.tables import Column, Table, ranked, short
+from results.tables import Column, Table, ranked
 
 Values = dict[str, Any]
 
@@ -68,7 +69,7 @@ def _table(s: Statistics, ledger: Ledger) -> Values:
 
 
 def _column(table: Table, column: Column, s: Statistics) -> Values:
-    tied = [short(m, table.methods) for m in s.tied[column]]
+    tied = [brief(m, table.methods) for m in s.tied[column]]
     return {
         "dataset": dataset_of(column),
         "share": column.share,
@@ -86,7 +87,7 @@ def _methods(table: Table) -> list[Values]:
     return [
         {
             "spec": method,
-            "name": short(method, table.methods),
+            "name": brief(method, table.methods),
             "colour": to_hex(look[method][0]),
             "marker": look[method][1],
             "dash": {"-": "", "--": "6 4", ":": "2 3"}[line(table.methods, method)],

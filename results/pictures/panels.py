@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from results.figures import PAGE, dataset_of, heading, theme
-from results.pictures.shown import Shown
+from results.pictures.shown import Shown, folded
 from results.tables import Column
 
 FOLDER = "panels"
@@ -125,7 +125,7 @@ def draw(
             pair = rows[0][2 + number], rows[1][2 + number]
             _prediction(pair, kept[name], found[name], colours)
     for axes, title in zip(grid[0], ("image", "truth", *map(shown.name, masks)), strict=True):
-        axes.set_title(title, fontsize=7, pad=3)
+        axes.set_title(folded(title, 18), fontsize=7, pad=3)
     _legend(figure, classes, colours)
     figure.suptitle(f"{heading(shown.table, column)}, {column.share} of the labels", fontsize=8)
     return figure
@@ -157,7 +157,8 @@ def _prediction(
 
 
 def _legend(figure: Figure, classes: list[str], colours: list[str]) -> None:
-    named = {**dict(zip(classes, colours, strict=True)), **ERRORS}
+    errors = list(ERRORS.items())[: 2 + (len(classes) > 1)]  # one class cannot be another
+    named = {**dict(zip(classes, colours, strict=True)), **dict(errors)}
     handles = [Patch(facecolor=colour, label=name) for name, colour in named.items()]
     figure.legend(
         handles=handles[:12],
