@@ -36,6 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rescore", action="store_true", help="first compute new scores from stored predictions"
     )
+    _add_figures(parser)
+    parser.add_argument("--format", default="terminal,markdown,csv,latex,html", metavar="A,B")
+
+
+def _add_figures(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--figures",
         default="heatmap",
@@ -57,7 +62,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="first read N test images again for the figures panels and attention",
     )
-    parser.add_argument("--format", default="terminal,markdown,csv,latex,html", metavar="A,B")
 
 
 def run(arguments: argparse.Namespace) -> int:

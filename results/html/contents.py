@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from matplotlib.colors import to_hex
 
 from results import external, ledger_text, peek, stats_text
 from results.direction import less_is_better, scale
@@ -89,7 +88,7 @@ def _methods(table: Table) -> list[Values]:
         {
             "spec": method,
             "name": brief(method, table.methods),
-            "colour": to_hex(look[method][0]),
+            "colour": "#" + "".join(f"{round(255 * part):02x}" for part in look[method][0]),
             "marker": look[method][1],
             "dash": {"-": "", "--": "6 4", ":": "2 3"}[line(table.methods, method)],
             "trained": int(trained.replace(",", "")) if trained else None,

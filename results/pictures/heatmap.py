@@ -68,8 +68,7 @@ def draw(table: Table) -> Figure:
     texts = [[_text(table, table.methods[i], c) for c in table.columns] for i in rows]
     points = all(scale(c.metric) == 100 for c in table.columns)
     unit = "points behind best" if points else "share of largest gap"
-    grid = {"edgecolors": "0.85", "linewidth": 0.6}
-    mesh = axes.pcolormesh(behind[rows], cmap=LIGHT, vmin=0, **grid)
+    mesh = axes.pcolormesh(behind[rows], cmap=LIGHT, vmin=0, edgecolors="0.85", linewidth=0.6)
     axes.set_yticks(np.arange(len(rows)) + 0.5, names)
     axes.invert_yaxis()
     bar = figure.colorbar(mesh, ax=axes, label=unit, aspect=8 + len(rows))

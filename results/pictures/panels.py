@@ -16,6 +16,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 
 from results.figures import PAGE, dataset_of, heading, theme
@@ -115,9 +116,8 @@ def draw(
         2 + len(masks),
         figsize=(side * (2 + len(masks)), side * 2 * len(ids) + 0.6),
         squeeze=False,
-        layout="constrained",
+        layout=ConstrainedLayoutEngine(wspace=0.01, hspace=0.01, w_pad=0.01, h_pad=0.01),
     )
-    figure.get_layout_engine().set(wspace=0.01, hspace=0.01, w_pad=0.01, h_pad=0.01)
     for place, name in enumerate(ids):
         rows = grid[2 * place], grid[2 * place + 1]
         _image(rows, kept[name], next(iter(masks.values()))[name][1], colours)
