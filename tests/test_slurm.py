@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark import claims, work
+from benchmark import claims, work, workers
 from benchmark.__main__ import main
 from benchmark.executors import Listener, inline
 from benchmark.registry import InputError
@@ -362,8 +362,8 @@ def test_running_cells_show_their_steps(tmp_path, capsys):
 
 
 def test_gpus_are_given_to_the_tasks_in_turn():
-    assert [jobs.device_of(rank, 2) for rank in range(4)] == ["cuda:0", "cuda:1"] * 2
-    assert jobs.device_of(3, 0) == "cpu"
+    assert [workers.device_of(rank, 2) for rank in range(4)] == ["cuda:0", "cuda:1"] * 2
+    assert workers.device_of(3, 0) == "cpu"
     assert parse("gpus_per_node=4,pack=2").tasks == 8
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,17 +16,21 @@ from benchmark.registry import InputError
 if TYPE_CHECKING:
     from benchmark.progress import Display
     from benchmark.spec import Cell
+    from benchmark.work import Outcome
     from slurm.submit import Order
 
 EXECUTORS = ("inline", "local", "slurm")
 Failures = list[tuple[str, str]]
 POLL_S = 5.0
+JOBS = 2  # local workers where there is no GPU
 
 
 def add_executor(parser: argparse.ArgumentParser) -> None:
     """Add the flags of the executors."""
     parser.add_argument("--executor", choices=EXECUTORS, default="inline")
-    parser.add_argument("--jobs", type=int, default=2, help="processes of --executor local")
+    parser.add_argument(
+        "--jobs", type=int, metavar="N", help="processes of --executor local (default: one per GPU)"
+    )
     slurm = parser.add_argument_group("with --executor slurm")
     slurm.add_argument("--slurm", default="", metavar="NAME=VALUE,...", help="partition, ...")
     slurm.add_argument("--max-parallel", type=int, default=64, help="jobs that run at once")
@@ -36,7 +41,7 @@ def add_executor(parser: argparse.ArgumentParser) -> None:
 
 def check(arguments: argparse.Namespace) -> None:
     """Raise InputError for numbers that make no sense."""
-    if arguments.jobs < 1 or arguments.max_parallel < 1:
+    if min(1 if arguments.jobs is None else arguments.jobs, arguments.max_parallel) < 1:
         raise InputError("--jobs and --max-parallel must be above 0")
     per_job = arguments.cells_per_job
     if per_job != "auto" and not (per_job.isdigit() and int(per_job)):
@@ -47,26 +52,50 @@ def train(
     cells: Sequence[Cell], sources: dict[str, str], arguments: argparse.Namespace
 ) -> Failures:
     """Train `cells` on this machine and return (slug, reason) of those that failed."""
-    from benchmark.executors import Listener, inline, local
-    from benchmark.session import Session
-
-    runs = arguments.runs
     if not cells:
         return []
     failures: Failures = []
     with _display(cells) as display:
-        if arguments.executor == "local":
-            outcomes = local(cells, runs, runs / "cache", sources, arguments.jobs)
-        else:
-            session = Session(cache=runs / "cache", sources=sources)
-            outcomes = inline(cells, session, runs, Listener(display.start, display.step))
-        for outcome in outcomes:
+        for outcome in _outcomes(cells, sources, arguments, display):
             if outcome.state == "failed":
                 failures.append((outcome.cell.slug, outcome.reason))
                 display.fail(outcome.cell, outcome.reason)
             else:
                 display.finish(outcome.cell, outcome.record)
     return failures
+
+
+def _outcomes(
+    cells: Sequence[Cell], sources: dict[str, str], arguments: argparse.Namespace, display: Display
+) -> Iterator[Outcome]:
+    """Train here or in workers; Ctrl-C leaves checkpoints and is raised as KeyboardInterrupt."""
+    import torch
+
+    from benchmark.bell import Bell
+    from benchmark.checkpoint import Interrupted
+    from benchmark.executors import Listener, inline, local
+    from benchmark.session import Session
+
+    runs = arguments.runs
+    if arguments.executor == "local":
+        jobs = arguments.jobs or torch.cuda.device_count() or JOBS
+        yield from local(cells, runs, runs / "cache", sources, jobs)
+        return
+    with Bell(signal.SIGINT, signal.SIGTERM) as bell:
+
+        def start(cell: Cell) -> None:
+            bell.check(cell)
+            display.start(cell)
+
+        def step(steps: int) -> bool:
+            display.step(steps)
+            return bell.answer(steps)
+
+        listener = Listener(start, step)
+        try:
+            yield from inline(cells, Session(runs / "cache", sources), runs, listener)
+        except Interrupted:
+            raise KeyboardInterrupt from None
 
 
 @contextmanager
