@@ -19,6 +19,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmark.registry import InputError
+
 CLAIM = "claim.json"
 BEAT_S, STALE_S = 10.0, 180.0
 TOLD = ("place", "pid", "job", "token", "step", "steps")
@@ -95,7 +97,12 @@ class Claim:
 def take(folder: Path) -> Claim | None:
     """Return a claim on the cell, or None while somebody else trains it."""
     claim = Claim(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"cannot write in {str(folder)!r} ({error.strerror}); choose another --runs"
+        ) from None
     if _create(claim):
         return claim
     other = read(folder, claim.now)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import submitit
 from submitit.core.utils import DelayedSubmission
 
-from benchmark.registry import InputError
 from benchmark.spec import Cell
+from slurm.snapshot import START
 
 if TYPE_CHECKING:
     from benchmark.bell import Bell
@@ -37,7 +37,6 @@ class Batch:
 
     def __call__(self) -> dict[str, int]:
         """Train the cells and return how many ended in which way."""
-        self._check_runs()
         os.environ["HF_HUB_OFFLINE"] = "1"  # a node must not depend on a network
         import torch
 
@@ -50,7 +49,7 @@ class Batch:
         environment = submitit.JobEnvironment()
         torch.set_num_threads(int(os.environ.get("SLURM_CPUS_PER_TASK", "1")))
         device = device_of(environment.local_rank, torch.cuda.device_count())
-        halvings = memory_deaths(environment.paths.stderr)
+        halvings = memory_deaths(batch_log(environment.paths.stderr))
         session = Session(
             self.runs / "cache", self.sources, torch.device(device), halvings=halvings
         )
@@ -72,13 +71,6 @@ class Batch:
         """Return what the requeued job runs: the same, which skips what is finished."""
         return DelayedSubmission(self)
 
-    def _check_runs(self) -> None:
-        if not (self.sweep / "plan.json").exists():
-            raise InputError(
-                f"this node does not see {str(self.runs)!r}; "
-                "choose a --runs folder on a file system that the nodes share"
-            )
-
 
 def note(text: str) -> None:
     """Write a line to the log of the job."""
@@ -87,9 +79,19 @@ def note(text: str) -> None:
 
 
 def memory_deaths(log: Path) -> int:
-    """Return how often earlier runs of this job were killed for memory, as its error log says."""
+    """Return how often earlier runs of this job were killed for memory, as its error log says.
+
+    A death may have several lines; every run begins with `snapshot.START`.
+    """
     text = log.read_text(errors="replace") if log.exists() else ""
-    return min(5, len(re.findall(r"oom[-_]kill|exceeded memory limit|Out Of Memory", text)))
+    runs = re.split(rf"(?m)^{START} \d+$", text)
+    found = r"oom[-_]kill|exceeded memory limit|Out Of Memory"
+    return min(5, sum(bool(re.search(found, run)) for run in runs))
+
+
+def batch_log(log: Path) -> Path:
+    """Return the log that tells what Slurm says: that of the first task."""
+    return log.with_name(re.sub(r"_\d+_log", "_0_log", log.name))
 
 
 def is_ours(folder: Path) -> bool:

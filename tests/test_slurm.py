@@ -17,7 +17,7 @@ from benchmark.executors import Listener, inline
 from benchmark.registry import InputError
 from benchmark.session import Session
 from benchmark.spec import Cell
-from slurm import estimate, jobs, queue, submit
+from slurm import estimate, jobs, needs, queue, submit
 from slurm.resources import parse
 
 CELL = Cell(
@@ -73,8 +73,9 @@ def test_arrays_stay_under_the_limit_of_the_site():
 
 def test_the_sbatch_text_is_this(tmp_path):
     resources = parse("partition=gpu,gpus_per_node=2,mem_gb=16,cpus_per_task=4,timeout_min=120")
-    order = submit.Order([[CELL]], {}, Path("/runs"), resources, 8)
-    text = submit.sbatch_text(order, "bench-S-0", 3, Path("/runs/code"), Path("/runs/logs"))
+    array = needs.Group(resources, [[CELL]] * 3)
+    order = submit.Order([array], {}, Path("/runs"), 8)
+    text = submit.sbatch_text(order, array, "bench-S-0", Path("/runs/sweeps/S/code"))
     text = text.replace(str(Path.cwd()), "/home/me")
     assert text == (Path(__file__).parent / "golden_sbatch.txt").read_text()
 
@@ -212,7 +213,8 @@ def test_memory_deaths_are_read_from_the_log(tmp_path):
     assert jobs.memory_deaths(log) == 0
     log.write_text("slurmstepd: error: Detected 1 oom_kill event\nTraceback: x\n")
     assert jobs.memory_deaths(log) == 1
-    log.write_text("error: Job 3 exceeded memory limit (9 > 2), being killed\n" * 2)
+    death = "error: Job 3 exceeded memory limit (9 > 2), being killed\n" * 2
+    log.write_text(f"start of run 0\n{death}start of run 1\nx\nstart of run 2\n{death}")
     assert jobs.memory_deaths(log) == 2
 
 

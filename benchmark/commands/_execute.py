@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,43 +108,42 @@ def _display(cells: Sequence[Cell]) -> Iterator[Display]:
 
 
 def order(cells: Sequence[Cell], sources: dict[str, str], arguments: argparse.Namespace) -> Order:
-    """Return what would be submitted for `cells`; memory as measured where nothing is asked for."""
-    from dataclasses import replace
-
-    from slurm import estimate, probe
+    """Return what would be submitted for `cells`; memory and time as measured, if not asked for."""
+    from slurm import estimate, needs, probe
     from slurm.resources import parse
     from slurm.submit import Order, absolute
 
     known = estimate.read(arguments.runs)
     if arguments.probe and probe.probe(cells, sources, arguments.runs, known):
         known = estimate.read(arguments.runs)
-    resources = parse(arguments.slurm)
-    mib = known.mib(cells)
-    if resources.mem_gb is None and mib is not None:
-        resources = replace(resources, mem_gb=int(1.5 * mib * resources.tasks / 1024) + 1)
-    batches = estimate.batches(cells, arguments.cells_per_job, known)
-    return absolute(Order(batches, sources, arguments.runs, resources, arguments.max_parallel))
+    groups = needs.groups(cells, parse(arguments.slurm), arguments.cells_per_job, known)
+    return absolute(Order(groups, sources, arguments.runs, arguments.max_parallel))
 
 
 def describe(order: Order) -> str:
-    """Return the plan of a submission: jobs, predicted time, and the script for sbatch."""
+    """Return the plan of a submission: jobs, predicted time, and a script for sbatch per group."""
     from slurm import estimate, submit
 
     cells = [cell for batch in order.batches for cell in batch]
     seconds, unknown = estimate.read(order.runs).total_s(cells)
-    first = min(len(order.batches), 1000)
-    name, logs = "bench-SWEEP-0", order.runs / "sweeps" / "SWEEP" / "logs"
-    text = submit.sbatch_text(order, name, first, logs.parent / "code", logs)
-    hours = seconds / 3600 * max(1, order.resources.gpus_per_node)
-    unit = "GPU-hours" if order.resources.gpus_per_node else "hours"
+    resources = order.groups[0].resources  # gpus and pack are the same for all
+    unit = "GPU-hours" if resources.gpus_per_node else "hours"
+    hours = seconds / 3600 / (resources.pack if resources.gpus_per_node else 1)
     guess = f"{hours:.2f} {unit} for {len(cells) - unknown} cells"
     if unknown:
         guess += f"; nothing is known of {unknown} (--probe measures them)"
-    judged = ""
+    limit, judged = 1000, ""
     if shutil.which("sbatch"):
-        submit.check(order, first)
-        judged = "\nsbatch --test-only accepts it"
-    return f"{len(cells)} cells in {len(order.batches)} jobs; predicted: {guess}\n\n{text}{judged}"
+        limit, judged = submit.site_limit(), "\nsbatch --test-only accepts it"
+        submit.check(order, limit)
+    code = order.runs / "sweeps" / "SWEEP" / "code"
+    told = [f"{len(cells)} cells in {len(order.batches)} jobs; predicted: {guess}"]
+    for number, group in enumerate(order.groups):
+        first = replace(group, batches=group.batches[:limit])
+        kinds = sorted({cell.method.partition("(")[0] for batch in group.batches for cell in batch})
+        told.append(f"\n# {len(group.batches)} jobs: {', '.join(kinds)}")
+        told.append(submit.sbatch_text(order, first, f"bench-SWEEP-{number}", code))
+    return "\n".join(told) + judged
 
 
 def send(cells: Sequence[Cell], sources: dict[str, str], arguments: argparse.Namespace) -> int:
@@ -153,15 +153,21 @@ def send(cells: Sequence[Cell], sources: dict[str, str], arguments: argparse.Nam
     """
     from slurm import queue, submit
 
-    waiting = queue.queued(arguments.runs, queue.waiting())
-    fresh = [cell for cell in cells if cell.slug not in waiting]
-    if len(fresh) < len(cells):
-        print(f"{len(cells) - len(fresh)} cells are in the queue already")
-    if fresh:
-        _prefetch(fresh, sources, arguments.runs)
-        wanted = order(fresh, sources, arguments)
-        name, jobs = submit.submit(wanted)
-        print(f"{len(fresh)} cells in {len(wanted.batches)} jobs, sweep {name}: {', '.join(jobs)}")
+    with submit.alone(arguments.runs):
+        jobs = queue.waiting()
+        if lost := queue.orphans(arguments.runs, jobs):
+            queue.call("scancel", *lost)
+        waiting = queue.queued(arguments.runs, [pair for pair in jobs if pair[0].job not in lost])
+        fresh = [cell for cell in cells if cell.slug not in waiting]
+        if len(fresh) < len(cells):
+            print(f"{len(cells) - len(fresh)} cells are in the queue already")
+        if fresh:
+            _prefetch(fresh, sources, arguments.runs)
+            wanted = order(fresh, sources, arguments)
+            name, ids = submit.submit(wanted)
+            print(
+                f"{len(fresh)} cells in {len(wanted.batches)} jobs, sweep {name}: {', '.join(ids)}"
+            )
     return len(fresh)
 
 
