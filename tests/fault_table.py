@@ -15,9 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from test_slurm_cluster import (
-    ROOT, benchmark, killed_submission, numbers, queue, records, submit, trained, training, wait_for,
-)  # fmt: skip
+import test_slurm_cluster as cluster
 
 from benchmark.record import read_record
 from benchmark.registry import InputError
@@ -28,7 +26,8 @@ COUNT = 8
 
 
 def kill_9(runs):
-    os.kill(training(runs)[0]["pid"], signal.SIGKILL)
+    for claim in cluster.training(runs)[:1]:
+        os.kill(claim["pid"], signal.SIGKILL)
 
 
 def preempt(runs):
@@ -37,13 +36,13 @@ def preempt(runs):
 
 
 def time_out(runs):
-    for job in queue("running"):
+    for job in cluster.queue("running"):
         subprocess.run(["scancel", "--signal=USR2", job], check=True)
 
 
 def cancel(runs):
-    benchmark("cancel", "--runs", runs)
-    wait_for(lambda: not queue())
+    cluster.benchmark("cancel", "--runs", runs)
+    cluster.wait_for(lambda: not cluster.queue())
 
 
 def node_down(runs):
@@ -56,7 +55,7 @@ def node_down(runs):
 
 
 def restart_controller(runs):
-    command = [ROOT / "slurm" / "local_cluster.sh", "restart"]
+    command = [cluster.ROOT / "slurm" / "local_cluster.sh", "restart"]
     subprocess.run(command, check=True, capture_output=True)
 
 
@@ -76,16 +75,16 @@ def strike(folder, times, make, asked):
     tried = number = 0
     while tried < times:
         runs, number = folder / str(number), number + 1
-        submit(runs, *CELLS, slurm=asked, per_job=4)
-        while len(records(runs)) < COUNT:
-            if tried < times and training(runs) and queue("running"):
+        cluster.submit(runs, *CELLS, slurm=asked, per_job=4)
+        while len(cluster.records(runs)) < COUNT:
+            if tried < times and cluster.training(runs) and cluster.queue("running"):
                 make(runs)
                 tried += 1
                 time.sleep(5)
-            elif not queue() and len(records(runs)) < COUNT:
-                submit(runs, *CELLS, slurm=asked, per_job=4)
+            elif not cluster.queue() and len(cluster.records(runs)) < COUNT:
+                cluster.submit(runs, *CELLS, slurm=asked, per_job=4)
             time.sleep(0.3)
-        wait_for(lambda: not queue())
+        cluster.wait_for(lambda: not cluster.queue())
         yield runs
 
 
@@ -93,15 +92,16 @@ def competing(folder, times):
     """Two sweeps and a run in one process at the same time, on one folder."""
     for number in range(times):
         runs = folder / str(number)
+        cluster.with_images(runs)
         command = [sys.executable, "-m", "benchmark", "run", "--runs", runs, "--batch-size", "8"]
         command += ["--backbones", "tiny_vit", *CELLS]
         slurm = ["--executor", "slurm", "--cells-per-job", "2", "--slurm", "mem_gb=2"]
         started = [
-            subprocess.Popen([*command, *more], cwd=ROOT, stdout=subprocess.DEVNULL)
+            subprocess.Popen([*command, *more], cwd=cluster.ROOT, stdout=subprocess.DEVNULL)
             for more in ([], slurm, slurm)
         ]
         assert not any(process.wait() for process in started)
-        wait_for(lambda: not queue())
+        cluster.wait_for(lambda: not cluster.queue())
         yield runs
 
 
@@ -109,9 +109,9 @@ def submitter_killed(folder, times):
     """The submitting process is killed right after a call of sbatch; the second run continues."""
     for number in range(times):
         runs = folder / str(number)
-        killed_submission(folder, runs, *CELLS, after=1 + number % 2)
-        submit(runs, *CELLS, per_job=2)
-        wait_for(lambda: not queue())
+        cluster.killed_submission(folder, runs, *CELLS, after=1 + number % 2)
+        cluster.submit(runs, *CELLS, per_job=2)
+        cluster.wait_for(lambda: not cluster.queue())
         yield runs
 
 
@@ -123,10 +123,17 @@ def damage(runs, reference):
             read_record(path)
         except InputError:
             corrupted += 1
-    found = records(runs)
-    corrupted += sum(numbers(found[s]) != numbers(r) for s, r in reference.items() if s in found)
-    twice = sum(count - 1 for count in trained(runs).values())
+    found = cluster.records(runs)
+    corrupted += sum(
+        cluster.numbers(found[s]) != cluster.numbers(r) for s, r in reference.items() if s in found
+    )
+    twice = sum(count - 1 for count in cluster.trained(runs).values())
     return len(reference.keys() - found.keys()), twice, corrupted
+
+
+def show(*row):
+    sys.stdout.write("| " + " | ".join(map(str, row)) + " |\n")
+    sys.stdout.flush()
 
 
 def main():
@@ -135,10 +142,11 @@ def main():
     parser.add_argument("--only", default="", help="faults whose name holds this")
     arguments = parser.parse_args()
     total = 0
-    print("| fault | times | cells | lost | trained twice | records corrupted | s |", flush=True)
+    show("fault", "times", "cells", "lost", "trained twice", "records corrupted", "s")
+    show(*["---"] * 7)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        answer = benchmark(
+        answer = cluster.benchmark(
             "run",
             "--runs",
             folder / "inline",
@@ -149,7 +157,8 @@ def main():
             *CELLS,
         )
         assert answer.returncode == 0, answer.stderr
-        reference = records(folder / "inline")
+        reference = cluster.records(folder / "inline")
+        cluster.DECODED.append(folder / "inline" / "cache")
         faults = {
             fault: strike(folder / str(number), arguments.times, *how)
             for number, (fault, how) in enumerate(FAULTS.items())
@@ -164,7 +173,7 @@ def main():
                 total += sum(sums)
                 row = [fault, arguments.times, COUNT * len(found), *sums]
                 row.append(round(time.monotonic() - since))
-                print("| " + " | ".join(map(str, row)) + " |", flush=True)
+                show(*row)
     return 1 if total else 0
 
 

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.claims import is_alive, read
+
 ROOT = Path(__file__).parents[1]
 LONG = ["--steps", "600", "--evaluations", "20", "--fractions", "0.1"]
 SHORT = ["--steps", "4", "--evaluations", "2", "--fractions", "0.1"]
@@ -44,7 +46,17 @@ def benchmark(*arguments, timeout=600, path=""):
     )
 
 
+DECODED = []  # images that were decoded once, for the runs folders to come
+
+
+def with_images(runs):
+    """Make a runs folder that need not decode the images again."""
+    if DECODED and not (runs / "cache").exists():
+        shutil.copytree(DECODED[0], runs / "cache")
+
+
 def submit(runs, *arguments, slurm="mem_gb=2", per_job=2):
+    with_images(runs)
     command = ["run", "--executor", "slurm", "--runs", runs, "--slurm", slurm]
     command += ["--backbones", "tiny_vit", "--batch-size", "8", "--cells-per-job", per_job]
     answer = benchmark(*command, *arguments)
@@ -76,12 +88,9 @@ def claims(runs):
 
 
 def training(runs):
-    """Return the claims of cells that have a checkpoint, so that something could be lost."""
-    return [
-        json.loads((path.parent / "claim.json").read_text())
-        for path in runs.rglob("checkpoint.pt")
-        if (path.parent / "claim.json").exists()
-    ]
+    """Return the live claims of cells that have a checkpoint, so that something could be lost."""
+    found = [read(path.parent) for path in runs.rglob("checkpoint.pt")]
+    return [claim for claim in found if claim and is_alive(claim)]
 
 
 def trained(runs):
@@ -107,6 +116,7 @@ def killed_submission(folder, runs, *arguments, after):
 
     The arrays hold two tasks each, as if the site allowed no more.
     """
+    with_images(runs)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "sbatch").write_text(
         "#!/bin/bash\n"
@@ -133,6 +143,7 @@ def inline(tmp_path_factory):
         "--methods", "lora(rank=2),bitfit", *LONG,
     )  # fmt: skip
     assert answer.returncode == 0, answer.stderr
+    DECODED.append(runs / "cache")
     return records(runs)
 
 
