@@ -70,6 +70,15 @@ def write_record(folder: Path, record: Record) -> Path:
     return folder / RECORD
 
 
+def touch(folder: Path) -> None:
+    """Move the time of a cell's record by a microsecond: something was added beside it.
+
+    Who keeps what records say (`results.index`) sees by this time that it must look again.
+    """
+    status = (folder / RECORD).stat()
+    os.utime(folder / RECORD, ns=(status.st_atime_ns, status.st_mtime_ns + 1000))
+
+
 def read_record(path: Path) -> Record:
     """Return the record in `path`.
 

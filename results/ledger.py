@@ -98,7 +98,7 @@ def read_latency(folders: Sequence[Path]) -> dict[tuple[str, int, str], dict[str
 
     Half a file counts as none: `report --latency` writes it again.
     """
-    found = {}
+    found: dict[tuple[str, int, str], dict[str, float]] = {}
     for path in (folder / LATENCY for folder in folders if (folder / LATENCY).exists()):
         with suppress(ValueError, KeyError, TypeError):
             rows = json.loads(path.read_text())["rows"]
