@@ -11,11 +11,15 @@ __all__ = ["Options", "Report", "report"]
 
 @dataclass(frozen=True)
 class Report:
-    """What was written: text for a terminal, the files, a sentence per unreadable record."""
+    """What was written: text for a terminal, the files, a sentence per record that is not used.
+
+    `notes` are sentences on what is no fault of the results.
+    """
 
     text: str
     paths: tuple[Path, ...]
     faults: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,25 +54,28 @@ def report(
     """
     from benchmark.record import write_text
     from benchmark.registry import unknown
-    from results import external, figures, frame, peek, render, tables, trials, under
+    from results import external, figures, frame, peek, render, stats, tables, trials, under
 
     loaded = frame.load(runs, keys)
     metric = options.metric
     known = [n.removeprefix("test_") for n in loaded.rows.columns if n.startswith("test_")]
     if metric is not None and metric not in known:
         raise unknown("metric", metric, known)
-    found = tables.build(loaded, metric)
+    statistics = stats.build(tables.build(loaded, metric), runs, options.against)
+    found = [tables.with_ties(s.table, s.tied) for s in statistics]
     paths = []
     for name in options.formats:
         suffix, to_text = render.FORMATS[name]
         paths.append(out / f"table.{suffix}")
         write_text(paths[-1], "\n".join(to_text(table) for table in found))
     for table in found:
-        paths += figures.save(table, out)
+        paths += figures.save(tables.named(table), out)
     if curves := "".join(trials.as_csv(table, loaded.rows) for table in found):
         paths.append(out / "trials.csv")
         write_text(paths[-1], curves)
-    below, written = under.write(loaded, runs, found, out, options)
+    below, written = under.write(loaded, runs, statistics, out, options)
     parts = [f"{render.terminal(t)}\n{b}" for t, b in zip(found, below, strict=True)]
-    parts += [external.text(runs, loaded.rows), peek.text(runs, set(loaded.rows["key"]))]
-    return Report("\n".join(filter(None, parts)), (*paths, *written), loaded.faults)
+    parts.append(external.text(loaded.beside("external"), loaded.rows))
+    parts.append(peek.text(loaded.beside("peek"), set(loaded.rows["key"])))
+    text = "\n".join(filter(None, parts))
+    return Report(text, (*paths, *written), loaded.faults, loaded.notes)

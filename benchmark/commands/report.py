@@ -84,6 +84,8 @@ def show(report: Report) -> int:
     if report.paths:
         names = ", ".join(path.name for path in report.paths)
         print(f"wrote to {report.paths[0].parent}/: {names}")
+    for note in report.notes:
+        print(note, file=sys.stderr)
     for fault in report.faults:
-        print(f"unreadable: {fault}", file=sys.stderr)
+        print(f"not used: {fault}", file=sys.stderr)
     return 1 if report.faults else 0
