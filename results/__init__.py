@@ -27,8 +27,8 @@ class Options:
     """How to report: `metric` replaces each data set's own, `against` the compared-with method.
 
     `plan_seeds` adds how many seeds see a difference of so many points, `efficiency` what the
-    methods cost. `formats` are
-    those of `results.render.FORMATS`.
+    methods cost. `formats` are those of `results.render.FORMATS`, `figures` (beside label curves,
+    parameters and ranks) those of `results.pictures.KINDS`.
     """
 
     metric: str | None = None
@@ -36,6 +36,7 @@ class Options:
     formats: Sequence[str] = ("terminal", "markdown", "csv", "latex")
     plan_seeds: float | None = None
     efficiency: bool = False
+    figures: Sequence[str] = ("heatmap",)
 
 
 def report(
@@ -54,7 +55,18 @@ def report(
     """
     from benchmark.record import write_text
     from benchmark.registry import unknown
-    from results import external, figures, frame, peek, render, stats, tables, trials, under
+    from results import (
+        external,
+        figures,
+        frame,
+        peek,
+        pictures,
+        render,
+        stats,
+        tables,
+        trials,
+        under,
+    )
 
     loaded = frame.load(runs, keys)
     metric = options.metric
@@ -64,12 +76,14 @@ def report(
     statistics = stats.build(tables.build(loaded, metric), runs, options.against)
     found = [tables.with_ties(s.table, s.tied) for s in statistics]
     paths = []
-    for name in options.formats:
+    for name in (n for n in options.formats if n in render.FORMATS):  # html: `under.write`
         suffix, to_text = render.FORMATS[name]
         paths.append(out / f"table.{suffix}")
         write_text(paths[-1], "\n".join(to_text(table) for table in found))
-    for table in found:
-        paths += figures.save(tables.named(table), out)
+    shown = [tables.named(table) for table in found]
+    for table in shown:
+        paths += figures.save(table, out)
+    paths += pictures.save(loaded, runs, shown, out, options.figures)
     if curves := "".join(trials.as_csv(table, loaded.rows) for table in found):
         paths.append(out / "trials.csv")
         write_text(paths[-1], curves)

@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from results.figures import SUFFIXES, styles
+from results.figures import COLUMN, setting_of, stem_of, styles, theme, write
 from results.ranks import Ranking
 from results.stats import Statistics
 from results.tables import short
@@ -23,16 +23,10 @@ def save(statistics: Statistics, folder: Path) -> list[Path]:
         return []
     figure = draw(ranking, table.methods)
     figure.axes[0].set_title(
-        f"{table.backbone}, {table.image_size} px: average rank over {ranking.num_blocks} columns",
-        fontsize=10,
+        f"{setting_of(table)}, {table.image_size} px: average rank over "
+        f"{ranking.num_blocks} columns",
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    stem = f"{table.backbone}-{table.image_size}".replace("/", "_").replace(":", "_")
-    paths = [folder / f"{stem}-ranks{suffix}" for suffix in SUFFIXES]
-    for path in paths:
-        figure.savefig(path, dpi=150, bbox_inches="tight")
-    plt.close(figure)
-    return paths
+    return write(figure, folder, stem_of(setting_of(table), table.image_size, "ranks"))
 
 
 def draw(ranking: Ranking, methods: tuple[str, ...]) -> Figure:
@@ -41,7 +35,8 @@ def draw(ranking: Ranking, methods: tuple[str, ...]) -> Figure:
     bars = ranking.together()
     rows = (len(order) + 1) // 2
     low = -(len(bars) * 0.25 + 0.4 + rows * STEP)
-    figure, axes = plt.subplots(figsize=(6.8, 0.8 + 0.45 * -low))
+    theme()
+    figure, axes = plt.subplots(figsize=(COLUMN, 0.5 + 0.32 * -low))
     axes.set_xlim(len(order) + 0.2, 0.8)  # rank 1 on the right
     axes.set_ylim(low, 1.1)
     axes.axis("off")
@@ -55,12 +50,12 @@ def draw(ranking: Ranking, methods: tuple[str, ...]) -> Figure:
         colour = look[method][0]
         axes.plot([rank, rank, edge], [0, y, y], color=colour, linewidth=1.2)
         name = f" {short(method, methods)} ({rank:.1f}) "
-        axes.text(edge, y, name, ha="left" if best else "right", va="center", fontsize=9)
+        axes.text(edge, y, name, ha="left" if best else "right", va="center", fontsize=7)
     places = {method: rank for rank, method in order}
     for number, members in enumerate(bars):
         span = [places[m] for m in members]
         y = -0.25 * (number + 1)
-        axes.plot([min(span) - 0.06, max(span) + 0.06], [y, y], color="0.1", linewidth=3.5)
+        axes.plot([min(span) - 0.06, max(span) + 0.06], [y, y], color="0.1", linewidth=2.5)
     return figure
 
 
@@ -69,10 +64,10 @@ def _scale(axes: Axes, num_methods: int, difference: float) -> None:
     axes.plot([1, num_methods], [0, 0], color="0.1", linewidth=1)
     for rank in range(1, num_methods + 1):
         axes.plot([rank, rank], [0, 0.08], color="0.1", linewidth=1)
-        axes.text(rank, 0.14, str(rank), ha="center", va="bottom", fontsize=9)
+        axes.text(rank, 0.14, str(rank), ha="center", va="bottom", fontsize=7)
     ends = [num_methods, num_methods - difference]
     axes.plot(ends, [0.72, 0.72], color="0.1", linewidth=1.5, clip_on=False)
     for end in ends:
         axes.plot([end, end], [0.66, 0.78], color="0.1", linewidth=1.5)
     text = f"critical difference {difference:.2f}"
-    axes.text(sum(ends) / 2, 0.8, text, ha="center", va="bottom", fontsize=9)
+    axes.text(sum(ends) / 2, 0.8, text, ha="center", va="bottom", fontsize=7)

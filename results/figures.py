@@ -21,7 +21,23 @@ from results.direction import less_is_better, scale
 from results.tables import Column, Table, short
 
 MARKERS = "osD^vP*Xhd<>p8"
-SUFFIXES = (".png", ".svg")
+SUFFIXES = (".png", ".svg", ".pdf")
+COLUMN, PAGE = 3.5, 7.0  # inches: the width of a column and of a page in print
+_TEXT = {
+    "font.size": 8,
+    "axes.labelsize": 8,
+    "axes.titlesize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 6.5,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 4,
+    "axes.linewidth": 0.7,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "svg.fonttype": "none",  # text stays text
+    "pdf.fonttype": 42,
+}
 
 
 def styles(methods: Sequence[str]) -> dict[str, tuple[tuple[float, ...], str]]:
@@ -34,60 +50,115 @@ def styles(methods: Sequence[str]) -> dict[str, tuple[tuple[float, ...], str]]:
     }
 
 
-def save(table: Table, folder: Path) -> list[Path]:
-    """Write every figure of a table as PNG and SVG and return the paths."""
+def line(methods: Sequence[str], method: str) -> str:
+    """Return the line style of a method: another one where colours come a second time."""
+    return ("-", "--", ":")[sorted(methods).index(method) // 10 % 3]
+
+
+def theme() -> None:
+    """Set sizes that are read in print without scaling: text of 6.5 to 8 points."""
+    sns.set_theme(style="ticks", context="paper", rc=_TEXT)
+
+
+def stem_of(*names: object) -> str:
+    """Return a file name without what a path would read as its own."""
+    return "-".join(str(name) for name in names).replace("/", "_").replace(":", "_")
+
+
+def write(figure: Figure, folder: Path, stem: str) -> list[Path]:
+    """Write a figure as PNG (300 dpi), SVG and PDF, close it and return the paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    datasets = list(dict.fromkeys(column.dataset for column in table.columns))
+    paths = [folder / f"{stem}{suffix}" for suffix in SUFFIXES]
+    for path in paths:
+        figure.savefig(path, dpi=300, bbox_inches="tight", pad_inches=0.03)
+    plt.close(figure)
+    return paths
+
+
+def save(table: Table, folder: Path) -> list[Path]:
+    """Write label curves and score against parameters of each data set; return the paths."""
+    paths: list[Path] = []
+    datasets = list(dict.fromkeys(map(dataset_of, table.columns)))
     for dataset in datasets:
-        columns = [column for column in table.columns if column.dataset == dataset]
-        stem = f"{table.backbone}-{table.image_size}-{dataset}".replace("/", "_").replace(":", "_")
+        columns = [column for column in table.columns if dataset_of(column) == dataset]
+        stem = stem_of(setting_of(table), table.image_size, dataset)
         made = {"parameters": parameters(table, columns[-1])}
         if len(columns) > 1:
             made["labels"] = label_curve(table, columns)
         for kind, figure in made.items():
-            for suffix in SUFFIXES:
-                paths.append(folder / f"{stem}-{kind}{suffix}")
-                figure.savefig(paths[-1], dpi=150, bbox_inches="tight")
-            plt.close(figure)
+            paths += write(figure, folder, f"{stem}-{kind}")
     return paths
 
 
 def _axes(table: Table, column: Column) -> tuple[Figure, Axes]:
-    sns.set_theme(style="ticks", context="paper", font_scale=1.1)
-    figure, axes = plt.subplots(figsize=(6.4, 4.2))
-    mark = " (synthetic)" if column.synthetic else ""
-    axes.set_title(f"{column.dataset}{mark}, {table.backbone} at {table.image_size} px")
-    axes.set_ylabel(f"test {column.metric}" + (" x 100" if scale(column.metric) == 100 else ""))
+    theme()
+    figure, axes = plt.subplots(figsize=(COLUMN, 2.5))
+    axes.set_title(heading(table, column))
+    axes.set_ylabel(f"test {unit_of(column)}")
     axes.grid(axis="y", color="0.9")
     sns.despine(figure)
     return figure, axes
 
 
-def _legend(axes: Axes) -> None:
-    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+def dataset_of(column: Column) -> str:
+    """Return the data set of a column, under a name of its own where the column has one."""
+    return str(getattr(column, "name", column.dataset))
+
+
+def setting_of(table: Table) -> str:
+    """Return the backbone of a table, under a name of its own where the table has one."""
+    return str(getattr(table, "name", table.backbone))
+
+
+def heading(table: Table, column: Column) -> str:
+    """Return data set, backbone and image size; synthetic data is marked."""
+    mark = " (synthetic)" if column.synthetic else ""
+    return f"{dataset_of(column)}{mark}, {setting_of(table)} at {table.image_size} px"
+
+
+def unit_of(column: Column) -> str:
+    """Return the metric in words with its unit, such as "balanced accuracy x 100"."""
+    return column.metric.replace("_", " ") + (" x 100" if scale(column.metric) == 100 else "")
+
+
+def legend(axes: Axes) -> None:
+    """Put the legend below the axes and its label, three names in a row."""
+    axes.legend(
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.33),
+        ncol=3,
+        frameon=False,
+        columnspacing=1.0,
+        handletextpad=0.4,
+    )
 
 
 def label_curve(table: Table, columns: Sequence[Column]) -> Figure:
-    """Return score against the number of labels, one line per method, band of +- one deviation."""
+    """Return score against the number of labels, one line per method, band of +- one deviation.
+
+    Methods with a single point are no curve: they are counted below the axis.
+    """
     figure, axes = _axes(table, columns[0])
-    look = styles(table.methods)
+    look, single = styles(table.methods), 0
     for method in table.methods:
         found = [(c.labels, table.scores[method, c]) for c in columns]
         points = [(x, s.mean, s.spread or 0.0) for x, s in found if s.mean is not None]
-        if not points:
+        if len(points) < 2:
+            single += bool(points)
             continue
         x, y, spread = (list(values) for values in zip(*points, strict=True))
         colour, marker = look[method]
-        axes.plot(x, y, color=colour, marker=marker, label=short(method, table.methods))
+        style = {"color": colour, "marker": marker, "linestyle": line(table.methods, method)}
+        axes.plot(x, y, **style, label=short(method, table.methods))  # type: ignore[arg-type]
         low, high = ([a + f * b for a, b in zip(y, spread, strict=True)] for f in (-1, 1))
-        axes.fill_between(x, low, high, color=colour, alpha=0.12, linewidth=0)
+        axes.fill_between(x, low, high, color=colour, alpha=0.1, linewidth=0)
     axes.set_xscale("log")
     axes.set_xticks([c.labels for c in columns])
     axes.set_xticklabels([f"{c.labels}\n{c.share}" for c in columns])
     axes.minorticks_off()
-    axes.set_xlabel("labels used (training + validation)")
-    _legend(axes)
+    left = f"\nleft out: {single} methods with one fraction" if single else ""
+    axes.set_xlabel(f"labels used (training + validation){left}", fontsize=7)
+    legend(axes)
     return figure
 
 
@@ -108,7 +179,8 @@ def parameters(table: Table, column: Column) -> Figure:
             yerr=score.spread,
             color=colour,
             marker=marker,
-            markersize=8,
+            markersize=5,
+            elinewidth=0.9,
             linestyle="none",
             label=short(method, table.methods),
         )
@@ -118,7 +190,7 @@ def parameters(table: Table, column: Column) -> Figure:
     _log_with_zero(axes, [x for x, _ in points])
     axes.set_xlabel("trained parameters without head")
     axes.set_title(f"{axes.get_title()}, {column.share} of the labels")
-    _legend(axes)
+    legend(axes)
     return figure
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmark.record import write_text
-from results import Options, diagram, ledger, ledger_text, planning, stats_text
+from results import Options, diagram, html, ledger, ledger_text, planning, stats_text
 from results.frame import Frame
 from results.stats import Statistics
 from results.tables import named
@@ -29,6 +29,8 @@ def write(
     for name, body in files.items():
         write_text(out / name, body)
     paths = [out / name for name in files]
+    if "html" in options.formats:
+        paths.append(html.write(frame, runs, found, ledgers, out))
     for s in found:
         paths += diagram.save(replace(s, table=named(s.table)), out)
     texts = []

@@ -27,6 +27,7 @@ USES_METHODS = {
     "benchmark/run.py",
     "benchmark/cells.py",
     "benchmark/catalogue.py",
+    "benchmark/panels.py",
 }
 
 
@@ -57,7 +58,12 @@ def allowed(path, module):
     if top == "benchmark" and room == "methods":
         return module == "benchmark" or module.startswith(("benchmark.registry", "benchmark.spec"))
     if top == "benchmark" and room == "results":
-        readable = ("benchmark.record", "benchmark.spec", "benchmark.registry")
+        readable = (
+            "benchmark.record",
+            "benchmark.spec",
+            "benchmark.registry",
+            "benchmark.calibration",
+        )
         return module == "benchmark" or module.startswith(readable)
     if top == "methods":
         return command or name in USES_METHODS

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmark.commands._axes import RUNS
-from benchmark.registry import unknown
+from benchmark.registry import InputError, unknown
 from benchmark.spec import split_list
 
 if TYPE_CHECKING:
@@ -35,7 +35,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rescore", action="store_true", help="first compute new scores from stored predictions"
     )
-    parser.add_argument("--format", default="terminal,markdown,csv,latex", metavar="A,B")
+    parser.add_argument(
+        "--figures",
+        default="heatmap",
+        metavar="A,B",
+        help="more figures: heatmap, training, confusion, reliability, trials, panels, attention; "
+        "all; none",
+    )
+    parser.add_argument(
+        "--panels",
+        type=int,
+        default=0,
+        metavar="N",
+        help="first read N test images again for the figures panels and attention",
+    )
+    parser.add_argument("--format", default="terminal,markdown,csv,latex,html", metavar="A,B")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -46,15 +60,20 @@ def run(arguments: argparse.Namespace) -> int:
     runs = arguments.runs or [RUNS]
     formats = split_list(arguments.format)
     for name in formats:
-        if name not in FORMATS:
-            raise unknown("format", name, FORMATS)
+        if name not in (*FORMATS, "html"):
+            raise unknown("format", name, (*FORMATS, "html"))
+    kinds = _kinds(arguments)
     if arguments.rescore:
         _rescore(runs)
     if arguments.latency:
         _latency(runs)
+    if arguments.panels:
+        _panels(runs, arguments.panels)
     out = arguments.out or runs[0] / "report"
     shown = arguments.efficiency or arguments.latency
-    options = Options(arguments.metric, arguments.against, formats, arguments.plan_seeds, shown)
+    options = Options(
+        arguments.metric, arguments.against, formats, arguments.plan_seeds, shown, kinds
+    )
     return show(report(runs, out, options=options))
 
 
@@ -66,6 +85,28 @@ def _rescore(folders: list[Path]) -> None:
         print(f"{count} cells below {folder} were scored again")
         for fault in faults:
             print(f"not scored: {fault}", file=sys.stderr)
+
+
+def _kinds(arguments: argparse.Namespace) -> tuple[str, ...]:
+    """Return the kinds of figures that the flags ask for."""
+    from results.pictures import chosen
+
+    if arguments.panels < 0:
+        raise InputError(f"--panels {arguments.panels} is no number of images; give 1 or more")
+    wanted = [] if arguments.figures == "none" else split_list(arguments.figures)
+    return chosen([*wanted, *(("panels", "attention") if arguments.panels else ())])
+
+
+def _panels(folders: list[Path], num: int) -> None:
+    """Read test images and attention again; `results` cannot, it knows no torch."""
+    from benchmark.panels import write
+    from benchmark.session import Session
+
+    for folder in folders:
+        paths, skipped = write(folder, Session(cache=folder / "cache", sources={}), num)
+        print(f"wrote {len(paths)} files to {folder / 'panels'}/")
+        for reason in skipped:
+            print(f"no panels of {reason}", file=sys.stderr)
 
 
 def _latency(folders: list[Path]) -> None:

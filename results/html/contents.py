@@ -1,0 +1,123 @@
+"""What the page shows, as plain values for JSON.
+
+Legend: M methods, N columns of one table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.colors import to_hex
+
+from results import external, ledger_text, peek, stats_text
+from results.direction import less_is_better, scale
+from results.figures import dataset_of, line, setting_of, styles
+from results.frame import Frame
+from results.html.provenance import provenance
+from results.ledger import Entry, Ledger
+from results.select import RULE
+from results.stats import Statistics
+from results.tables import Column, Table, ranked, short
+
+Values = dict[str, Any]
+
+
+def contents(
+    frame: Frame,
+    runs: Sequence[Path],
+    statistics: Sequence[Statistics],
+    ledgers: Sequence[Ledger],
+) -> Values:
+    """Return everything that the page shows, without the downloads."""
+    states = frame.rows["state"].value_counts()
+    chosen = [best for s in statistics for best in s.table.chosen.values()]
+    return {
+        "tables": [_table(s, ledger) for s, ledger in zip(statistics, ledgers, strict=True)],
+        "counts": {str(state): int(count) for state, count in states.items()},
+        "rule": RULE,
+        "about": provenance(pd.concat(chosen) if chosen else frame.rows[:0], runs),
+        "notes": [*filter(None, (external.text(runs, frame.rows), _peeked(frame, runs)))],
+        "faults": list(frame.faults),
+    }
+
+
+def _peeked(frame: Frame, runs: Sequence[Path]) -> str:
+    return peek.text(runs, set(frame.rows["key"]))
+
+
+def _table(s: Statistics, ledger: Ledger) -> Values:
+    table = s.table
+    return {
+        "backbone": setting_of(table),
+        "size": table.image_size,
+        "caption": table.caption,
+        "columns": [_column(table, column, s) for column in table.columns],
+        "methods": _methods(table),
+        "scores": [[_score(s, m, c) for c in table.columns] for m in table.methods],
+        "statistics": stats_text.text(s),
+        "ledger": {
+            "devices": list(ledger.devices),
+            "caption": ledger_text.caption(ledger),
+            "entries": [_entry(e) for e in ledger.entries],
+        },
+    }
+
+
+def _column(table: Table, column: Column, s: Statistics) -> Values:
+    tied = [short(m, table.methods) for m in s.tied[column]]
+    return {
+        "dataset": dataset_of(column),
+        "share": column.share,
+        "labels": column.labels,
+        "metric": column.metric.replace("_", " "),
+        "percent": scale(column.metric) == 100,
+        "less": less_is_better(column.metric),
+        "synthetic": column.synthetic,
+        "tied": tied,
+    }
+
+
+def _methods(table: Table) -> list[Values]:
+    look = styles(table.methods)
+    return [
+        {
+            "spec": method,
+            "name": short(method, table.methods),
+            "colour": to_hex(look[method][0]),
+            "marker": look[method][1],
+            "dash": {"-": "", "--": "6 4", ":": "2 3"}[line(table.methods, method)],
+            "trained": int(trained.replace(",", "")) if trained else None,
+            "share": share,
+            "stored": stored,
+        }
+        for method in table.methods
+        for trained, share, stored in [table.costs[method][:3]]
+    ]
+
+
+def _score(s: Statistics, method: str, column: Column) -> list[Any]:
+    """Return [mean, spread, seeds, reason, standing, trials] of one entry."""
+    score = s.table.scores[method, column]
+    if score.mean is None:
+        return [None, None, 0, score.reason, "", None]
+    best = s.table.chosen[column]
+    trials = best[best["method"] == method]["trials"]
+    spread = None if score.spread is None else round(score.spread, 4)
+    number = int(trials.iloc[0]) if len(trials) else None
+    mean = round(score.mean, 4)
+    return [mean, spread, score.num_seeds, "", standing(s, method, column), number]
+
+
+def standing(s: Statistics, method: str, column: Column) -> str:
+    """Return "best" (by the printed mean), "tied" (noise does not tell it from the best), or ""."""
+    if method in ranked(s.table, column)[0]:
+        return "best"
+    return "tied" if method in s.tied[column] else ""
+
+
+def _entry(entry: Entry) -> Values:
+    return {field.name: getattr(entry, field.name) for field in fields(Entry)}
