@@ -227,8 +227,8 @@ def test_latex_compiles(runs, tmp_path):
 def test_figures_are_written_and_methods_keep_their_look(runs, tmp_path):
     (table,) = tables.build(frame.load([runs]))
     paths = figures.save(table, tmp_path / "figures")
-    assert {p.suffix for p in paths} == {".png", ".svg"}
-    assert sum("labels" in p.name for p in paths) == 2  # only set a has two fractions
+    assert {p.suffix for p in paths} == {".png", ".svg", ".pdf"}
+    assert sum("labels" in p.name for p in paths) == 3  # only set a has two fractions
     assert all(p.stat().st_size > 3000 for p in paths)
     looks = figures.styles([f"m{i}" for i in range(30)])
     assert len(set(looks.values())) == 30
