@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from results.frame import Frame
+    from results.tables import Table
 
 __all__ = ["Options", "Report", "report"]
 
@@ -55,18 +60,7 @@ def report(
     """
     from benchmark.record import write_text
     from benchmark.registry import unknown
-    from results import (
-        external,
-        figures,
-        frame,
-        peek,
-        pictures,
-        render,
-        stats,
-        tables,
-        trials,
-        under,
-    )
+    from results import external, frame, peek, render, stats, tables, trials, under
 
     loaded = frame.load(runs, keys)
     metric = options.metric
@@ -80,10 +74,7 @@ def report(
         suffix, to_text = render.FORMATS[name]
         paths.append(out / f"table.{suffix}")
         write_text(paths[-1], "\n".join(to_text(table) for table in found))
-    shown = [tables.named(table) for table in found]
-    for table in shown:
-        paths += figures.save(table, out)
-    paths += pictures.save(loaded, runs, shown, out, options.figures)
+    paths += _figures(loaded, runs, found, out, options)
     if curves := "".join(trials.as_csv(table, loaded.rows) for table in found):
         paths.append(out / "trials.csv")
         write_text(paths[-1], curves)
@@ -93,3 +84,14 @@ def report(
     parts.append(peek.text(loaded.beside("peek"), set(loaded.rows["key"])))
     text = "\n".join(filter(None, parts))
     return Report(text, (*paths, *written), loaded.faults, loaded.notes)
+
+
+def _figures(
+    loaded: Frame, runs: Sequence[Path], found: Sequence[Table], out: Path, options: Options
+) -> list[Path]:
+    """Write the figures of all tables and return their paths."""
+    from results import figures, pictures, tables
+
+    shown = [tables.named(table) for table in found]
+    paths = [path for table in shown for path in figures.save(table, out)]
+    return paths + pictures.save(loaded, runs, shown, out, options.figures)

@@ -54,11 +54,15 @@ def train(
     cells: Sequence[Cell], sources: dict[str, str], arguments: argparse.Namespace
 ) -> Failures:
     """Train `cells` on this machine and return (slug, reason) of those that failed."""
+    from benchmark.session import Session
+
     if not cells:
         return []
     failures: Failures = []
+    session = Session(arguments.runs / "cache", sources)
+    _decode(cells, session)
     with _display(cells) as display:
-        for outcome in _outcomes(cells, sources, arguments, display):
+        for outcome in _outcomes(cells, session, arguments, display):
             if outcome.state == "failed":
                 failures.append((outcome.cell.slug, outcome.reason))
                 display.fail(outcome.cell, outcome.reason)
@@ -68,7 +72,7 @@ def train(
 
 
 def _outcomes(
-    cells: Sequence[Cell], sources: dict[str, str], arguments: argparse.Namespace, display: Display
+    cells: Sequence[Cell], session: Session, arguments: argparse.Namespace, display: Display
 ) -> Iterator[Outcome]:
     """Train here or in workers; Ctrl-C leaves checkpoints and is raised as KeyboardInterrupt."""
     import torch
@@ -76,14 +80,11 @@ def _outcomes(
     from benchmark.bell import Bell
     from benchmark.checkpoint import Interrupted
     from benchmark.executors import Listener, inline, local
-    from benchmark.session import Session
 
     runs = arguments.runs
-    session = Session(runs / "cache", sources)
-    _decode(cells, session)
     if arguments.executor == "local":
         jobs = arguments.jobs or torch.cuda.device_count() or JOBS
-        yield from local(cells, runs, runs / "cache", sources, jobs)
+        yield from local(cells, runs, session.cache, session.sources, jobs)
         return
     with Bell(signal.SIGINT, signal.SIGTERM) as bell:
 
