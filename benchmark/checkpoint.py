@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,7 +81,7 @@ class Clock:
 
 def save(setup: Resumable, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
     """Write the checkpoint whole or not at all."""
-    temporary = setup.checkpoint.with_suffix(".part")
+    temporary = setup.checkpoint.with_suffix(f".{uuid.uuid4().hex}.part")
     values = {"progress": vars(progress), "state": setup.state()}
     torch.save(values | {"optimizer": optimizer.state_dict()}, temporary)
     temporary.replace(setup.checkpoint)

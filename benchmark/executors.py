@@ -5,12 +5,11 @@ Both yield the same outcomes in the order in which cells end.
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from multiprocessing.connection import wait
 from pathlib import Path
 
 import torch
@@ -18,8 +17,10 @@ import torch
 from benchmark.session import Session
 from benchmark.spec import Cell
 from benchmark.work import Outcome, finished, train
+from benchmark.workers import KILLED, Place, Worker, device_of, num_cores
 
 POLL_S = 2.0
+TRIES = 3  # processes that a cell may kill
 
 
 @dataclass(frozen=True)
@@ -57,43 +58,44 @@ def inline(
         left = taken
 
 
-_session: Session | None = None
-
-
-def _open(cache: Path, sources: dict[str, str], threads: int) -> None:
-    """Make the session of a worker: backbone and images stay warm between its cells."""
-    global _session
-    torch.set_num_threads(threads)
-    _session = Session(cache=cache, sources=sources)
-
-
-def _train(cell: Cell, runs: Path) -> Outcome:
-    assert _session is not None
-    return next(inline([cell], _session, runs))
-
-
 def local(
     cells: Sequence[Cell], runs: Path, cache: Path, sources: dict[str, str], jobs: int
 ) -> Iterator[Outcome]:
-    """Train `cells` in `jobs` processes; a process that dies costs its cell, not the others.
+    """Train `cells` in `jobs` processes, which share out GPUs and cores.
 
-    The cores are shared out. A cell whose process was killed is "failed", and to do next time.
+    A process that is killed costs nothing but its time: the cell goes on from its checkpoint in a
+    new one; after `TRIES` it is "failed", and to do next time. When the caller ends or is killed,
+    the processes write checkpoints and end.
     """
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    context = multiprocessing.get_context("spawn")  # a forked child would share torch's threads
-    left = list(cells)
-    while left:
-        arguments = (cache, sources, threads)
-        with ProcessPoolExecutor(jobs, context, initializer=_open, initargs=arguments) as pool:
-            futures = {pool.submit(_train, cell, runs): cell for cell in left}
-            broken = []
-            for future in as_completed(futures):
-                if future.exception() is None:
-                    yield future.result()
-                else:
-                    broken.append(futures[future])
-        # the pool dies as a whole: the first cell of a dead pool is blamed only if it dies alone
-        if broken and (len(broken) == 1 or jobs == 1):
-            yield Outcome(broken[0], "failed", "its process was killed")
-            broken = broken[1:]
-        left, jobs = broken, max(1, jobs // 2)
+    jobs = min(jobs, len(cells))
+    threads, gpus = max(1, num_cores() // max(1, jobs)), torch.cuda.device_count()
+    place = Place(runs, cache, sources, "cpu", threads)
+    workers = [Worker(replace(place, device=device_of(n, gpus))) for n in range(jobs)]
+    try:
+        yield from _shared_out(deque((cell, 0) for cell in cells), workers)
+    finally:
+        for worker in workers:
+            worker.end()
+        for worker in workers:
+            worker.process.join()
+
+
+def _shared_out(left: deque[tuple[Cell, int]], workers: list[Worker]) -> Iterator[Outcome]:
+    while left or any(worker.order for worker in workers):
+        for worker in workers:
+            if left and not worker.order:
+                worker.give(*left.popleft())
+        for outcome, deaths in _next(workers):
+            if outcome.state != KILLED:
+                yield outcome
+            elif deaths < TRIES:
+                left.appendleft((outcome.cell, deaths))
+            else:
+                yield replace(outcome, state="failed", reason=f"its process was killed {deaths} x")
+
+
+def _next(workers: list[Worker]) -> Iterator[tuple[Outcome, int]]:
+    """Wait until a worker says something or dies; yield what became of its cell, and its deaths."""
+    busy = {worker.pipe: worker for worker in workers if worker.order}
+    for pipe in wait(list(busy)):
+        yield busy[pipe].take()  # type: ignore[index]

@@ -32,7 +32,7 @@ Export = Callable[[Trained, Path], None]
 def to_safetensors(trained: Trained, out: Path) -> None:
     """Write the trained tensors to `model.safetensors`, what they belong to in its metadata."""
     tensors = {name: t.detach().cpu().contiguous() for name, t in _state(trained).items()}
-    told = {"cell": trained.record.cell.__dict__, "classes": trained.classes}
+    told = {"cell": trained.record.cell.values(), "classes": trained.classes}
     metadata = {name: json.dumps(value) for name, value in told.items()}
     save_file(tensors, out / "model.safetensors", {**metadata, "format": "pt"})
 

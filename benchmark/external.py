@@ -11,7 +11,7 @@ import numpy as np
 from benchmark import clinical
 from benchmark.artifacts import PREDICTIONS, prediction_rows
 from benchmark.data import Dataset, decoded
-from benchmark.record import RECORD, write_json
+from benchmark.record import RECORD, touch, write_json
 from benchmark.registry import InputError
 from benchmark.run import setup_of
 from benchmark.session import Session, subset_of
@@ -83,4 +83,5 @@ def _score(cell: Cell, session: Session, folder: Path, other: Dataset) -> Path:
             "test": scores,
         },
     )
+    touch(folder)
     return path

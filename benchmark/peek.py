@@ -14,7 +14,7 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 
 from benchmark.checkpoint import State
-from benchmark.record import PEEK, Record, write_json
+from benchmark.record import PEEK, Record, touch, write_json
 from benchmark.train import Setup, Subset, evaluate
 
 _SNAPSHOTS = "peek"
@@ -53,4 +53,5 @@ def score(folder: Path, setup: Setup, test: Subset, record: Record) -> None:
             "steps": found,
         },
     )
+    touch(folder)
     shutil.rmtree(folder / _SNAPSHOTS, ignore_errors=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import platform
 import subprocess
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "safetensors", "pillow")
+SNAPSHOT = "snapshot.json"  # beside a copy of the packages
 
 
 def provenance(preprocessing: dict[str, Any]) -> dict[str, Any]:
@@ -22,11 +24,20 @@ def provenance(preprocessing: dict[str, Any]) -> dict[str, Any]:
 
 
 @functools.cache
-def _fixed() -> dict[str, Any]:
+def checkout() -> dict[str, Any]:
+    """Return git sha and dirty flag of this code: of the day it was copied, in a sweep's copy."""
+    copied = Path(__file__).parents[1] / SNAPSHOT
+    if copied.exists():
+        return dict(json.loads(copied.read_text()))
     status = _git("status", "--porcelain", "--untracked-files=no")
+    dirty = None if status is None else bool(status)
+    return {"git_sha": _git("rev-parse", "HEAD"), "git_dirty": dirty}
+
+
+@functools.cache
+def _fixed() -> dict[str, Any]:
     return {
-        "git_sha": _git("rev-parse", "HEAD"),
-        "git_dirty": None if status is None else bool(status),
+        **checkout(),
         "packages": {"python": platform.python_version(), **_versions()},
         "hardware": hardware(),
     }

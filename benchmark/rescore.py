@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmark import clinical
 from benchmark.artifacts import PREDICTIONS
-from benchmark.record import RESCORED, find_records, read_record, write_json
+from benchmark.record import RESCORED, find_records, read_record, touch, write_json
 from benchmark.registry import InputError
 
 
@@ -36,3 +36,4 @@ def _one(path: Path) -> None:
     except (OSError, ValueError, KeyError, EOFError) as error:
         raise InputError(f"{path.parent} has no whole {PREDICTIONS} ({error})") from None
     write_json(path.parent / RESCORED, {"version": clinical.VERSION, **parts})
+    touch(path.parent)

@@ -56,8 +56,8 @@ def run(
         reason = " ".join(str(error).split()) or type(error).__name__
         write_text(folder / "error.txt", f"{reason}\n\n{traceback.format_exc()}")
         raise
-    for leftover in ("error.txt", "checkpoint.pt"):
-        (folder / leftover).unlink(missing_ok=True)
+    for leftover in (folder / "error.txt", *folder.glob("checkpoint.*")):
+        leftover.unlink(missing_ok=True)
     return record
 
 

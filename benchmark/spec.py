@@ -6,12 +6,13 @@ Imports neither torch nor pandas: `--help` and `status` answer at once.
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import itertools
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -115,19 +116,24 @@ class Cell:
     balance: str = field(default="none", metadata={"later": True})
     output: str = field(default="softmax", metadata={"later": True})
 
-    @property
+    @functools.cached_property
     def key(self) -> str:
         """16 hex digits over the sorted JSON of all fields.
 
         A field with `later` in its metadata counts only where it is not at its default: records
         from before it existed keep their keys.
         """
-        values = asdict(self)
-        for item in fields(self):
-            if item.metadata.get("later") and values[item.name] == item.default:
-                del values[item.name]
+        values = self.values()
+        for name, default in _later().items():
+            if values[name] == default:
+                del values[name]
         text = json.dumps(values, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def values(self) -> dict[str, Any]:
+        """Return the fields by name."""
+        found = vars(self)  # plainly, for speed: what `key` keeps there is no field
+        return {name: found[name] for name in self.__dataclass_fields__}
 
     @property
     def slug(self) -> str:
@@ -144,11 +150,16 @@ class Cell:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Cell:
         """Return the cell that `asdict` wrote; unknown or missing fields raise InputError."""
-        known = {field.name for field in fields(cls)}
-        later = {field.name for field in fields(cls) if field.metadata.get("later")}
-        if wrong := (set(values) - known) | (known - later - set(values)):
+        known, later = cls.__dataclass_fields__.keys(), _later().keys()
+        if wrong := (values.keys() - known) | (known - later - values.keys()):
             raise InputError(f"a cell of another schema: fields {sorted(wrong)}")
         return cls(**values)
+
+
+@functools.cache
+def _later() -> dict[str, Any]:
+    """Return the defaults of the fields that older records do not have."""
+    return {item.name: item.default for item in fields(Cell) if item.metadata.get("later")}
 
 
 def _safe(text: str) -> str:

@@ -51,9 +51,23 @@ def fingerprint_of(state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()[:16]
 
 
+def place(name: str) -> Path:
+    """Return the path of the cached file `name`, which may be absent."""
+    return cache_folder() / f"{name}.safetensors"
+
+
+def is_whole(path: Path) -> bool:
+    """Return whether a cached file holds the tensors whose fingerprint stands beside it."""
+    sidecar = _sidecar(path)
+    try:
+        return sidecar is not None and fingerprint_of(load_file(path)) == sidecar["fingerprint"]
+    except (SafetensorError, OSError):
+        return False
+
+
 def cached(name: str, make: Callable[[], State]) -> Path:
     """Return the cached file `name`; made by `make` where it is absent or damaged."""
-    path = cache_folder() / f"{name}.safetensors"
+    path = place(name)
     if _sidecar(path) is None and os.environ.get("HF_HUB_OFFLINE") == "1":
         raise InputError(
             f"the weights of {name} are not in {str(cache_folder())!r} and this node must not "

@@ -23,6 +23,10 @@ Listener = Callable[[int], object]
 _MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
 
 
+class Lost(Interrupted):
+    """Somebody took the cell over, because this process looked dead; it is theirs now."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How one cell ended: "done", "n/a", "failed" (with the reason) or "taken" by somebody else."""
@@ -49,6 +53,8 @@ def train(
             return Outcome(cell, "taken")
         try:
             record = _within_memory(cell, session, runs, _listener(cell, claim, on_step))
+        except Lost:
+            return Outcome(cell, "taken")
         except Interrupted:
             raise
         except Exception as error:
@@ -64,7 +70,8 @@ def finished(cell: Cell, runs: Path) -> Outcome | None:
 
 def _listener(cell: Cell, claim: Claim, on_step: Listener) -> Listener:
     def listen(step: int) -> object:
-        claim.beat(step, cell.steps)
+        if not claim.beat(step, cell.steps):
+            raise Lost(f"{cell.slug} was taken over")
         return on_step(step)
 
     return listen

@@ -7,7 +7,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from methods import families, seams
+from methods import families, lean, seams
 
 
 class Bottleneck(nn.Module):
@@ -31,6 +31,11 @@ class Bottleneck(nn.Module):
         """Return the adapter's output for `x` (..., C)."""
         return self.scale * self.up(self.act(self.down(x)))
 
+    def onto(self, base: Tensor, x: Tensor) -> Tensor:
+        """Return `base` (..., C) plus the adapter's output for `x`, leaner than the sum."""
+        hidden = lean.linear(x, self.down.weight, self.down.bias)
+        return lean.add_up(base, self.act(hidden), self.up, self.scale)
+
 
 def size(width: int, bottleneck: int) -> int:
     """Return the values in one bottleneck: 2 d b + b + d."""
@@ -41,6 +46,8 @@ def add(block: nn.Module, branch: Literal["attn", "mlp"], mixin: type, adapter: 
     """Put `adapter` at a branch of `block`."""
     module = families.branch(block, branch)
     assert module is not None
+    if mixin is not seams.Serial:
+        lean.remake(families.source(block, branch))
     seams.extend(module, mixin, adapter=adapter)
 
 

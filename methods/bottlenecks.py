@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from methods import families, seams
+from methods import families, lean, seams
 
 
 def quick_gelu(x: Tensor) -> Tensor:
@@ -42,9 +42,10 @@ class GatedBottleneck(nn.Module):
         """Return Y (B, N, r); `last` says that no block will read the prompt rows."""
         return z
 
-    def forward(self, u: Tensor, last: bool = False) -> Tensor:
-        """Return what is added to the block's output, (B, N, d), from the residual u (B, N, d)."""
-        return self.gate * self.up(self.mix(quick_gelu(self.down(u)), last))
+    def forward(self, base: Tensor, u: Tensor, last: bool = False) -> Tensor:
+        """Return `base` (B, N, d) plus what the module makes of the residual u (B, N, d)."""
+        z = quick_gelu(lean.linear(u, self.down.weight, self.down.bias))
+        return lean.add_up(base, self.mix(z, last), self.up, self.gate)
 
 
 class RowsBottleneck(GatedBottleneck):
@@ -87,9 +88,10 @@ class BesideMLP:
         out = super().forward(x, *args, **kwargs)  # type: ignore[misc]
         u = x if self.place == "block" else seams.take(getattr(self, self.place))
         if self.place == "block":  # ConvNeXt: (B, d, H, W), channels last inside the module
-            rows = self.dynamic(u.flatten(2).transpose(1, 2), self.last)
-            return out + rows.transpose(1, 2).reshape(out.shape)
-        return out + self.dynamic(u.reshape(len(u), -1, u.shape[-1]), self.last).reshape(out.shape)
+            base, rows = (t.flatten(2).transpose(1, 2) for t in (out, u))
+            return self.dynamic(base, rows, self.last).transpose(1, 2).reshape(out.shape)
+        base, rows = (t.reshape(len(t), -1, t.shape[-1]) for t in (out, u))
+        return self.dynamic(base, rows, self.last).reshape(out.shape)
 
 
 def put_beside_mlp(block: nn.Module, module: nn.Module, last: bool = False) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from methods import adapters, families, seams
+from methods import adapters, families, lean, seams
 from methods.base import Method, positive, register
 from methods.bottlenecks import quick_gelu
 
@@ -37,6 +37,11 @@ class Bypass(nn.Module):
         """Return the bypass of tokens (B, N, C) or of a map (B, H, W, C)."""
         hidden = quick_gelu(self.down(x))
         return self.scale * self.up(quick_gelu(self._mix(hidden)))
+
+    def onto(self, base: Tensor, x: Tensor) -> Tensor:
+        """Return `base` plus the bypass of `x`, leaner than the sum."""
+        hidden = quick_gelu(lean.linear(x, self.down.weight, self.down.bias))
+        return lean.add_up(base, quick_gelu(self._mix(hidden)), self.up, self.scale)
 
     def _mix(self, hidden: Tensor) -> Tensor:
         if hidden.ndim == 4:

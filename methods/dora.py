@@ -16,6 +16,7 @@ from methods.lora import Lora, LowRank
 class Decomposed(LowRank):
     """Each adapted row is `m (w + s B A) / ||w + s B A||`; the norm gets no gradient (sec. 4.3)."""
 
+    lean: ClassVar[bool] = False
     attributes: ClassVar[tuple[str, ...]] = (*LowRank.attributes, "magnitudes")
     magnitudes: nn.ParameterList
 

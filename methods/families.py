@@ -174,6 +174,30 @@ def residual(block: nn.Module) -> Residual:
     return "block" if hasattr(block, "conv_dw") else "none"
 
 
+# What makes the input of a layer or branch, in blocks that normalise before it.
+_SOURCES = {
+    "attn": "norm1",
+    "mlp": "norm2",
+    "qkv": "norm1",
+    "q": "norm1",
+    "k": "norm1",
+    "v": "norm1",
+    "fc1": "norm2",
+    "fc2": "mlp.act",
+}
+
+
+def source(block: nn.Module, reader: str) -> nn.Module | None:
+    """Return the module that makes what a branch or a linear layer of this role reads, if any.
+
+    A guess where something else stands between them: what reads it must look at the tensor.
+    """
+    module: nn.Module | None = block
+    for name in _SOURCES.get(reader, "-").split("."):
+        module = getattr(module, name, None)
+    return module
+
+
 def only_reader(block: nn.Module, role: str) -> bool:
     """Return whether this layer alone reads the input of its branch (not so in a gated MLP)."""
     return role != "fc1" or isinstance(getattr(branch(block, "mlp"), "fc1", None), nn.Linear)

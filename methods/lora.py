@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmark.registry import InputError, unknown
-from methods import families, seams
+from methods import families, lean, seams
 from methods.base import Method, positive, register
 
 TARGETS = ("qkv", "q", "k", "v", "proj", "fc1", "fc2")
@@ -25,6 +25,7 @@ class LowRank:
     `weight` is the effective weight, for the timm models that read it and never call the layer.
     """
 
+    lean: ClassVar[bool] = True  # `lean.low_rank` does all that the branches do
     attributes: ClassVar[tuple[str, ...]] = ("lora_a", "lora_b", "parts", "scaling", "dropout")
 
     def add_branches(self, method: Lora, parts: list[tuple[int, int]]) -> None:
@@ -68,6 +69,10 @@ class LowRank:
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the layer's output (..., out) plus the low-rank branch."""
+        if self._is_lean():
+            branches = lean.Branches(self.parts, self.scaling)
+            layer = (self.base_weight, self.bias)  # type: ignore[attr-defined]
+            return lean.low_rank(x, layer, branches, self.lora_a.flatten(0, 1), *self.lora_b)
         out = F.linear(x, self.base_weight, self.bias)  # type: ignore[attr-defined]
         updates = self.updates(x)
         if self.parts == [(0, len(self.base_weight))]:
@@ -77,6 +82,13 @@ class LowRank:
             pieces += [out[..., end:start], out[..., start:stop] + update]
             end = stop
         return torch.cat([*pieces, out[..., end:]], -1)
+
+    def _is_lean(self) -> bool:
+        """Return whether `lean.low_rank` will do: the rest is frozen, and nothing drops inputs."""
+        bias: nn.Parameter | None = self.bias  # type: ignore[attr-defined]
+        frozen = not self.base_weight.requires_grad and (bias is None or not bias.requires_grad)
+        drops = self.dropout > 0 and self.training  # type: ignore[attr-defined]
+        return self.lean and frozen and not drops and not torch.compiler.is_compiling()
 
     def updates(self, x: Tensor) -> list[Tensor]:
         """Return `s B A x` of each part, (..., out of the part)."""
@@ -118,6 +130,9 @@ class Lora(Method):
 
     def edit(self, backbone: nn.Module) -> None:
         """Add the branches to the targets of every block."""
+        for block in families.blocks(backbone):
+            for target in self.targets.split("+"):
+                lean.remake(families.source(block, target))
         for layer, parts in self._places(backbone):
             self._check_rank(layer)
             seams.extend(layer, self.branches)
@@ -143,6 +158,7 @@ class Lora(Method):
         for layer in [m for m in module.modules() if isinstance(m, LowRank)]:
             layer.base_weight.data.copy_(layer.weight)
             seams.restore(layer, *layer.attributes)  # type: ignore[arg-type]
+        lean.restore(module)
         return module
 
     def _places(self, backbone: nn.Module) -> Iterator[tuple[nn.Linear, list[tuple[int, int]]]]:

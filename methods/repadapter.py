@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.registry import InputError
-from methods import adapters, families, seams
+from methods import adapters, families, lean, seams
 from methods.base import Method, positive, register
 
 
@@ -31,7 +31,7 @@ class GroupedAdapter(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the adapted input (..., C)."""
-        hidden = self.down(x).flatten(0, -2).T[None]
+        hidden = lean.linear(x, self.down.weight, self.down.bias).flatten(0, -2).T[None]
         return x + self.scale * self.up(hidden)[0].T.reshape(x.shape)
 
     def affine(self) -> tuple[Tensor, Tensor]:
@@ -119,4 +119,5 @@ class RepAdapter(Method):
                 layer.bias.data.add_(layer.weight @ offset)
                 layer.weight.data.copy_(layer.weight @ matrix)
                 seams.restore(part, "adapter")
+        lean.restore(module)
         return module

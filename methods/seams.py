@@ -44,6 +44,12 @@ def restore(module: nn.Module, *attributes: str) -> None:
     module.__class__ = type(module).extends  # type: ignore[attr-defined]
 
 
+def added(adapter: nn.Module, base: Tensor, x: Tensor) -> Tensor:
+    """Return `base + adapter(x)`; an adapter that can do it in one go has a method `onto`."""
+    onto = getattr(adapter, "onto", None)
+    return base + adapter(x) if onto is None else onto(base, x)  # type: ignore[operator]
+
+
 class Serial:
     """`y + adapter(y)` on the output y of a branch (attention or MLP)."""
 
@@ -52,7 +58,7 @@ class Serial:
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         """Return the branch's output plus what the adapter makes of it."""
         out = super().forward(*args, **kwargs)  # type: ignore[misc]
-        return out + self.adapter(out)
+        return added(self.adapter, out, out)
 
 
 class Parallel:
@@ -62,7 +68,8 @@ class Parallel:
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Return the branch's output plus the adapter's."""
-        return super().forward(x, *args, **kwargs) + self.adapter(x)  # type: ignore[misc]
+        out = super().forward(x, *args, **kwargs)  # type: ignore[misc]
+        return added(self.adapter, out, x)
 
 
 class Tap:

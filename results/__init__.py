@@ -5,17 +5,26 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from results.frame import Frame
+    from results.tables import Table
 
 __all__ = ["Options", "Report", "report"]
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was written: text for a terminal, the files, a sentence per unreadable record."""
+    """What was written: text for a terminal, the files, a sentence per record that is not used.
+
+    `notes` are sentences on what is no fault of the results.
+    """
 
     text: str
     paths: tuple[Path, ...]
     faults: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -51,26 +60,38 @@ def report(
     """
     from benchmark.record import write_text
     from benchmark.registry import unknown
-    from results import external, figures, frame, peek, pictures, render, tables, trials, under
+    from results import external, frame, peek, render, stats, tables, trials, under
 
     loaded = frame.load(runs, keys)
     metric = options.metric
     known = [n.removeprefix("test_") for n in loaded.rows.columns if n.startswith("test_")]
     if metric is not None and metric not in known:
         raise unknown("metric", metric, known)
-    found = tables.build(loaded, metric)
+    statistics = stats.build(tables.build(loaded, metric), runs, options.against)
+    found = [tables.with_ties(s.table, s.tied) for s in statistics]
     paths = []
     for name in (n for n in options.formats if n in render.FORMATS):  # html: `under.write`
         suffix, to_text = render.FORMATS[name]
         paths.append(out / f"table.{suffix}")
         write_text(paths[-1], "\n".join(to_text(table) for table in found))
-    for table in found:
-        paths += figures.save(table, out)
-    paths += pictures.save(loaded, runs, found, out, options.figures)
+    paths += _figures(loaded, runs, found, out, options)
     if curves := "".join(trials.as_csv(table, loaded.rows) for table in found):
         paths.append(out / "trials.csv")
         write_text(paths[-1], curves)
-    below, written = under.write(loaded, runs, found, out, options)
+    below, written = under.write(loaded, runs, statistics, out, options)
     parts = [f"{render.terminal(t)}\n{b}" for t, b in zip(found, below, strict=True)]
-    parts += [external.text(runs, loaded.rows), peek.text(runs, set(loaded.rows["key"]))]
-    return Report("\n".join(filter(None, parts)), (*paths, *written), loaded.faults)
+    parts.append(external.text(loaded.beside("external"), loaded.rows))
+    parts.append(peek.text(loaded.beside("peek"), set(loaded.rows["key"])))
+    text = "\n".join(filter(None, parts))
+    return Report(text, (*paths, *written), loaded.faults, loaded.notes)
+
+
+def _figures(
+    loaded: Frame, runs: Sequence[Path], found: Sequence[Table], out: Path, options: Options
+) -> list[Path]:
+    """Write the figures of all tables and return their paths."""
+    from results import figures, pictures, tables
+
+    shown = [tables.named(table) for table in found]
+    paths = [path for table in shown for path in figures.save(table, out)]
+    return paths + pictures.save(loaded, runs, shown, out, options.figures)

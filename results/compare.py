@@ -9,7 +9,6 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
 from tabulate import tabulate
 
 from benchmark.record import write_text
@@ -18,7 +17,7 @@ from results import Report, frame, papers, stats, tables
 from results.evidence import Evidence, Finding
 from results.findings import judge
 from results.papers import Number, Paper
-from results.tables import Table, short
+from results.tables import Column, Table, short
 
 WIDTH = 100
 
@@ -53,20 +52,20 @@ def _judge(
     paper: Paper, loaded: frame.Frame, runs: Sequence[Path]
 ) -> list[tuple[Table, list[Finding]]]:
     """Return the findings of each table: one per backbone and image size."""
-    found, rows = [], loaded.rows
+    found = []
     pairs = [tables.build(loaded), tables.build(loaded, "kappa")]
     statistics = [stats.build(built, runs) for built in pairs]
     for own, kappa in zip(*statistics, strict=True):
         table = own.table
-        here = (rows["backbone"] == table.backbone) & (rows["image_size"] == table.image_size)
-        evidence, by_kappa = (Evidence(rows[here], s, paper.methods) for s in (own, kappa))
+        rows = table.of(loaded.rows)
+        evidence, by_kappa = (Evidence(rows, s, paper.methods) for s in (own, kappa))
         found.append((table, judge(paper, evidence, by_kappa)))
     return found
 
 
 def _text(table: Table, findings: Sequence[Finding]) -> str:
     """Return the findings by claim, at most 100 columns wide."""
-    parts = [f"\n{table.backbone}, {table.image_size} px"]
+    parts = [f"\n{table.title}"]
     for number, (claim, group) in enumerate(itertools.groupby(findings, lambda f: f.claim), 1):
         parts.append(f"\n{number}. {claim.text}: published {claim.published}")
         rows = [
@@ -97,7 +96,7 @@ def _csv(found: Sequence[tuple[Table, Sequence[Finding]]]) -> str:
     for table, findings in found:
         for f in findings:
             span = f.interval or ("", "")
-            where = (table.backbone, table.image_size, f.claim.text, f.claim.published)
+            where = (table.name, table.image_size, f.claim.text, f.claim.published)
             what = (f.method, f.dataset, f.measured, f.value, *span, f.verdict, f.reason)
             writer.writerow([*where, *what])
     return stream.getvalue()
@@ -120,14 +119,18 @@ def _markdown(paper: Paper, found: Sequence[tuple[Table, Sequence[Finding]]]) ->
             for f in findings
         ]
         body = tabulate(rows, header, tablefmt="github", disable_numparse=True)
-        parts.append(f"## {table.backbone}, {table.image_size} px\n\n{body}")
+        parts.append(f"## {table.title}\n\n{body}")
     differences = tabulate(paper.differences, ("protocol", "the authors", "here"), "github")
     return "\n\n".join([*parts, f"## Protocol\n\n{differences}"]) + "\n"
 
 
 def _numbers(paper: Paper, loaded: frame.Frame, out: Path, head: str) -> Report:
     """Return published numbers beside cells of the same method, backbone, data and metric."""
-    rows = [(*_where(n), f"{n.value:.2f}", _measured(n, loaded.done)) for n in paper.numbers]
+    metrics = {n.metric for n in paper.numbers if f"test_{n.metric}" in loaded.rows}
+    built = {metric: tables.build(loaded, metric) for metric in sorted(metrics)}
+    rows = [
+        (*_where(n), f"{n.value:.2f}", _measured(n, built.get(n.metric, ()))) for n in paper.numbers
+    ]
     header = ("method", "data", "labels", "metric", "backbone", "published", "measured here")
     body = tabulate(rows, header, disable_numparse=True)
     stream = io.StringIO()
@@ -145,20 +148,27 @@ def _where(number: Number) -> tuple[str, str, str, str, str]:
     return (number.method, number.dataset, used, number.metric, number.backbone)
 
 
-def _measured(number: Number, done: pd.DataFrame) -> str:
-    """Return mean and spread of the matching cells, or that there are none."""
-    if f"test_{number.metric}" not in done:
-        return "no such cell"
-    same = (done["dataset"] == number.dataset) & (done["backbone"] == number.backbone)
-    same &= done["method"].str.partition("(")[0] == number.method
-    same &= done["shots"] == (number.shots or 0)
-    if number.image_size:
-        same &= done["image_size"] == number.image_size
-    for name, wanted in (("fraction", number.fraction), ("labels", number.labels)):
-        if wanted:
-            same &= done[name] == wanted
-    values = 100 * done[same][f"test_{number.metric}"].dropna()
-    if values.empty:
-        return "no such cell"
-    spread = f" ± {values.std(ddof=1):.1f}" if len(values) > 1 else " (n = 1)"
-    return f"{values.mean():.1f}{spread}"
+def _measured(number: Number, built: Sequence[Table]) -> str:
+    """Return mean and spread of each matching entry of the tables, or that there is none."""
+    found = []
+    for table in built:
+        if table.backbone != number.backbone or number.image_size not in (None, table.image_size):
+            continue
+        columns = [c for c in table.columns if _matches(number, c)]
+        for method, column in itertools.product(table.methods, columns):
+            score = table.scores[method, column]
+            rows = table.chosen[column]
+            labels = rows["labels"][rows["method"] == method]
+            if number.labels is not None and set(labels) != {number.labels}:
+                continue
+            if method.partition("(")[0] == number.method and score.mean is not None:
+                found.append(f"{score}" + " (n = 1)" * (score.spread is None))
+    return "; ".join(found) or "no such cell"
+
+
+def _matches(number: Number, column: Column) -> bool:
+    return (
+        column.dataset == number.dataset
+        and column.shots == (number.shots or 0)
+        and number.fraction in (None, column.fraction)
+    )

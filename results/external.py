@@ -17,8 +17,15 @@ def load(folders: Sequence[Path], rows: pd.DataFrame) -> pd.DataFrame:
     """Return one row per cell among `rows` and external set: scores in the units of tables."""
     known = rows.set_index("key")
     paths = (p for folder in folders for p in sorted(folder.rglob("external/*.json")))
-    found = [json.loads(path.read_text()) for path in paths]
-    return pd.DataFrame([_row(f, known.loc[f["key"]]) for f in found if f["key"] in known.index])
+    found = []
+    for path in paths:
+        try:
+            values = json.loads(path.read_text())
+            if values["key"] in known.index:
+                found.append(_row(values, known.loc[values["key"]]))
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # half a file is no score; the records do not depend on it
+    return pd.DataFrame(found)
 
 
 def _row(found: dict[str, Any], own: pd.Series) -> dict[str, Any]:

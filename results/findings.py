@@ -89,7 +89,7 @@ def kappa_gain(claim: Claim, method: str, evidence: Evidence) -> Iterator[Findin
 
 
 def _most(evidence: Evidence, column: Column) -> int:
-    return max(c.labels for c in evidence.columns if c.dataset == column.dataset)
+    return max(c.labels for c in evidence.columns if c.source == column.source)
 
 
 def _whole(column: Column) -> bool:
@@ -108,7 +108,7 @@ def _difference(claim: Claim, compared: Comparison, reason: str) -> Finding:
         measured += f" [{low:+.1f}, {high:+.1f}]"
         if not reason:
             verdict, reason = _above(compared.difference, compared.interval, claim.value)
-    name = f"{column.dataset} {column.share}"
+    name = f"{column.name} {column.share}"
     return Finding(
         claim,
         compared.method,
@@ -159,21 +159,21 @@ def _counted(claim: Claim, method: str, column: Column, found: list[Comparison])
         verdict, reason = "not reproduced", f"{worse} methods are better beyond noise"
     else:
         verdict, reason = "not reproduced", "undecided: ties, more seeds or patients are needed"
-    name = f"{column.dataset} {column.share}"
+    name = f"{column.name} {column.share}"
     return Finding(claim, method, name, measured, verdict, reason, float(better))
 
 
 def labels_saved(claim: Claim, method: str, evidence: Evidence) -> Iterator[Finding]:
     """Yield the share of labels that the method can do without at full fine-tuning's score."""
-    for dataset in dict.fromkeys(c.dataset for c in evidence.columns):
-        columns = [c for c in evidence.columns if c.dataset == dataset]
+    for source in dict.fromkeys(c.source for c in evidence.columns):
+        columns = [c for c in evidence.columns if c.source == source]
         whole = [c for c in columns if _whole(c) and evidence.scored(REFERENCE, c)]
         used = [c for c in columns if evidence.scored(method, c)]
         if not whole or len(used) < 2:
             why = (
                 f"needs {REFERENCE} with all labels and two fractions of {method.partition('(')[0]}"
             )
-            yield Finding(claim, method, dataset, "", "not comparable", why)
+            yield Finding(claim, method, columns[0].name, "", "not comparable", why)
             continue
         saved = curve.labels_saved(evidence.statistics.samples, method, REFERENCE, used, whole[0])
         yield _saved(claim, method, whole[0], saved)
@@ -193,7 +193,7 @@ def _saved(claim: Claim, method: str, column: Column, saved: curve.Saved) -> Fin
         verdict, reason = _above(saved.value, (low, bounded), claim.value)
     reason += f"; {REFERENCE} with all labels: {saved.target:.1f}"
     return Finding(
-        claim, method, column.dataset, measured, verdict, reason, saved.value, saved.interval
+        claim, method, column.name, measured, verdict, reason, saved.value, saved.interval
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -81,29 +82,34 @@ class Ledger:
     devices: tuple[str, ...]
 
     def agreement(self, name: str) -> float | None:
-        """Return Spearman's correlation of a combined score with the score; None under 3."""
+        """Return Spearman's correlation of a combined score with the score.
+
+        None under 3 methods or where all are equal.
+        """
         pairs = [(e.score, getattr(e, name)) for e in self.entries]
         known = [pair for pair in pairs if None not in pair]
-        if len(known) < 3:
+        if len(known) < 3 or any(len(set(values)) == 1 for values in zip(*known, strict=True)):
             return None
         return float(spearmanr(*zip(*known, strict=True)).statistic)
 
 
 def read_latency(folders: Sequence[Path]) -> dict[tuple[str, int, str], dict[str, float]]:
-    """Return what was timed, by backbone, image size and method; empty where nothing was."""
-    rows = [
-        row
-        for folder in folders
-        if (folder / LATENCY).exists()
-        for row in json.loads((folder / LATENCY).read_text())["rows"]
-    ]
-    return {(row["backbone"], row["image_size"], row["method"]): row for row in rows}
+    """Return what was timed, by backbone, image size and method; empty where nothing was.
+
+    Half a file counts as none: `report --latency` writes it again.
+    """
+    found: dict[tuple[str, int, str], dict[str, float]] = {}
+    for path in (folder / LATENCY for folder in folders if (folder / LATENCY).exists()):
+        with suppress(ValueError, KeyError, TypeError):
+            rows = json.loads(path.read_text())["rows"]
+            found |= {(row["backbone"], row["image_size"], row["method"]): row for row in rows}
+    return found
 
 
 def build(frame: Frame, table: Table, folders: Sequence[Path] = ()) -> Ledger:
     """Return the ledger of a table; `folders` may hold times of inference."""
     done = frame.done
-    here = done[(done["backbone"] == table.backbone) & (done["image_size"] == table.image_size)]
+    here = table.of(done)
     chosen = pd.concat(table.chosen.values()) if table.columns else here
     full = _peak(chosen[chosen["method"] == "full"])
     entries = [
@@ -126,7 +132,7 @@ def build(frame: Frame, table: Table, folders: Sequence[Path] = ()) -> Ledger:
             )
         )
     devices = tuple(sorted(chosen["device"].unique()))
-    return Ledger(table.backbone, table.image_size, tuple(marked), devices)
+    return Ledger(table.name, table.image_size, tuple(marked), devices)
 
 
 def _times(row: dict[str, float], name: str) -> float | None:

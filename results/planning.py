@@ -107,7 +107,7 @@ def text(statistics: Statistics, points: float) -> str:
     header = ("column", "methods", "seed deviation", "test-set error", "seeds needed")
     rows = [
         (
-            f"{p.column.dataset} {p.column.share}",
+            f"{p.column.name} {p.column.share}",
             str(p.methods),
             "" if p.seed_deviation is None else f"{p.seed_deviation:.1f}",
             "unknown" if p.test_error is None else f"{p.test_error:.1f}",

@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
-PREDICTIONS = "predictions.npz"
+from results.rows import PREDICTIONS
+from results.tables import Table
+
 Metric = Callable[[np.ndarray], np.ndarray]  # (R, G) weights -> (R,) fractions
 
 
@@ -32,6 +34,18 @@ def index(folders: Iterable[Path]) -> dict[str, Path]:
         for path in sorted(folder.rglob(PREDICTIONS)):
             found.setdefault(path.parent.name.rpartition("-")[2], path)
     return found
+
+
+def of(table: Table, folders: Sequence[Path]) -> dict[str, Path]:
+    """Return the path of the stored predictions of each cell behind a table, below `folders`."""
+    found: dict[str, Path] = {}
+    for rows in table.chosen.values():
+        kept = rows[rows["has_predictions"].astype(bool)]
+        found |= {
+            k: Path(f) / PREDICTIONS for k, f in zip(kept["key"], kept["folder"], strict=True)
+        }
+    below = tuple(f"{folder}/" for folder in folders)
+    return {key: path for key, path in found.items() if f"{path}".startswith(below)}
 
 
 def read(path: Path, metric: str, classes: Sequence[str]) -> Tested | None:

@@ -37,7 +37,7 @@ def grid(table: Table, decorate: Decorate) -> tuple[list[str], list[list[str]]]:
 
 def title(table: Table) -> str:
     """Return the heading of a table."""
-    return f"{table.backbone}, {table.image_size} px"
+    return table.title
 
 
 def terminal(table: Table) -> str:
@@ -88,27 +88,21 @@ def as_csv(table: Table) -> str:
     """Return one row per entry: method, column, mean, spread, seeds or the reason there is none."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    names = (
-        "backbone",
-        "image_size",
-        "method",
-        "dataset",
-        "synthetic",
-        "metric",
-        "fraction",
-        "shots",
-    )
-    writer.writerow([*names, "labels", "mean", "spread", "seeds", "reason", *COSTS])
+    writer.writerow([*_WHERE, "mean", "spread", "seeds", "reason", *COSTS, *_IDENTITY])
     for method in table.methods:
         for c in table.columns:
             score = table.scores[method, c]
             where = (c.dataset, c.synthetic, c.metric, c.fraction, c.shots, c.labels)
             values = (score.mean, score.spread, score.num_seeds, score.reason)
             row = (table.backbone, table.image_size, method, *where, *values)
-            writer.writerow([*row, *table.costs[method]])
+            same = (table.weights, table.precision, table.normalize, c.data, c.split)
+            writer.writerow([*row, *table.costs[method], *same])
     return stream.getvalue()
 
 
+_WHERE = ["backbone", "image_size", "method", "dataset", "synthetic", "metric"]
+_WHERE += ["fraction", "shots", "labels"]
+_IDENTITY = ("weights", "precision", "normalize", "data", "split_seed")
 _SPECIAL = {"\\": r"\textbackslash{}", "±": r"$\pm$", "~": r"\textasciitilde{}"}
 _SPECIAL |= {character: f"\\{character}" for character in "&%$#_{}"}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +15,7 @@ from results.direction import scale
 from results.resample import Sample, resample
 from results.tables import Column, Table
 
+_DAMAGED = (OSError, ValueError, KeyError, EOFError, IndexError, zipfile.BadZipFile, zlib.error)
 MOST_CELLS = 10_000  # 40 kB and 5 ms each
 Samples = dict[tuple[str, Column], Sample]
 
@@ -56,7 +59,11 @@ def _sample(
         unit = (int(row.split_seed), int(row.seed))
         scores[unit] = unit_of_table * float(row.score)
         path = paths.get(row.key)
-        tested = predictions.read(path, column.metric, row.classes) if path else None
+        try:
+            tested = predictions.read(path, column.metric, row.classes) if path else None
+        except _DAMAGED as error:
+            wrong.append(f"{path} is not whole ({error}); the intervals leave its patients out")
+            continue
         if path is None or tested is None:
             continue
         again = unit_of_table * float(tested.metric(np.ones((1, len(tested.groups))))[0])

@@ -20,7 +20,10 @@ TUNED = (
     "balance",
     "output",
 )
-GROUP = ("dataset", "backbone", "method", "fraction", "shots", "image_size")
+# Cells that differ in one of these stand in tables of their own; in one of those below, in columns.
+SETTING = ("backbone", "weights", "normalize", "image_size", "precision")
+BLOCK = ("dataset", "data", "fraction", "shots")
+GROUP = (*SETTING, *BLOCK, "method")
 RULE = "trial with the best mean validation score over seeds"
 
 
@@ -30,12 +33,13 @@ def best_trials(done: pd.DataFrame, metric: str) -> pd.DataFrame:
     A trial is a setting of the tuned axes; its score is the mean of `val_METRIC` over seeds. Ties
     go to the trial that comes first in the order of the tuned axes.
     """
-    parts = []
-    for _, group in done.groupby(list(GROUP), sort=True):
-        scores = group.groupby(list(TUNED), sort=True)[f"val_{metric}"].mean()
-        least = less_is_better(metric)
-        first = scores.idxmin if least else scores.idxmax
-        best = first() if scores.notna().any() else scores.index[0]
-        chosen = group[(group[list(TUNED)] == list(best)).all(axis=1)]
-        parts.append(chosen.assign(trials=len(scores)))
-    return pd.concat(parts) if parts else done.assign(trials=0)
+    if done.empty:
+        return done.assign(trials=0)
+    sign = -1 if less_is_better(metric) else 1
+    group = done.groupby(list(GROUP), sort=True).ngroup()
+    trial = done.groupby([*GROUP, *TUNED], sort=True).ngroup()
+    means = (sign * done[f"val_{metric}"].astype(float)).groupby(trial).mean()
+    trials = pd.DataFrame({"score": means, "group": group.groupby(trial).first()})
+    best = trials.sort_values("score", ascending=False, kind="stable").drop_duplicates("group")
+    counts = trials["group"].value_counts()
+    return done[trial.isin(best.index)].assign(trials=group.map(counts))

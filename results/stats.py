@@ -59,8 +59,7 @@ def build(
     known = sorted({method for table in tables for method in table.methods})
     if against is not None and not any(against in (m, m.partition("(")[0]) for m in known):
         raise unknown("method in these records", against, known)
-    paths = predictions.index(folders)
-    return [_statistics(table, paths, against) for table in tables]
+    return [_statistics(table, predictions.of(table, folders), against) for table in tables]
 
 
 def _statistics(table: Table, paths: dict[str, Path], against: str | None) -> Statistics:

@@ -21,10 +21,11 @@ WIDTH = 100
 def text(statistics: Statistics) -> str:
     """Return at most 100 columns: a row per method, then what is and is not told apart."""
     s = statistics
-    where = f"{s.table.backbone}, {s.table.image_size} px"
+    where = s.table.title
     if not any(c.seeds > 1 for c in s.blockwise):
         why = "n = 1: no interval" if s.blockwise else "nothing to compare"
-        return _wrap(f"Statistics of {where}: {why}; --seeds 0,1,2 gives each cell three seeds.")
+        told = f"Statistics of {where}: {why}; --seeds 0,1,2 gives each cell three seeds."
+        return "\n".join(map(_wrap, [told, *(f"Note: {note}." for note in s.notes)]))
     name = short(s.reference, s.table.methods)
     header = ["method", "rank", "95 %", f"- {name}"[:16], "95 %", "P(better)", "better/tie/worse"]
     rows = [_row(s, method) for method in _order(s)]
@@ -126,7 +127,7 @@ def _over_blocks(s: Statistics) -> Iterable[str]:
 
 
 def _name(column: Column) -> str:
-    return f"{column.dataset} {column.share}"
+    return f"{column.name} {column.share}"
 
 
 def _tied(s: Statistics, column: Column) -> str:
@@ -148,7 +149,7 @@ def as_csv(found: Sequence[Statistics]) -> str:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(CSV_HEADER)
     for s in found:
-        start = [s.table.backbone, s.table.image_size]
+        start = [s.table.name, s.table.image_size]
         writer.writerows([*start, *_values(c)] for c in (*s.blockwise, *s.overall))
     return stream.getvalue()
 
@@ -157,7 +158,7 @@ def _values(c: Comparison) -> list[object]:
     (where, test) = (
         ([], "Wilcoxon over columns") if len(c.columns) > 1 else (c.columns, "bootstrap")
     )
-    place = [where[0].dataset, where[0].share, where[0].metric] if where else ["", "", ""]
+    place = [where[0].name, where[0].share, where[0].metric] if where else ["", "", ""]
     spans = [*(c.interval or ("", "")), *(c.patients or ("", ""))]
     return [
         *place,

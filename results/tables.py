@@ -1,18 +1,26 @@
 """Tables: method x (data set, label fraction), mean +- spread over seeds, and what is stored.
 
 One list of cells of text is made first; terminal, Markdown, CSV and LaTeX are renderings of it.
+Records of other weights, precision or normalisation stand in tables of their own, those of other
+data in columns of their own: nothing else than seeds and splits is averaged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pandas as pd
 
+from results import caption
+from results.columns import Column, columns_of
 from results.direction import less_is_better, scale
 from results.frame import Frame
-from results.select import RULE, best_trials
+from results.select import SETTING, best_trials
+
+__all__ = ["COSTS", "Column", "Score", "Table", "best_of", "build", "named", "ranked", "short"]
 
 
 @dataclass(frozen=True)
@@ -31,37 +39,12 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Column:
-    """One (data set, fraction) with the metric that is shown and the labels that it cost."""
-
-    dataset: str
-    fraction: float
-    metric: str
-    labels: int
-    synthetic: bool
-    shots: int = 0
-
-    @property
-    def title(self) -> str:
-        """Return the heading, such as "busi kappa 10% (62)"."""
-        mark = " synthetic" if self.synthetic else ""
-        metric = self.metric.replace("_", " ")
-        return f"{self.dataset}{mark} {metric} {self.share} ({self.labels})"
-
-    @property
-    def share(self) -> str:
-        """Return how many labels are used, such as "10%" or "5-shot"."""
-        return f"{self.shots}-shot" if self.shots else f"{100 * self.fraction:g}%"
-
-    def of(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return the rows of this column."""
-        same = (rows["dataset"] == self.dataset) & (rows["fraction"] == self.fraction)
-        return rows[same & (rows["shots"] == self.shots)]
-
-
-@dataclass(frozen=True)
 class Table:
-    """The table of one backbone and image size; `chosen` are the rows behind each column."""
+    """The table of one setting (`select.SETTING`); `chosen` are the rows behind each column.
+
+    `note` tells the table from others of its backbone and image size. `tied` holds, where the
+    statistics are known, the methods of a column that noise does not tell from its best.
+    """
 
     backbone: str
     image_size: int
@@ -71,53 +54,78 @@ class Table:
     costs: dict[str, tuple[str, ...]]
     caption: str
     chosen: dict[Column, pd.DataFrame] = field(repr=False)
+    weights: str = ""
+    normalize: str = ""
+    precision: str = ""
+    note: str = ""
+    tied: Mapping[Column, Collection[str]] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Return the backbone with what tells the table from others."""
+        return f"{self.backbone} ({self.note})" if self.note else self.backbone
+
+    @property
+    def title(self) -> str:
+        """Return the heading, such as "vit_s14_imgfocus, 56 px, bf16"."""
+        return f"{self.backbone}, {self.image_size} px" + (f", {self.note}" if self.note else "")
+
+    @property
+    def stem(self) -> str:
+        """Return the start of file names, unlike that of any other table."""
+        return re.sub(r"[^\w.+-]+", "_", f"{self.name}-{self.image_size}")
+
+    def of(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows of this table's setting."""
+        same = pd.Series(True, index=rows.index)
+        for name in SETTING:
+            if value := getattr(self, name):
+                same &= rows[name] == value
+        return rows[same]
 
 
 COSTS = ("trained", "share", "stored")
 
 
 def build(frame: Frame, metric: str | None = None) -> list[Table]:
-    """Return one table per backbone and image size; `metric` replaces each data set's own."""
-    rows = frame.rows
-    pairs = rows[["backbone", "image_size"]].drop_duplicates().itertuples(index=False)
-    return [
-        _table(rows[(rows["backbone"] == b) & (rows["image_size"] == s)], metric)
-        for b, s in sorted(pairs)
-    ]
+    """Return one table per setting; `metric` replaces each data set's own."""
+    parts = [part for _, part in frame.rows.groupby(list(SETTING), sort=True)]
+    settings = [part.iloc[0][list(SETTING)].to_dict() for part in parts]
+    order = sorted(range(len(parts)), key=lambda i: [settings[i][name] for name in _ORDER])
+    found = caption.notes(settings)
+    return [_table(parts[i], {**settings[i], "note": found[i]}, metric) for i in order]
 
 
-def _table(rows: pd.DataFrame, metric: str | None) -> Table:
+_ORDER = ("backbone", "image_size", "weights", "precision", "normalize")
+
+
+def _table(rows: pd.DataFrame, setting: Mapping[str, Any], metric: str | None) -> Table:
     done = rows[rows["state"] == "done"]
-    columns = tuple(_columns(done, metric))
-    chosen = [best_of(done, column) for column in columns]
+    columns, lacking = columns_of(done, metric) if len(done) else ([], [])
+    chosen = {column: best_of(done, column) for column in columns}
     methods = tuple(rows["method"].drop_duplicates())
     scores = {
-        (method, column): _score(part[part["method"] == method], rows, method, column)
-        for column, part in zip(columns, chosen, strict=True)
-        for method in methods
+        (method, column): score
+        for column, best in chosen.items()
+        for method, score in _scores(best, column.of(rows), column, methods).items()
     }
-    best = pd.concat(chosen) if chosen else done.assign(trials=0)
+    empty = {entry: score.reason for entry, score in scores.items() if score.mean is None}
+    sentences = [
+        caption.caption(chosen, empty, lacking),
+        caption.missing(chosen, methods, empty),
+    ]
+    if setting["note"]:
+        sentences.append("Records of other weights, precision or normalization: in other tables.")
+    costs = _costs(done)
     return Table(
-        backbone=str(rows["backbone"].iloc[0]),
-        image_size=int(rows["image_size"].iloc[0]),
-        columns=columns,
+        columns=tuple(columns),
         methods=methods,
         scores=scores,
-        costs={method: _costs(done[done["method"] == method]) for method in methods},
-        caption=_caption(best, columns),
-        chosen=dict(zip(columns, chosen, strict=True)),
+        costs={method: costs.get(method, ("", "", "")) for method in methods},
+        caption=" ".join(filter(None, sentences)),
+        chosen=chosen,
+        **{**setting, "image_size": int(setting["image_size"])},
     )
-
-
-def _columns(done: pd.DataFrame, metric: str | None) -> list[Column]:
-    columns = []
-    for (dataset, fraction, shots), part in done.groupby(["dataset", "fraction", "shots"]):
-        name = metric or str(part["metric"].iloc[0])
-        if f"test_{name}" in part and part[f"test_{name}"].notna().any():
-            labels, synthetic = int(part["labels"].iloc[0]), bool(part["synthetic"].iloc[0])
-            where = str(dataset), float(fraction), name, labels, synthetic, int(shots)
-            columns.append(Column(*where))
-    return columns
 
 
 def best_of(done: pd.DataFrame, column: Column) -> pd.DataFrame:
@@ -125,79 +133,86 @@ def best_of(done: pd.DataFrame, column: Column) -> pd.DataFrame:
     return best_trials(column.of(done), column.metric)
 
 
-def _score(best: pd.DataFrame, rows: pd.DataFrame, method: str, column: Column) -> Score:
-    values = scale(column.metric) * best[f"test_{column.metric}"].dropna()
-    here = column.of(rows)
-    states = set(here[here["method"] == method]["state"])
-    if "failed" in states:
-        return Score(reason="failed")
-    if len(values):
-        spread = float(values.std(ddof=1)) if len(values) > 1 else None
-        return Score(float(values.mean()), spread, len(values))
-    return Score(reason="n/a" if "n/a" in states else "missing")
+REASONS = ("conflict", "failed", "n/a")  # the first that holds: none is averaged away
 
 
-def _costs(done: pd.DataFrame) -> tuple[str, ...]:
+def _scores(
+    best: pd.DataFrame, here: pd.DataFrame, column: Column, methods: Sequence[str]
+) -> dict[str, Score]:
+    """Return the score of each method from its chosen rows, or why there is none."""
+    name = f"test_{column.metric}"
+    values = best[["method", name]].dropna().groupby("method")[name].agg(["mean", "std", "size"])
+    unit = scale(column.metric)
+    found = {
+        str(method): Score(unit * mean, unit * std if size > 1 else None, int(size))
+        for method, mean, std, size in values.itertuples(name=None)
+    }
+    states = set(here[["method", "state"]].drop_duplicates().itertuples(index=False, name=None))
+
+    def score(method: str) -> Score:
+        reasons = [reason for reason in REASONS if (method, reason) in states]
+        if method in found and reasons in ([], ["n/a"]):
+            return found[method]
+        return Score(reason=reasons[0] if reasons else "missing")
+
+    return {method: score(method) for method in methods}
+
+
+def _costs(done: pd.DataFrame) -> dict[str, tuple[str, ...]]:
     """Return trained values, their share of the backbone, and stored bytes against a full copy.
 
     Taken where the head is smallest, so that a data set with a larger head does not hide it.
     """
     if done.empty:
-        return ("", "", "")
-    row = done.loc[done["delta_bytes"].idxmin()]
-    share = 100 * row["trainable_params"] / row["backbone_params"]
-    part = 100 * row["delta_bytes"] / row["full_bytes"]
-    stored = f"{row['delta_bytes'] / 2**20:.2f} MiB ({part:.1f}%)"
-    return (f"{int(row['trainable_params']):,}", f"{share:.2f}%", stored)
+        return {}
+    found: dict[str, tuple[str, ...]] = {}
+    for _, row in done.loc[done.groupby("method")["delta_bytes"].idxmin()].iterrows():
+        share = 100 * row["trainable_params"] / row["backbone_params"]
+        part = 100 * row["delta_bytes"] / row["full_bytes"]
+        stored = f"{row['delta_bytes'] / 2**20:.2f} MiB ({part:.1f}%)"
+        found[row["method"]] = (f"{int(row['trainable_params']):,}", f"{share:.2f}%", stored)
+    return found
 
 
-def _caption(best: pd.DataFrame, columns: Sequence[Column]) -> str:
-    if best.empty:
-        return "No finished cell."
-    seeds = best.groupby(["method", "dataset", "fraction", "shots"])["key"].count()
-    counts = f"{seeds.min()}" if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
-    spread = "mean ± standard deviation over seeds" if seeds.max() > 1 else "n = 1: no spread"
-    trials = best["trials"]
-    tried = (
-        f"{trials.min()}" if trials.min() == trials.max() else f"{trials.min()} to {trials.max()}"
+def with_ties(table: Table, tied: Mapping[Column, Collection[str]]) -> Table:
+    """Return the table with what noise does not tell from the best of each column."""
+    if not any(tied.values()):
+        return table
+    told = (
+        "Bold: the best, and all whose difference to it has a 95 % interval that holds 0; "
+        "underlined: the next."
     )
-    steps = ", ".join(str(s) for s in sorted(best["steps"].unique()))
-    identity = "; ".join(
-        f"{name} {', '.join(sorted(best[column].unique()))}"
-        for name, column in (("data", "data"), ("weights", "weights"))
-    )
-    marked = (
-        " Synthetic data is no evidence about patients."
-        if any(c.synthetic for c in columns)
-        else ""
-    )
-    return (
-        f"{_scaling(columns)}, {spread}; {counts} run(s) per entry. Columns name the metric, the "
-        f"label fraction and the number of labels (training + validation). Checkpoint chosen on "
-        f"validation; trials per entry: {tried}, chosen by: {RULE}; test read once, after the "
-        f"choice. {steps} steps. Head not counted in trained. Fingerprints: {identity}.{marked}"
-    )
+    return replace(table, tied=tied, caption=f"{table.caption} {told}")
 
 
-def _scaling(columns: Sequence[Column]) -> str:
-    """Return what the numbers are, and that less is better where it is."""
-    text = "Test scores"
-    if any(scale(c.metric) == 100 for c in columns):
-        text += " x 100"
-    less = dict.fromkeys(c.metric for c in columns if less_is_better(c.metric))
-    return text + (f" (less is better: {', '.join(less)})" if less else "")
+def named(table: Table) -> Table:
+    """Return the table with its notes in the names of backbone and data sets, for figures."""
+    renamed = {c: replace(c, dataset=c.name) for c in table.columns}
+    return replace(
+        table,
+        backbone=table.name,
+        columns=tuple(renamed.values()),
+        scores={(m, renamed[c]): score for (m, c), score in table.scores.items()},
+        chosen={renamed[c]: rows for c, rows in table.chosen.items()},
+        tied={renamed[c]: methods for c, methods in table.tied.items()},
+    )
 
 
 def ranked(table: Table, column: Column) -> tuple[set[str], set[str]]:
-    """Return (best, second) methods of a column by their printed mean; ties share a place."""
+    """Return (best, second) methods of a column by their printed mean; ties share a place.
+
+    Where the statistics are known, all that noise does not tell from the best are best as well.
+    """
     means = {
         m: round(s.mean, 1)
         for m in table.methods
         if (s := table.scores[m, column]).mean is not None
     }
-    values = sorted(set(means.values()), reverse=not less_is_better(column.metric))
-    places = [{m for m, v in means.items() if v == value} for value in values[:2]]
-    return (places[0] if places else set(), places[1] if len(places) > 1 else set())
+    tied = set(table.tied.get(column, ()))
+    order = sorted(set(means.values()), reverse=not less_is_better(column.metric))
+    best = {m for m, v in means.items() if v == order[0]} | tied if order else set()
+    rest = [v for v in order if any(v == w for m, w in means.items() if m not in best)]
+    return best, {m for m, v in means.items() if rest and v == rest[0] and m not in best}
 
 
 def short(method: str, methods: Sequence[str]) -> str:

@@ -33,7 +33,10 @@ def expected(val: np.ndarray, test: np.ndarray, *, less: bool = False) -> np.nda
 
 
 def curves(rows: pd.DataFrame, column: Column) -> dict[str, np.ndarray]:
-    """Return the curve of each method with more than one trial, in the units of tables."""
+    """Return the curve of each method with more than one trial, in the units of tables.
+
+    `rows` are of one table's setting.
+    """
     done = column.of(rows[rows["state"] == "done"])
     names = [f"val_{column.metric}", f"test_{column.metric}"]
     found = {}
@@ -49,9 +52,10 @@ def curves(rows: pd.DataFrame, column: Column) -> dict[str, np.ndarray]:
 def as_csv(table: Table, rows: pd.DataFrame) -> str:
     """Return one line per method, column and number of trials; empty where nothing was tuned."""
     lines = []
+    rows = table.of(rows)
     for column in table.columns:
         for method, curve in curves(rows, column).items():
-            where = f'{table.backbone},{column.dataset},{column.share},{column.metric},"{method}"'
+            where = f'{table.name},{column.name},{column.share},{column.metric},"{method}"'
             lines += [f"{where},{k},{value:.4f}" for k, value in enumerate(curve, 1)]
     head = "backbone,dataset,labels,metric,method,trials,expected_test\n"
     return head + "\n".join(lines) + "\n" if lines else ""

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from benchmark.record import write_text
-from results import Options, diagram, html, ledger, ledger_text, planning, stats, stats_text
+from results import Options, diagram, html, ledger, ledger_text, planning, stats_text
 from results.frame import Frame
-from results.tables import Table
+from results.stats import Statistics
+from results.tables import named
 
 
 def write(
-    frame: Frame, runs: Sequence[Path], tables: Sequence[Table], out: Path, options: Options
+    frame: Frame, runs: Sequence[Path], found: Sequence[Statistics], out: Path, options: Options
 ) -> tuple[list[str], list[Path]]:
-    """Write statistics.csv, efficiency.csv and .md, and rank diagrams; return (texts, paths)."""
-    statistics = stats.build(tables, runs, options.against)
-    ledgers = [ledger.build(frame, table, runs) for table in tables]
+    """Write statistics.csv, efficiency.csv, .md and .tex, and rank diagrams; return (texts, paths).
+
+    `found` are the statistics of each table.
+    """
+    ledgers = [ledger.build(frame, s.table, runs) for s in found]
     files = {
-        "statistics.csv": stats_text.as_csv(statistics),
+        "statistics.csv": stats_text.as_csv(found),
         "efficiency.csv": ledger_text.as_csv(ledgers),
         "efficiency.md": "\n".join(map(ledger_text.markdown, ledgers)),
     }
@@ -26,11 +30,11 @@ def write(
         write_text(out / name, body)
     paths = [out / name for name in files]
     if "html" in options.formats:
-        paths.append(html.write(frame, runs, statistics, ledgers, out))
-    for s in statistics:
-        paths += diagram.save(s, out)
+        paths.append(html.write(frame, runs, found, ledgers, out))
+    for s in found:
+        paths += diagram.save(replace(s, table=named(s.table)), out)
     texts = []
-    for s, costs in zip(statistics, ledgers, strict=True):
+    for s, costs in zip(found, ledgers, strict=True):
         parts = [stats_text.text(s)]
         if options.plan_seeds is not None:
             parts.append(planning.text(s, options.plan_seeds))

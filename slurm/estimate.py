@@ -26,7 +26,7 @@ def kind(cell: Cell) -> Kind:
 
 @dataclass
 class Estimate:
-    """Seconds and MiB by kind of cell: lists of (seconds per step, MiB)."""
+    """Seconds and MiB by kind of cell: lists of (seconds per step, MiB of the host or 0)."""
 
     known: dict[Kind, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
 
@@ -37,7 +37,9 @@ class Estimate:
 
     def mib(self, cells: Iterable[Cell]) -> float | None:
         """Return the largest memory that a cell of these kinds took, or None if unknown."""
-        return max((m for cell in cells for _, m in self.known.get(kind(cell), ())), default=None)
+        return max(
+            (m for cell in cells for _, m in self.known.get(kind(cell), ()) if m), default=None
+        )
 
     def total_s(self, cells: Iterable[Cell]) -> tuple[float, int]:
         """Return (predicted seconds of the known cells, number of the others)."""
@@ -48,22 +50,27 @@ class Estimate:
 def read(runs: Path) -> Estimate:
     """Return the estimate from all records and probes below `runs`; unreadable ones are left out.
 
-    The time of a record is that of training and validation; a tenth is added for the rest.
+    The time of a record is that of training and validation; a tenth is added for the rest. The
+    memory of a record is that of its device: on a GPU it says nothing of the host's.
     """
     estimate = Estimate()
     for path in [*find_records(runs), *sorted((runs / PROBES).glob("*.json"))]:
         try:
             values = json.loads(path.read_text())
             cell, cost = Cell.from_dict(values["cell"]), values["cost"]
-            pair = (1.1 * cost["train_s"] / cell.steps, cost["peak_mib"])
+            on_gpu = values.get("provenance", {}).get("hardware", {}).get("gpu")
+            mib = cost.get("host_mib", 0.0 if on_gpu else cost["peak_mib"])
+            pair = (1.1 * cost["train_s"] / cell.steps, mib)
         except (OSError, ValueError, KeyError, TypeError):
             continue
         estimate.known[kind(cell)].append(pair)
     return estimate
 
 
-def batches(cells: Sequence[Cell], per_job: str, estimate: Estimate) -> list[list[Cell]]:
-    """Return `cells` in batches that share a warm process; "auto" fills about 15 minutes.
+def batches(
+    cells: Sequence[Cell], per_job: str, estimate: Estimate, *, target_s: float = TARGET_S
+) -> list[list[Cell]]:
+    """Return `cells` in batches that share a warm process; "auto" fills `target_s` seconds.
 
     Cells of one backbone, data set and size stand together.
     """
@@ -75,7 +82,7 @@ def batches(cells: Sequence[Cell], per_job: str, estimate: Estimate) -> list[lis
     filled = math.inf
     for cell in ordered:
         seconds = estimate.seconds(cell) or UNKNOWN_S
-        if filled + seconds > TARGET_S:
+        if filled + seconds > target_s:
             found.append([])
             filled = 0.0
         found[-1].append(cell)

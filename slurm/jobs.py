@@ -9,14 +9,16 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING
 
 import submitit
 from submitit.core.utils import DelayedSubmission
 
-from benchmark.registry import InputError
 from benchmark.spec import Cell
+from slurm.snapshot import START
+
+if TYPE_CHECKING:
+    from benchmark.bell import Bell
 
 
 @dataclass(frozen=True)
@@ -35,43 +37,39 @@ class Batch:
 
     def __call__(self) -> dict[str, int]:
         """Train the cells and return how many ended in which way."""
-        self._check_runs()
         os.environ["HF_HUB_OFFLINE"] = "1"  # a node must not depend on a network
         import torch
 
+        from benchmark.bell import Bell
         from benchmark.checkpoint import Interrupted
         from benchmark.executors import Listener, inline
         from benchmark.session import Session
+        from benchmark.workers import device_of
 
         environment = submitit.JobEnvironment()
         torch.set_num_threads(int(os.environ.get("SLURM_CPUS_PER_TASK", "1")))
         device = device_of(environment.local_rank, torch.cuda.device_count())
-        halvings = memory_deaths(environment.paths.stderr)
+        halvings = memory_deaths(batch_log(environment.paths.stderr))
         session = Session(
             self.runs / "cache", self.sources, torch.device(device), halvings=halvings
         )
         rank = environment.global_rank % len(self.cells)
         turned = [*self.cells[rank:], *self.cells[:rank]]
-        bell, counts = Bell(), dict.fromkeys(("done", "n/a", "failed"), 0)
-        try:
-            listener = Listener(bell.check, bell.answer)
-            for outcome in inline(turned, session, self.runs, listener, waits=is_ours):
-                counts[outcome.state] += 1
-                note(f"{outcome.state} {outcome.cell.slug} {outcome.reason}")
-        except Interrupted:
-            bell.requeue(self.sweep)
+        counts = dict.fromkeys(("done", "n/a", "failed"), 0)
+        # submitit's own handler would pickle in the middle of a step; it is called afterwards
+        with Bell(getattr(signal, f"SIG{submitit.JobEnvironment.USR_SIG}")) as bell:
+            try:
+                listener = Listener(bell.check, bell.answer)
+                for outcome in inline(turned, session, self.runs, listener, waits=is_ours):
+                    counts[outcome.state] += 1
+                    note(f"{outcome.state} {outcome.cell.slug} {outcome.reason}")
+            except Interrupted:
+                requeue(bell, self.sweep)
         return counts
 
     def checkpoint(self) -> DelayedSubmission:
         """Return what the requeued job runs: the same, which skips what is finished."""
         return DelayedSubmission(self)
-
-    def _check_runs(self) -> None:
-        if not (self.sweep / "plan.json").exists():
-            raise InputError(
-                f"this node does not see {str(self.runs)!r}; "
-                "choose a --runs folder on a file system that the nodes share"
-            )
 
 
 def note(text: str) -> None:
@@ -81,14 +79,19 @@ def note(text: str) -> None:
 
 
 def memory_deaths(log: Path) -> int:
-    """Return how often earlier runs of this job were killed for memory, as its error log says."""
+    """Return how often earlier runs of this job were killed for memory, as its error log says.
+
+    A death may have several lines; every run begins with `snapshot.START`.
+    """
     text = log.read_text(errors="replace") if log.exists() else ""
-    return min(5, len(re.findall(r"oom[-_]kill|exceeded memory limit|Out Of Memory", text)))
+    runs = re.split(rf"(?m)^{START} \d+$", text)
+    found = r"oom[-_]kill|exceeded memory limit|Out Of Memory"
+    return min(5, sum(bool(re.search(found, run)) for run in runs))
 
 
-def device_of(local_rank: int, num_devices: int) -> str:
-    """Return the device of a task: its GPU in turn, or the CPU."""
-    return f"cuda:{local_rank % num_devices}" if num_devices else "cpu"
+def batch_log(log: Path) -> Path:
+    """Return the log that tells what Slurm says: that of the first task."""
+    return log.with_name(re.sub(r"_\d+_log", "_0_log", log.name))
 
 
 def is_ours(folder: Path) -> bool:
@@ -99,42 +102,17 @@ def is_ours(folder: Path) -> bool:
     return claim is not None and str(claim["job"]).startswith(f"{os.environ['SLURM_JOB_ID']}.")
 
 
-class Bell:
-    """Hears submitit's signal; training asks it after every step, when all is consistent.
+def requeue(bell: Bell, sweep: Path) -> None:
+    """Send the job back to the queue and end the process; only the first task can.
 
-    submitit's own handler would pickle in the middle of a step. It is called afterwards instead.
+    Raises:
+        UncompletedJobError: the job was requeued too often. `note-limit.txt` in the sweep says so.
     """
-
-    def __init__(self) -> None:
-        number = getattr(signal, f"SIG{submitit.JobEnvironment.USR_SIG}")
-        self.heard: tuple[int, FrameType | None] | None = None
-        self.handler: Any = signal.signal(number, self._hear)
-
-    def _hear(self, number: int, frame: FrameType | None) -> None:
-        self.heard = (number, frame)
-
-    def answer(self, step: int) -> bool:
-        """Return whether training is to stop."""
-        return self.heard is not None
-
-    def check(self, cell: Cell) -> None:
-        """Raise Interrupted before a cell begins that would be stopped at once."""
-        from benchmark.checkpoint import Interrupted
-
-        if self.heard:
-            raise Interrupted("stopped between two cells")
-
-    def requeue(self, sweep: Path) -> None:
-        """Send the job back to the queue and end the process; only the first task can.
-
-        Raises:
-            UncompletedJobError: the job was requeued too often. `note.txt` in the sweep says so.
-        """
-        assert self.heard is not None
-        try:
-            self.handler(*self.heard)
-        except submitit.core.utils.UncompletedJobError as error:
-            text = f"{error} Its cells are checkpointed; `run` again continues them.\n"
-            (sweep / "note.txt").write_text(text)
-            raise
-        time.sleep(600)  # another task than the first: Slurm ends it with the job
+    assert bell.heard is not None
+    try:
+        bell.before[0](*bell.heard)
+    except submitit.core.utils.UncompletedJobError as error:
+        text = f"{error} Its cells are checkpointed; `run` again continues them.\n"
+        (sweep / "note-limit.txt").write_text(text)
+        raise
+    time.sleep(600)  # another task than the first: Slurm ends it with the job

@@ -6,7 +6,7 @@
 #   local_cluster.sh status    controller, nodes, jobs; exit 0 only when all nodes are up
 #   local_cluster.sh env       print exports: eval "$(slurm/local_cluster.sh env)"
 #   local_cluster.sh restart   kill the controller with -9 and start it again: jobs live on
-#   local_cluster.sh run CMD   start, run CMD, stop; exit as CMD did
+#   local_cluster.sh run CMD   start, run CMD, stop (unless it ran before); exit as CMD did
 #
 # Environment: SLURM_LOCAL_DIR, SLURM_LOCAL_NODES (2), SLURM_LOCAL_CPUS per node (2), SLURM_LOCAL_PORT.
 set -euo pipefail
@@ -186,10 +186,10 @@ kicker() {
 case ${1:-} in
     start) start ;;
     stop) stop ;;
-    restart) kill -9 "$(cat "$DIR/run/slurmctld.pid")"; sleep 1; slurmctld; await 30 slurmctld bash -c 'scontrol ping | grep -q "is UP"' ;;
+    restart) kill -9 "$(cat "$DIR/run/slurmctld.pid")"; sleep 1; start ;;
     status) scontrol ping && sinfo && squeue && ready ;;
     env) echo "export SLURM_CONF=$SLURM_CONF"; echo "export PATH=\$PATH:/usr/sbin" ;;
-    run) shift; start; trap stop EXIT; rc=0; "$@" || rc=$?; exit $rc ;;
+    run) shift; up slurmctld slurmctld || trap stop EXIT; start; rc=0; "$@" || rc=$?; exit $rc ;;
     _kicker) kicker ;;
     *) sed -n '2,/^set -e/{/^set -e/!s/^# \{0,1\}//p}' "$0"; exit 2 ;;
 esac

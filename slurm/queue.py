@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from benchmark.registry import InputError
 
 PREFIX = "bench-"  # of job names: bench-SWEEP-CHUNK
 SWEEPS = "sweeps"
+JOBS = "jobs.json"  # of a sweep: the ids of its arrays
 
 
 @dataclass(frozen=True)
@@ -64,9 +66,12 @@ def call(*command: str) -> str:
 
 
 def sweeps(runs: Path) -> list[Sweep]:
-    """Return the sweeps below `runs`, oldest first."""
-    paths = sorted(runs.glob(f"{SWEEPS}/*/plan.json"), key=lambda path: path.stat().st_mtime)
-    return [Sweep(path.parent, json.loads(path.read_text())["chunks"]) for path in paths]
+    """Return the sweeps below `runs`, oldest first; without those whose plan was damaged."""
+    found = []
+    for path in sorted(runs.glob(f"{SWEEPS}/*/plan.json"), key=lambda path: path.stat().st_mtime):
+        with suppress(ValueError, KeyError):
+            found.append(Sweep(path.parent, json.loads(path.read_text())["chunks"]))
+    return found
 
 
 def waiting() -> list[tuple[Waiting, int]]:
@@ -94,6 +99,16 @@ def queued(runs: Path, jobs: Iterable[tuple[Waiting, int]]) -> dict[str, Waiting
     }
 
 
+def orphans(runs: Path, jobs: Iterable[tuple[Waiting, int]]) -> list[str]:
+    """Return the jobs whose submitter was killed before it had written what they are to run."""
+    known = {sweep.name: sweep.folder / "logs" for sweep in sweeps(runs)}
+    return [
+        job.job
+        for job, _ in jobs
+        if job.sweep in known and not (known[job.sweep] / f"{job.job}_submitted.pkl").exists()
+    ]
+
+
 def cancel(runs: Path) -> int:
     """Cancel all jobs of the sweeps below `runs` with one call; return how many there were."""
     names = {sweep.name for sweep in sweeps(runs)}
@@ -103,6 +118,32 @@ def cancel(runs: Path) -> int:
     return len(jobs)
 
 
+def ended(runs: Path, wanted: set[str]) -> dict[str, str]:
+    """Return slug -> how its last job ended, as the last line of the job's error log says."""
+    found: dict[str, str] = {}
+    for sweep in sweeps(runs):
+        with suppress(OSError, ValueError, KeyError):
+            ids = json.loads((sweep.folder / JOBS).read_text())["ids"]
+            for job, tasks in zip(ids, sweep.chunks, strict=False):
+                for number, slugs in enumerate(tasks):
+                    single = f"{job}_{number}" if len(tasks) > 1 else job
+                    if mine := wanted.intersection(slugs):
+                        line = last_line(sweep.folder / "logs" / f"{single}_0_log.err")
+                        found |= dict.fromkeys(mine, f"job {single} ended: {line}" if line else "")
+    return {slug: text for slug, text in found.items() if text}
+
+
+def last_line(log: Path) -> str:
+    """Return the last line of a log that says something; "" where there is no log."""
+    try:
+        with log.open("rb") as stream:
+            stream.seek(max(0, log.stat().st_size - 4096))
+            lines = stream.read().decode(errors="replace").strip().splitlines()
+    except OSError:
+        return ""
+    return lines[-1].strip()[:200] if lines else ""
+
+
 def silent(runs: Path) -> list[str]:
     """Return a sentence per sweep whose jobs left no log: its nodes do not see the folder."""
     return [
@@ -110,3 +151,9 @@ def silent(runs: Path) -> list[str]:
         for sweep in sweeps(runs)
         if not any(sweep.folder.glob("logs/*_log.*"))
     ]
+
+
+def notes(runs: Path) -> list[str]:
+    """Return what jobs have noted for people: a stale snapshot, a limit that was reached."""
+    paths = sorted(runs.glob(f"{SWEEPS}/*/note-*.txt"))
+    return list(dict.fromkeys(path.read_text().strip() for path in paths))

@@ -18,11 +18,14 @@ NUMBERS = (
     "signal_delay_s",
     "max_num_timeout",
 )
+LIVES = 3
 # A process killed from outside (-9, memory) says no word; its job gets three more lives.
 REVIVE = [
     "code=$?",
-    'if [ "$code" -eq 137 ] && [ "${SLURM_RESTART_COUNT:-0}" -lt 3 ]; then',
+    f'if [ "$code" -eq 137 ] && [ "${{SLURM_RESTART_COUNT:-0}}" -lt {LIVES} ]; then',
     '    scontrol requeue "$SLURM_JOB_ID"',
+    'elif [ "$code" -eq 137 ]; then',
+    f'    echo "a process of this job was killed, and it was started {LIVES} times again" >&2',
     "fi",
     'exit "$code"',
 ]
@@ -35,7 +38,7 @@ class Resources:
     A job has one task per GPU, times `pack`: each task trains cells of its own.
     """
 
-    timeout_min: int = 60
+    timeout_min: int | None = None
     mem_gb: int | None = None
     cpus_per_task: int = 1
     gpus_per_node: int = 0
@@ -54,7 +57,7 @@ class Resources:
         """Return the parameters of `submitit.SlurmExecutor`."""
         found: dict[str, Any] = {
             "job_name": name,
-            "time": self.timeout_min,
+            "time": self.timeout_min or 60,
             "ntasks_per_node": self.tasks,
             "cpus_per_task": self.cpus_per_task,
             "array_parallelism": max_parallel,

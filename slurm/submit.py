@@ -6,33 +6,39 @@ import hashlib
 import re
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import submitit
 from submitit.slurm.slurm import _make_sbatch_string
 
+from benchmark.claims import claimed
 from benchmark.record import write_json
 from benchmark.registry import InputError
 from benchmark.spec import Cell
 from slurm import snapshot
 from slurm.jobs import Batch
-from slurm.queue import PREFIX, SWEEPS, call
-from slurm.resources import Resources
+from slurm.needs import Group
+from slurm.queue import JOBS, PREFIX, SWEEPS, call
 
 COMMAND = "python -u -m submitit.core._submit LOGS"
 
 
 @dataclass(frozen=True)
 class Order:
-    """What is to be submitted: batches of cells, and under which conditions."""
+    """What is to be submitted: groups of batches of cells, and under which conditions."""
 
-    batches: list[list[Cell]]
+    groups: list[Group]
     sources: dict[str, str]
     runs: Path
-    resources: Resources
     max_parallel: int
+
+    @property
+    def batches(self) -> list[list[Cell]]:
+        """Return the batches of all groups."""
+        return [batch for group in self.groups for batch in group.batches]
 
 
 def site_limit() -> int:
@@ -46,22 +52,25 @@ def chunks(batches: list[list[Cell]], limit: int) -> list[list[list[Cell]]]:
     return [batches[i : i + limit] for i in range(0, len(batches), limit)]
 
 
-def sbatch_text(order: Order, name: str, tasks: int, code: Path, logs: Path) -> str:
+def sbatch_text(order: Order, array: Group, name: str, code: Path) -> str:
     """Return the script that submitit hands to sbatch, with LOGS for the name of the pickle."""
-    parameters = order.resources.parameters(name, order.max_parallel, snapshot.setup(code))
-    return _make_sbatch_string(COMMAND, logs, map_count=tasks if tasks > 1 else None, **parameters)
+    parameters = array.resources.parameters(name, order.max_parallel, snapshot.setup(code))
+    count = len(array.batches) if len(array.batches) > 1 else None
+    return _make_sbatch_string(COMMAND, code.parent / "logs", map_count=count, **parameters)
 
 
-def check(order: Order, tasks: int) -> None:
-    """Ask Slurm whether a job of this kind could ever run; nothing is submitted.
+def check(order: Order, limit: int) -> None:
+    """Ask Slurm, once per group, whether jobs of this kind could ever run; nothing is submitted.
 
     Raises:
         InputError: an unknown partition, or resources that no node has, in sbatch's words.
     """
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "test.sh"
-        path.write_text(sbatch_text(order, f"{PREFIX}test-0", tasks, order.runs, Path(folder)))
-        call("sbatch", "--test-only", str(path))
+        for group in order.groups:
+            first = replace(group, batches=group.batches[:limit])
+            path = Path(folder) / "test.sh"
+            path.write_text(sbatch_text(order, first, f"{PREFIX}test-0", Path(folder) / "code"))
+            call("sbatch", "--test-only", str(path))
 
 
 def submit(order: Order) -> tuple[str, list[str]]:
@@ -76,20 +85,33 @@ def submit(order: Order) -> tuple[str, list[str]]:
     """
     call("sbatch", "--version")
     limit = site_limit()
-    arrays = chunks(order.batches, limit)
-    check(order, len(arrays[0]))
+    check(order, limit)
+    arrays = [replace(g, batches=part) for g in order.groups for part in chunks(g.batches, limit)]
     sweep = order.runs / SWEEPS / _name(order.batches)
-    _prepare(sweep, arrays)
-    code = snapshot.take(sweep)
-    ids = []
+    _prepare(sweep, order, arrays)
+    code = snapshot.take(sweep, {cell.method for batch in order.batches for cell in batch})
+    snapshot.seal(sweep)
+    ids: list[str] = []
     for number, array in enumerate(arrays):
-        executor = submitit.SlurmExecutor(sweep / "logs", order.resources.max_num_timeout)
+        executor = submitit.SlurmExecutor(sweep / "logs", array.resources.max_num_timeout)
         name = f"{PREFIX}{sweep.name}-{number}"
         executor.update_parameters(
-            **order.resources.parameters(name, order.max_parallel, snapshot.setup(code))
+            **array.resources.parameters(name, order.max_parallel, snapshot.setup(code))
         )
-        ids.append(_submit(executor, [_batch(order, sweep, cells) for cells in array]))
+        ids.append(_submit(executor, [_batch(order, sweep, cells) for cells in array.batches]))
+        write_json(sweep / JOBS, {"ids": ids})
     return sweep.name, ids
+
+
+@contextmanager
+def alone(runs: Path) -> Iterator[None]:
+    """Keep other submissions to the same runs folder waiting during a block."""
+    while True:
+        with claimed(runs / SWEEPS) as claim:
+            if claim is not None:
+                yield
+                return
+        time.sleep(1)
 
 
 def _submit(executor: submitit.SlurmExecutor, batches: Sequence[Batch]) -> str:
@@ -106,15 +128,19 @@ def _batch(order: Order, sweep: Path, cells: list[Cell]) -> Batch:
     return Batch(tuple(cells), order.runs, sweep, order.sources)
 
 
-def _prepare(sweep: Path, arrays: list[list[list[Cell]]]) -> None:
+def _prepare(sweep: Path, order: Order, arrays: list[Group]) -> None:
+    """Write which cells stand in which task, and for people what each cell and job is."""
     try:
         (sweep / "logs").mkdir(parents=True)
     except OSError as error:
         raise InputError(
             f"cannot write logs in {str(sweep)!r} ({error.strerror}); choose another --runs"
         ) from None
-    slugs = [[[cell.slug for cell in cells] for cells in array] for array in arrays]
+    slugs = [[[cell.slug for cell in cells] for cells in array.batches] for array in arrays]
     write_json(sweep / "plan.json", {"chunks": slugs})
+    cells = {cell.slug: asdict(cell) for batch in order.batches for cell in batch}
+    asked = [asdict(array.resources) for array in arrays]
+    write_json(sweep / "cells.json", {"sources": order.sources, "arrays": asked, "cells": cells})
 
 
 def _name(batches: list[list[Cell]]) -> str:

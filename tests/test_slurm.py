@@ -4,20 +4,23 @@ import dataclasses
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
+import torch
 
-from benchmark import claims, work
+from benchmark import claims, work, workers
 from benchmark.__main__ import main
-from benchmark.executors import Listener, inline
+from benchmark.executors import Listener, inline, local
 from benchmark.registry import InputError
 from benchmark.session import Session
 from benchmark.spec import Cell
-from slurm import estimate, jobs, queue, submit
+from slurm import estimate, jobs, needs, queue, snapshot, submit
 from slurm.resources import parse
 
 CELL = Cell(
@@ -73,8 +76,9 @@ def test_arrays_stay_under_the_limit_of_the_site():
 
 def test_the_sbatch_text_is_this(tmp_path):
     resources = parse("partition=gpu,gpus_per_node=2,mem_gb=16,cpus_per_task=4,timeout_min=120")
-    order = submit.Order([[CELL]], {}, Path("/runs"), resources, 8)
-    text = submit.sbatch_text(order, "bench-S-0", 3, Path("/runs/code"), Path("/runs/logs"))
+    array = needs.Group(resources, [[CELL]] * 3)
+    order = submit.Order([array], {}, Path("/runs"), 8)
+    text = submit.sbatch_text(order, array, "bench-S-0", Path("/runs/sweeps/S/code"))
     text = text.replace(str(Path.cwd()), "/home/me")
     assert text == (Path(__file__).parent / "golden_sbatch.txt").read_text()
 
@@ -98,7 +102,7 @@ def test_without_slurm_nothing_is_written_but_the_plan(tmp_path, monkeypatch, ca
     command = ["run", "--executor", "slurm", "--backbones", "tiny_vit", "--methods", "linear"]
     assert main([*command, "--runs", str(tmp_path / "runs")]) == 2
     assert "there is no squeue on the PATH" in capsys.readouterr().err
-    assert not list(tmp_path.glob("runs/sweeps"))
+    assert not list(tmp_path.glob("runs/sweeps/*"))
 
 
 def test_a_dry_run_needs_no_slurm_and_predicts(tmp_path, monkeypatch, capsys):
@@ -181,7 +185,7 @@ def tiny_cells(tmp_path, *methods):
     grid = Grid(
         methods, ("tiny_vit",), fractions=(0.1,), steps=(4,), batch_size=(8,), evaluations=(2,)
     )
-    return resolver.cells([grid]), Session(tmp_path / "cache", resolver.sources)
+    return resolver.cells([grid]), Session(tmp_path.parent / "cache", resolver.sources)
 
 
 def test_out_of_memory_halves_the_images_at_once_and_says_so(tmp_path, monkeypatch):
@@ -212,7 +216,8 @@ def test_memory_deaths_are_read_from_the_log(tmp_path):
     assert jobs.memory_deaths(log) == 0
     log.write_text("slurmstepd: error: Detected 1 oom_kill event\nTraceback: x\n")
     assert jobs.memory_deaths(log) == 1
-    log.write_text("error: Job 3 exceeded memory limit (9 > 2), being killed\n" * 2)
+    death = "error: Job 3 exceeded memory limit (9 > 2), being killed\n" * 2
+    log.write_text(f"start of run 0\n{death}start of run 1\nx\nstart of run 2\n{death}")
     assert jobs.memory_deaths(log) == 2
 
 
@@ -240,8 +245,55 @@ def test_a_cell_that_somebody_trains_is_waited_for_or_left(tmp_path):
     assert not (folder / "record.json").exists()
 
 
-def test_local_workers_give_the_records_of_one_process(tmp_path):
-    command = ["run", "--backbones", "tiny_vit", "--methods", "lora(rank=2),bitfit", "--steps", "4"]
+def test_a_claim_beats_by_itself_and_tells_when_it_was_taken_over(tmp_path, monkeypatch):
+    monkeypatch.setattr(claims, "BEAT_S", 0.02)
+    with claims.claimed(tmp_path) as claim:
+        os.utime(claim.path, (1, 1))  # a long evaluation: no step is told
+        until(lambda: claim.path.stat().st_mtime > 1)
+        assert claim.beat(1, 2)
+        told = json.loads(claim.path.read_text())
+        claim.path.write_text(json.dumps({**told, "token": "another"}))
+        until(lambda: not claim.beat(2, 2))
+    assert json.loads(claim.path.read_text())["token"] == "another"
+
+
+def until(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_the_clock_of_the_file_system_judges_the_age_of_a_claim(tmp_path, monkeypatch):
+    elsewhere(tmp_path, 1.0)
+    monkeypatch.setattr(time, "time", lambda: 4e9)  # this host's clock is wrong
+    assert claims.take(tmp_path) is None
+
+
+def test_a_process_number_that_lives_on_as_another_process_keeps_no_claim(tmp_path):
+    claim = claims.Claim(tmp_path, pid=1)
+    assert claims._create(claim)
+    os.utime(claim.path, (time.time() - claims.STALE_S - 1,) * 2)
+    assert claims.take(tmp_path) is not None
+
+
+def test_a_cell_that_was_taken_over_is_left_to_the_other(tmp_path, monkeypatch):
+    (cell,), session = tiny_cells(tmp_path, "bitfit")
+    monkeypatch.setattr(claims.Claim, "beat", lambda self, step, steps: step < 2)
+    assert work.train(cell, session, tmp_path).state == "taken"
+    assert not (cell.folder(tmp_path) / "error.txt").exists()
+    assert not (cell.folder(tmp_path) / "record.json").exists()
+
+
+# Local workers.
+COMMAND = ["run", "--backbones", "tiny_vit", "--fractions", "0.1", "--batch-size", "8"]
+
+
+def test_local_workers_give_the_records_of_one_process_bit_for_bit(tmp_path, monkeypatch):
+    from benchmark import executors
+
+    monkeypatch.setattr(executors, "num_cores", lambda: 2 * torch.get_num_threads())
+    command = [*COMMAND, "--methods", "lora(rank=2),bitfit", "--steps", "4"]
     assert main([*command, "--runs", str(tmp_path / "one")]) == 0
     two = [*command, "--executor", "local", "--jobs", "2", "--runs", str(tmp_path / "two")]
     assert main(two) == 0
@@ -253,10 +305,134 @@ def test_local_workers_give_the_records_of_one_process(tmp_path):
         }
         for name in ("one", "two")
     ]
-    assert len(found[0]) == 4
-    assert found[0].keys() == found[1].keys()
-    for key, values in found[0].items():
-        assert found[1][key]["test"] == pytest.approx(values["test"], rel=1e-4)
+    assert len(found[0]) == 2
+    assert found[0] == found[1]
+
+
+def start(runs, *arguments):
+    command = [sys.executable, "-m", "benchmark", *COMMAND, "--steps", "5000", "--evaluations"]
+    command += ["1000", "--runs", str(runs), *arguments]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def owners(runs):
+    """Return the processes that train a cell which has a checkpoint."""
+    folders = [path.parent for path in runs.rglob("checkpoint.pt")]
+    return [int(claim["pid"]) for claim in map(claims.read, folders) if claim]
+
+
+@pytest.mark.parametrize("executor", [(), ("--executor", "local", "--jobs", "2")])
+def test_ctrl_c_leaves_checkpoints_and_no_process(tmp_path, executor):
+    process = start(tmp_path, "--methods", "bitfit,norm", *executor)
+    until(lambda: len(owners(tmp_path)) == (2 if executor else 1), 300)
+    pids = owners(tmp_path)
+    os.killpg(process.pid, signal.SIGINT)
+    assert "run the same command again to continue" in process.communicate(timeout=300)[1]
+    assert process.returncode == 130
+    assert not any(claims._runs(pid) for pid in pids)
+    assert not list(tmp_path.rglob("claim.json"))
+    assert not list(tmp_path.rglob("error.txt"))
+
+
+def test_workers_end_when_their_caller_is_killed(tmp_path):
+    process = start(tmp_path, "--methods", "bitfit", "--executor", "local", "--jobs", "1")
+    until(lambda: owners(tmp_path), 300)
+    (pid,) = owners(tmp_path)
+    process.kill()
+    until(lambda: not claims._runs(pid), 300)
+    assert not list(tmp_path.rglob("claim.json"))
+    process.communicate()
+
+
+def test_a_worker_killed_with_9_loses_nothing_but_time(tmp_path):
+    cells_of, session = tiny_cells(tmp_path, "lora(rank=2)", "bitfit")
+    long = [dataclasses.replace(cell, steps=200, evaluations=50) for cell in cells_of]
+    outcomes = local(long, tmp_path / "two", tmp_path.parent / "cache", session.sources, 2)
+    killed = threading.Thread(target=kill_one, args=(tmp_path / "two",))
+    killed.start()
+    assert sorted(outcome.state for outcome in outcomes) == ["done", "done"]
+    killed.join()
+
+
+def kill_one(runs):
+    until(lambda: owners(runs), 300)
+    os.kill(owners(runs)[0], signal.SIGKILL)
+
+
+class Deadly(workers.Worker):
+    """Its process dies of one cell, each time."""
+
+    def give(self, cell, deaths):
+        super().give(cell, deaths)
+        if cell.method == "bitfit":
+            self.process.kill()
+
+
+def test_a_cell_that_kills_its_process_fails_alone(tmp_path, monkeypatch):
+    from benchmark import executors
+
+    monkeypatch.setattr(executors, "Worker", Deadly)
+    found, session = tiny_cells(tmp_path, "lora(rank=2)", "bitfit")
+    outcomes = local(found, tmp_path, tmp_path.parent / "cache", session.sources, 1)
+    states = {o.cell.method.partition("(")[0]: (o.state, o.reason) for o in outcomes}
+    assert states["bitfit"] == ("failed", "its process was killed 3 x")
+    assert states["lora"][0] == "done"
+
+
+# What cells need.
+def of_method(method, seconds_per_step, mib):
+    cell = dataclasses.replace(CELL, method=method)
+    return cell, estimate.kind(cell), (seconds_per_step, mib)
+
+
+def test_jobs_are_grouped_by_what_their_cells_need():
+    found = estimate.Estimate()
+    full, linear, other = (
+        of_method("full", 60.0, 9000.0),
+        of_method("linear", 0.1, 900.0),
+        of_method("ssf", 0.1, 800.0),
+    )  # fmt: skip
+    for _, kind, pair in (full, linear, other):
+        found.known[kind].append(pair)
+    unknown = dataclasses.replace(CELL, method="lora")
+    asked = [full[0], linear[0], other[0], unknown]
+    groups = needs.groups(asked, parse(""), "auto", found)
+    told = {
+        tuple(c.method for batch in g.batches for c in batch): (
+            g.resources.mem_gb, g.resources.timeout_min,
+        )
+        for g in groups
+    }  # fmt: skip
+    # full: 1.5 x 8.8 GiB -> 16, 2 x 100 min + 10 -> 240
+    # others: 1.5 x 0.9 GiB -> 2, 2 x 20 s + 10 min -> 30
+    assert told == {("full",): (16, 240), ("linear", "ssf"): (2, 30), ("lora",): (None, 60)}
+    given = needs.groups(asked, parse("mem_gb=5,timeout_min=7"), "auto", found)
+    assert [(g.resources.mem_gb, g.resources.timeout_min) for g in given] == [(5, 7)]
+
+
+def test_gpu_hours_are_those_of_the_gpus_in_use(tmp_path, monkeypatch):
+    from benchmark.commands import _execute
+
+    monkeypatch.setenv("PATH", str(tmp_path))
+    told = {"cell": dataclasses.asdict(CELL), "cost": {"train_s": 3600 / 1.1, "peak_mib": 1.0}}
+    (tmp_path / "record.json").write_text(json.dumps(told))
+    asked = parse("gpus_per_node=4,pack=2")
+    groups = needs.groups(cells(8), asked, "8", estimate.read(tmp_path))
+    text = _execute.describe(submit.Order(groups, {}, tmp_path, 1))
+    assert "predicted: 4.00 GPU-hours for 8 cells" in text  # 8 h, two cells at once on a GPU
+
+
+def test_memory_of_a_gpu_says_nothing_of_the_hosts(tmp_path):
+    cost = {"train_s": 1.0, "peak_mib": 99.0}
+    told = {
+        "cell": dataclasses.asdict(CELL),
+        "cost": cost,
+        "provenance": {"hardware": {"gpu": "G"}},
+    }
+    (tmp_path / "record.json").write_text(json.dumps(told))
+    found = estimate.read(tmp_path)
+    assert found.seconds(CELL) is not None
+    assert found.mib([CELL]) is None
 
 
 # Queue and status.
@@ -362,8 +538,8 @@ def test_running_cells_show_their_steps(tmp_path, capsys):
 
 
 def test_gpus_are_given_to_the_tasks_in_turn():
-    assert [jobs.device_of(rank, 2) for rank in range(4)] == ["cuda:0", "cuda:1"] * 2
-    assert jobs.device_of(3, 0) == "cpu"
+    assert [workers.device_of(rank, 2) for rank in range(4)] == ["cuda:0", "cuda:1"] * 2
+    assert workers.device_of(3, 0) == "cpu"
     assert parse("gpus_per_node=4,pack=2").tasks == 8
 
 
@@ -381,9 +557,111 @@ def test_the_listener_is_asked_after_every_step(tmp_path):
     assert not (cell.folder(tmp_path) / "error.txt").exists()
 
 
-def test_a_snapshot_holds_the_code_and_no_record(tmp_path):
-    from slurm.snapshot import take
+def sealed(tmp_path, monkeypatch):
+    """Return a sealed snapshot with a module of the user, and what its first lines tell a shell."""
+    (tmp_path / "mine.py").write_text("x = 1")
+    monkeypatch.syspath_prepend(tmp_path)
+    sweep = tmp_path / "it's a sweep"
+    code = snapshot.take(sweep, ["mine:Method(rank=2)", "lora(rank=2)"])
+    (sweep / "plan.json").write_text("{}")
+    snapshot.seal(sweep)
+    script = "\n".join([*snapshot.setup(code), "echo trained; pwd"])
+    return code, lambda: subprocess.run(["bash", "-c", script], capture_output=True, text=True)
 
-    code = take(tmp_path / "sweep")
+
+def test_a_snapshot_holds_the_code_and_the_users_module_and_no_record(tmp_path, monkeypatch):
+    code, told = sealed(tmp_path, monkeypatch)
     assert (code / "benchmark" / "__main__.py").exists()
+    assert (code / "mine.py").read_text() == "x = 1"
     assert not list(tmp_path.rglob("record.json"))
+    assert told().stdout.splitlines() == ["trained", str(code)]
+    read = "from benchmark.provenance import checkout; print(checkout())"
+    answer = subprocess.run(
+        [sys.executable, "-c", read], capture_output=True, text=True, cwd=code,
+        env=os.environ | {"PYTHONPATH": str(code), "PATH": ""},
+    )  # fmt: skip
+    assert answer.stdout.strip() == str(json.loads((code / "snapshot.json").read_text()))
+
+
+@pytest.mark.parametrize("fault", ["edited", "missing", "plan"])
+def test_a_stale_snapshot_trains_nothing_and_says_why(tmp_path, monkeypatch, fault):
+    code, told = sealed(tmp_path, monkeypatch)
+    if fault == "edited":
+        (code / "methods" / "lora.py").write_text("# changed")
+    elif fault == "missing":
+        (code / "mine.py").unlink()
+    else:
+        (code.parent / "plan.json").write_text('{"chunks": []}')
+    answer = told()
+    assert answer.returncode == 3
+    assert "trained" not in answer.stdout.splitlines()
+    note = (code.parent / "note-stale.txt").read_text()
+    assert "missing or was edited since it was submitted; nothing was trained" in note
+    assert note in answer.stderr
+
+
+def test_a_node_that_does_not_see_the_folder_says_so(tmp_path, monkeypatch):
+    code, told = sealed(tmp_path, monkeypatch)
+    code.parent.rename(tmp_path / "elsewhere")
+    answer = told()
+    assert answer.returncode == 3
+    assert "this node does not see" in answer.stderr
+
+
+def test_jobs_without_what_they_are_to_run_are_orphans(tmp_path, monkeypatch):
+    fake(monkeypatch, tmp_path, "squeue", QUEUE)
+    plan_of(tmp_path, "S", [[["a/x"], ["b/z"]]])
+    (tmp_path / "sweeps" / "S" / "logs" / "12_0_submitted.pkl").touch()
+    assert queue.orphans(tmp_path, queue.waiting()) == ["12_1"]
+
+
+def test_submissions_to_one_folder_wait_for_each_other(tmp_path):
+    order = []
+
+    def second():
+        with submit.alone(tmp_path):
+            order.append("second")
+
+    with submit.alone(tmp_path):
+        thread = threading.Thread(target=second)
+        thread.start()
+        time.sleep(0.2)
+        order.append("first")
+    thread.join()
+    assert order == ["first", "second"]
+
+
+def test_where_nothing_can_be_written_one_sentence_says_so(tmp_path, monkeypatch, capsys):
+    fake(monkeypatch, tmp_path, "squeue", "")
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "sweeps").write_text("in the way")
+    command = ["run", "--executor", "slurm", "--backbones", "tiny_vit", "--methods", "linear"]
+    assert main([*command, "--runs", str(tmp_path / "runs")]) == 2
+    assert re.match(r"error: cannot write in .*; choose another --runs\n$", capsys.readouterr().err)
+
+
+def test_status_tells_how_jobs_ended_and_what_they_noted(tmp_path, monkeypatch, capsys):
+    fake(monkeypatch, tmp_path, "squeue", "")
+    plan_of(tmp_path, "S", [[["a"], ["b", "c"]]])
+    sweep = tmp_path / "sweeps" / "S"
+    (sweep / "jobs.json").write_text('{"ids": ["7"]}')
+    (sweep / "logs" / "7_1_0_log.err").write_text("start of run 0\nslurmstepd: CANCELLED\n\n")
+    (sweep / "note-limit.txt").write_text("timed-out too many times\n")
+    (tmp_path / "plans").mkdir()
+    (tmp_path / "plans" / "p.json").write_text(json.dumps({"slugs": ["a", "b", "c"]}))
+    assert main(["status", "--runs", str(tmp_path)]) == 3
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].startswith("0 done, 3 to do")
+    assert told[1] == "to do: b and 1 more: job 7_1 ended: slurmstepd: CANCELLED"
+    assert told[2] == "timed-out too many times"
+
+
+def test_a_plan_of_1000_cells_asks_slurm_a_handful_of_times(tmp_path, monkeypatch, capsys):
+    calls = [
+        fake(monkeypatch, tmp_path, name, "MaxArraySize = 1001") for name in ("sbatch", "scontrol")
+    ]
+    command = ["run", "--executor", "slurm", "--backbones", "tiny_vit", "--methods", "linear"]
+    command += ["--seeds", ",".join(map(str, range(500))), "--dry-run"]
+    assert main([*command, "--runs", str(tmp_path / "runs")]) == 0
+    assert "1000 cells in 334 jobs" in capsys.readouterr().out
+    assert [len(path.read_text().splitlines()) for path in calls] == [1, 1]

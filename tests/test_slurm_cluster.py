@@ -16,8 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.claims import is_alive, read
+
 ROOT = Path(__file__).parents[1]
-LONG = ["--steps", "2500", "--evaluations", "3", "--fractions", "0.1"]
+LONG = ["--steps", "600", "--evaluations", "20", "--fractions", "0.1"]
 SHORT = ["--steps", "4", "--evaluations", "2", "--fractions", "0.1"]
 
 pytestmark = pytest.mark.slurm
@@ -36,15 +38,25 @@ def _cluster():
     subprocess.run(["scontrol", "update", "nodename=n1,n2", "state=resume"], capture_output=True)
 
 
-def benchmark(*arguments, timeout=180):
+def benchmark(*arguments, timeout=600, path=""):
     command = [sys.executable, "-m", "benchmark", *map(str, arguments)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PATH": f"{path}:{os.environ['PATH']}"}
     return subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=timeout, env=environment
     )
 
 
+DECODED = []  # images that were decoded once, for the runs folders to come
+
+
+def with_images(runs):
+    """Make a runs folder that need not decode the images again."""
+    if DECODED and not (runs / "cache").exists():
+        shutil.copytree(DECODED[0], runs / "cache")
+
+
 def submit(runs, *arguments, slurm="mem_gb=2", per_job=2):
+    with_images(runs)
     command = ["run", "--executor", "slurm", "--runs", runs, "--slurm", slurm]
     command += ["--backbones", "tiny_vit", "--batch-size", "8", "--cells-per-job", per_job]
     answer = benchmark(*command, *arguments)
@@ -52,7 +64,7 @@ def submit(runs, *arguments, slurm="mem_gb=2", per_job=2):
     return answer.stdout
 
 
-def wait_for(condition, seconds=120):
+def wait_for(condition, seconds=400):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "not in time"
@@ -61,9 +73,8 @@ def wait_for(condition, seconds=120):
 
 def queue(state=None):
     command = ["squeue", "--me", "--noheader", "--array", "--format=%i"]
-    return subprocess.run(
-        command + (["--states", state] if state else []), capture_output=True, text=True
-    ).stdout.split()
+    more = ["--states", state] if state else []
+    return subprocess.run(command + more, capture_output=True, text=True).stdout.split()
 
 
 def records(runs):
@@ -77,12 +88,9 @@ def claims(runs):
 
 
 def training(runs):
-    """Return the claims of cells that have a checkpoint, so that something could be lost."""
-    return [
-        json.loads((path.parent / "claim.json").read_text())
-        for path in runs.rglob("checkpoint.pt")
-        if (path.parent / "claim.json").exists()
-    ]
+    """Return the live claims of cells that have a checkpoint, so that something could be lost."""
+    found = [read(path.parent) for path in runs.rglob("checkpoint.pt")]
+    return [claim for claim in found if claim and is_alive(claim)]
 
 
 def trained(runs):
@@ -103,6 +111,29 @@ def assert_each_once(runs, count):
     assert not claims(runs)
 
 
+def killed_submission(folder, runs, *arguments, after):
+    """Run a submission whose process is killed as soon as its sbatch number `after` has answered.
+
+    The arrays hold two tasks each, as if the site allowed no more.
+    """
+    with_images(runs)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "sbatch").write_text(
+        "#!/bin/bash\n"
+        f'{shutil.which("sbatch")} "$@" || exit\n'
+        "[[ $1 == --* ]] && exit\n"
+        f'echo x >>"{folder}/calls"; (($(wc -l <"{folder}/calls") < {after})) || kill -9 $PPID\n'
+    )
+    (folder / "scontrol").write_text("#!/bin/sh\necho 'MaxArraySize = 3'\n")
+    for name in ("sbatch", "scontrol"):
+        (folder / name).chmod(0o755)
+    (folder / "calls").unlink(missing_ok=True)
+    command = ["run", "--executor", "slurm", "--runs", runs, "--slurm", "mem_gb=2"]
+    command += ["--backbones", "tiny_vit", "--batch-size", "8", "--cells-per-job", 2, *arguments]
+    answer = benchmark(*command, path=folder)
+    assert answer.returncode == -signal.SIGKILL, answer.stderr
+
+
 @pytest.fixture(scope="module")
 def inline(tmp_path_factory):
     """Return the records of the long cells, trained in this process without any fault."""
@@ -112,6 +143,7 @@ def inline(tmp_path_factory):
         "--methods", "lora(rank=2),bitfit", *LONG,
     )  # fmt: skip
     assert answer.returncode == 0, answer.stderr
+    DECODED.append(runs / "cache")
     return records(runs)
 
 
@@ -169,7 +201,7 @@ def test_timed_out_the_cell_is_requeued_and_continues_with_the_same_result(tmp_p
     runs = tmp_path / "runs"
     # the longest: Slurm counts whole minutes; the signal comes half a minute before the end
     start_long(runs, slurm="mem_gb=2,timeout_min=1,signal_delay_s=56")
-    wait_for(lambda: len(records(runs)) == 2 and not queue(), 180)
+    wait_for(lambda: len(records(runs)) == 2 and not queue())
     logs = "".join(path.read_text() for path in runs.glob("sweeps/*/logs/*_log.err"))
     assert "timed-out" in logs
     assert_each_once(runs, 2)
@@ -212,7 +244,7 @@ def test_two_sweeps_and_a_local_run_never_train_a_cell_twice(tmp_path):
         for extra in ([], slurm, slurm)
     ]
     for process in started:
-        assert process.wait(180) == 0
+        assert process.wait(600) == 0
     wait_for(lambda: not queue())
     found = trained(runs)
     assert len(records(runs)) == 8
@@ -251,3 +283,130 @@ def test_what_slurm_cannot_give_is_one_sentence_and_nothing_is_submitted(tmp_pat
     assert answer.stderr.count("\n") == 1
     assert not queue()
     assert not list(runs.glob("sweeps/*"))
+
+
+def test_a_submitter_killed_half_way_is_continued_by_the_second_run(tmp_path):
+    runs = tmp_path / "runs"
+    arguments = ["--methods", "lora(rank=2),bitfit,norm,linear", "--seeds", "0,1", *SHORT]
+    killed_submission(
+        tmp_path / "bin", runs, *arguments, after=2
+    )  # of two arrays: no task's pickle
+    told = submit(runs, *arguments)
+    wait_for(lambda: not queue())
+    assert " cells in 2 jobs" in told  # those of the second array; or all, if the first has ended
+    assert_each_once(runs, 8)
+    assert not list(runs.glob("sweeps/claim*"))
+
+
+GREEDY = """
+import time
+from dataclasses import dataclass
+import torch
+from methods.bias import BitFit
+
+def eat(module, inputs):
+    if module.training and len(inputs[0]) > 4:
+        ballast = torch.ones(500_000_000)
+        time.sleep(5)
+        assert len(ballast)
+
+@dataclass(frozen=True)
+class Greedy(BitFit):
+    def edit(self, backbone):
+        super().edit(backbone)
+        backbone.register_forward_pre_hook(eat)
+"""
+
+
+def test_a_job_killed_for_memory_goes_on_with_half_as_many_images_at_once(tmp_path, monkeypatch):
+    (tmp_path / "greedy.py").write_text(GREEDY)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
+    runs = tmp_path / "runs"
+    submit(runs, "--methods", "greedy:Greedy", *SHORT, slurm="mem_gb=2")
+    (tmp_path / "greedy.py").write_text("raise SystemExit('an edit that must not leak')")
+    wait_for(lambda: not queue())
+    (record,) = records(runs).values()
+    assert record["cost"]["micro_batch"] == 4
+    assert record["cell"]["batch_size"] == 8
+    assert_each_once(runs, 1)
+
+
+def test_an_edited_snapshot_trains_nothing_and_says_so(tmp_path):
+    runs = tmp_path / "runs"
+    subprocess.run(["scontrol", "update", "nodename=n1,n2", "state=drain", "reason=x"], check=True)
+    submit(runs, "--methods", "bitfit", *SHORT)
+    (code,) = runs.glob("sweeps/*/code/benchmark/run.py")
+    code.write_text(code.read_text() + "# edited\n")
+    subprocess.run(["scontrol", "update", "nodename=n1,n2", "state=resume"], check=True)
+    wait_for(lambda: not queue())
+    status = benchmark("status", "--runs", runs)
+    assert status.returncode == 3
+    assert "is missing or was edited since it was submitted; nothing was trained" in status.stdout
+    assert not records(runs)
+    submit(runs, "--methods", "bitfit", *SHORT)
+    wait_for(lambda: not queue())
+    assert_each_once(runs, 1)
+
+
+def test_the_limit_of_requeues_is_told_and_run_goes_on(tmp_path, inline):
+    runs = tmp_path / "runs"
+    start_long(runs, slurm="mem_gb=2,timeout_min=10,max_num_timeout=1")
+    for _ in range(2):
+        wait_for(lambda: queue("running") and training(runs))
+        subprocess.run(["scancel", "--signal=USR2", *queue("running")], check=True)
+        wait_for(lambda: not queue("running"))
+    wait_for(lambda: not queue())
+    told = benchmark("status", "--runs", runs).stdout
+    assert "timed-out too many times" in told
+    submit(runs, "--methods", "lora(rank=2),bitfit", *LONG)
+    wait_for(lambda: not queue())
+    assert_each_once(runs, 2)
+    assert_same_as(inline, runs)
+
+
+def test_weights_that_a_node_lacks_are_one_sentence_in_status(tmp_path, monkeypatch):
+    import timm
+    from safetensors.torch import save_file
+
+    runs, path = tmp_path / "runs", tmp_path / "w.safetensors"
+    save_file(timm.create_model("resnet10t", num_classes=0).state_dict(), path)
+    subprocess.run(["scontrol", "update", "nodename=n1,n2", "state=drain", "reason=x"], check=True)
+    submit(runs, "--methods", "bitfit", "--backbones", f"file:{path}@resnet10t",
+           "--image-size", "32", *SHORT)  # fmt: skip
+    path.unlink()
+    subprocess.run(["scontrol", "update", "nodename=n1,n2", "state=resume"], check=True)
+    wait_for(lambda: not queue())
+    status = benchmark("status", "--runs", runs)
+    assert status.returncode == 1
+    assert f"no weights file '{path}'" in status.stdout
+
+
+def test_two_tasks_share_a_job_and_a_preemption(tmp_path, inline):
+    runs = tmp_path / "runs"
+    start_long(runs, slurm="mem_gb=4,partition=low,pack=2")
+    blocker = ["sbatch", "--partition=high", "--exclusive", "--nodes=2", "--wrap", "sleep 1"]
+    subprocess.run(blocker, check=True, capture_output=True, cwd=tmp_path)
+    wait_for(lambda: len(records(runs)) == 2 and not queue())
+    assert_each_once(runs, 2)
+    assert_same_as(inline, runs)
+
+
+def test_the_same_numbers_inline_in_workers_and_on_slurm(tmp_path, inline):
+    for name, more in (("local", ["--executor", "local"]), ("slurm", ["--executor", "slurm"])):
+        runs = tmp_path / name
+        answer = benchmark(
+            "run", "--runs", runs, "--backbones", "tiny_vit", "--batch-size", "8",
+            "--methods", "lora(rank=2),bitfit", *LONG, "--slurm", "mem_gb=2", *more,
+        )  # fmt: skip
+        assert answer.returncode == 0, answer.stderr
+        wait_for(lambda: not queue())
+        assert_same_as(inline, runs)
+
+
+def test_start_status_and_stop_of_the_local_cluster_work_twice(tmp_path):
+    command = str(ROOT / "slurm" / "local_cluster.sh")
+    own = {"SLURM_LOCAL_PORT": "47300", "SLURM_LOCAL_DIR": f"/tmp/bench-slurm-{os.getpid()}"}
+    verbs = ["start", "start", "status", "stop", "stop", "start", "status", "stop"]
+    codes = [subprocess.run([command, verb], env=os.environ | own).returncode for verb in verbs]
+    shutil.rmtree(own["SLURM_LOCAL_DIR"])
+    assert codes == [0] * len(verbs)

@@ -1,10 +1,10 @@
-"""What N cells cost without any training: planning, skipping, `status` and `report`."""
+"""What N cells cost without any training: planning, skipping, `status`, `report`, the index."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,7 +15,10 @@ from benchmark.grid import Grid
 from benchmark.record import Record, write_record
 from benchmark.spec import Cell, plan
 
-STAGES = ("plan", "skip", "status", "report")
+STAGES = ("plan", "skip", "status", "report", "index", "load", "1% new", "100 new")
+ADDED = 100
+SETTLED_S = 2.5
+Load = Callable[[Path], object]
 
 
 @dataclass(frozen=True)
@@ -30,16 +33,20 @@ def measure(
     sizes: Sequence[int],
     status: Callable[[Path], object],
     report: Callable[[Path, Path], object],
+    load: Load,
 ) -> list[Scale]:
     """Return the seconds of every stage for each number of cells.
 
     `status` is given a folder of finished cells; `report` that folder and one to write to. Cells
-    are of three methods, one backbone and many seeds; their records hold made-up scores.
+    are of three methods, one backbone and many seeds; their records hold made-up scores. `load`
+    reads the records of the folder: without its index ("index": it is written), with it ("load"),
+    with 1 % of the records outside of it, and with `ADDED` more.
     """
     scales = []
     for size in sizes:
         with TemporaryDirectory() as folder:
-            scales.append(_measure(size, Path(folder), status, report))
+            stages = (status, report, load)
+            scales.append(_measure(size, Path(folder), *stages))
     return scales
 
 
@@ -48,6 +55,7 @@ def _measure(
     folder: Path,
     status: Callable[[Path], object],
     report: Callable[[Path, Path], object],
+    load: Load,
 ) -> Scale:
     runs = folder / "runs"
     cells: list[Cell] = []
@@ -56,15 +64,33 @@ def _measure(
         "skip": lambda: plan(cells, runs),
         "status": lambda: status(runs),
         "report": lambda: report(runs, folder / "report"),
+        **dict.fromkeys(("index", "load", "1% new", "100 new"), lambda: load(runs)),
     }
     seconds = {}
     for name, stage in stages.items():
-        if name == "skip":
-            write_records(cells, runs)
+        _prepare(name, cells, runs)
         start = time.perf_counter()
         stage()
         seconds[name] = time.perf_counter() - start
     return Scale(size, seconds)
+
+
+def _prepare(name: str, cells: Sequence[Cell], runs: Path) -> None:
+    """Bring the folder into the state that a stage starts from."""
+    if name == "skip":
+        write_records(cells, runs)
+    elif name == "index":
+        time.sleep(SETTLED_S)  # an index leaves out what is younger
+        for path in runs.glob("index.*"):
+            path.unlink()
+    elif name == "1% new":
+        write_records(_more(cells, max(1, len(cells) // 100), 10**6), runs)
+    elif name == "100 new":
+        write_records(_more(cells, ADDED, 10**7), runs)
+
+
+def _more(cells: Sequence[Cell], count: int, first: int) -> list[Cell]:
+    return [replace(cells[0], seed=first + i) for i in range(count)]
 
 
 def _cells(size: int) -> list[Cell]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,17 +18,21 @@ if TYPE_CHECKING:
     from benchmark.progress import Display
     from benchmark.session import Session
     from benchmark.spec import Cell
+    from benchmark.work import Outcome
     from slurm.submit import Order
 
 EXECUTORS = ("inline", "local", "slurm")
 Failures = list[tuple[str, str]]
 POLL_S = 5.0
+JOBS = 2  # local workers where there is no GPU
 
 
 def add_executor(parser: argparse.ArgumentParser) -> None:
     """Add the flags of the executors."""
     parser.add_argument("--executor", choices=EXECUTORS, default="inline")
-    parser.add_argument("--jobs", type=int, default=2, help="processes of --executor local")
+    parser.add_argument(
+        "--jobs", type=int, metavar="N", help="processes of --executor local (default: one per GPU)"
+    )
     slurm = parser.add_argument_group("with --executor slurm")
     slurm.add_argument("--slurm", default="", metavar="NAME=VALUE,...", help="partition, ...")
     slurm.add_argument("--max-parallel", type=int, default=64, help="jobs that run at once")
@@ -37,7 +43,7 @@ def add_executor(parser: argparse.ArgumentParser) -> None:
 
 def check(arguments: argparse.Namespace) -> None:
     """Raise InputError for numbers that make no sense."""
-    if arguments.jobs < 1 or arguments.max_parallel < 1:
+    if min(1 if arguments.jobs is None else arguments.jobs, arguments.max_parallel) < 1:
         raise InputError("--jobs and --max-parallel must be above 0")
     per_job = arguments.cells_per_job
     if per_job != "auto" and not (per_job.isdigit() and int(per_job)):
@@ -48,27 +54,53 @@ def train(
     cells: Sequence[Cell], sources: dict[str, str], arguments: argparse.Namespace
 ) -> Failures:
     """Train `cells` on this machine and return (slug, reason) of those that failed."""
-    from benchmark.executors import Listener, inline, local
     from benchmark.session import Session
 
-    runs = arguments.runs
     if not cells:
         return []
     failures: Failures = []
-    session = Session(cache=runs / "cache", sources=sources)
+    session = Session(arguments.runs / "cache", sources)
     _decode(cells, session)
     with _display(cells) as display:
-        if arguments.executor == "local":
-            outcomes = local(cells, runs, runs / "cache", sources, arguments.jobs)
-        else:
-            outcomes = inline(cells, session, runs, Listener(display.start, display.step))
-        for outcome in outcomes:
+        for outcome in _outcomes(cells, session, arguments, display):
             if outcome.state == "failed":
                 failures.append((outcome.cell.slug, outcome.reason))
                 display.fail(outcome.cell, outcome.reason)
             else:
                 display.finish(outcome.cell, outcome.record)
     return failures
+
+
+def _outcomes(
+    cells: Sequence[Cell], session: Session, arguments: argparse.Namespace, display: Display
+) -> Iterator[Outcome]:
+    """Train here or in workers; Ctrl-C leaves checkpoints and is raised as KeyboardInterrupt."""
+    import torch
+
+    from benchmark.bell import Bell
+    from benchmark.checkpoint import Interrupted
+    from benchmark.executors import Listener, inline, local
+
+    runs = arguments.runs
+    if arguments.executor == "local":
+        jobs = arguments.jobs or torch.cuda.device_count() or JOBS
+        yield from local(cells, runs, session.cache, session.sources, jobs)
+        return
+    with Bell(signal.SIGINT, signal.SIGTERM) as bell:
+
+        def start(cell: Cell) -> None:
+            bell.check(cell)
+            display.start(cell)
+
+        def step(steps: int) -> bool:
+            display.step(steps)
+            return bell.answer(steps)
+
+        listener = Listener(start, step)
+        try:
+            yield from inline(cells, session, runs, listener)
+        except Interrupted:
+            raise KeyboardInterrupt from None
 
 
 @contextmanager
@@ -80,43 +112,42 @@ def _display(cells: Sequence[Cell]) -> Iterator[Display]:
 
 
 def order(cells: Sequence[Cell], sources: dict[str, str], arguments: argparse.Namespace) -> Order:
-    """Return what would be submitted for `cells`; memory as measured where nothing is asked for."""
-    from dataclasses import replace
-
-    from slurm import estimate, probe
+    """Return what would be submitted for `cells`; memory and time as measured, if not asked for."""
+    from slurm import estimate, needs, probe
     from slurm.resources import parse
     from slurm.submit import Order, absolute
 
     known = estimate.read(arguments.runs)
     if arguments.probe and probe.probe(cells, sources, arguments.runs, known):
         known = estimate.read(arguments.runs)
-    resources = parse(arguments.slurm)
-    mib = known.mib(cells)
-    if resources.mem_gb is None and mib is not None:
-        resources = replace(resources, mem_gb=int(1.5 * mib * resources.tasks / 1024) + 1)
-    batches = estimate.batches(cells, arguments.cells_per_job, known)
-    return absolute(Order(batches, sources, arguments.runs, resources, arguments.max_parallel))
+    groups = needs.groups(cells, parse(arguments.slurm), arguments.cells_per_job, known)
+    return absolute(Order(groups, sources, arguments.runs, arguments.max_parallel))
 
 
 def describe(order: Order) -> str:
-    """Return the plan of a submission: jobs, predicted time, and the script for sbatch."""
+    """Return the plan of a submission: jobs, predicted time, and a script for sbatch per group."""
     from slurm import estimate, submit
 
     cells = [cell for batch in order.batches for cell in batch]
     seconds, unknown = estimate.read(order.runs).total_s(cells)
-    first = min(len(order.batches), 1000)
-    name, logs = "bench-SWEEP-0", order.runs / "sweeps" / "SWEEP" / "logs"
-    text = submit.sbatch_text(order, name, first, logs.parent / "code", logs)
-    hours = seconds / 3600 * max(1, order.resources.gpus_per_node)
-    unit = "GPU-hours" if order.resources.gpus_per_node else "hours"
+    resources = order.groups[0].resources  # gpus and pack are the same for all
+    unit = "GPU-hours" if resources.gpus_per_node else "hours"
+    hours = seconds / 3600 / (resources.pack if resources.gpus_per_node else 1)
     guess = f"{hours:.2f} {unit} for {len(cells) - unknown} cells"
     if unknown:
         guess += f"; nothing is known of {unknown} (--probe measures them)"
-    judged = ""
+    limit, judged = 1000, ""
     if shutil.which("sbatch"):
-        submit.check(order, first)
-        judged = "\nsbatch --test-only accepts it"
-    return f"{len(cells)} cells in {len(order.batches)} jobs; predicted: {guess}\n\n{text}{judged}"
+        limit, judged = submit.site_limit(), "\nsbatch --test-only accepts it"
+        submit.check(order, limit)
+    code = order.runs / "sweeps" / "SWEEP" / "code"
+    told = [f"{len(cells)} cells in {len(order.batches)} jobs; predicted: {guess}"]
+    for number, group in enumerate(order.groups):
+        first = replace(group, batches=group.batches[:limit])
+        kinds = sorted({cell.method.partition("(")[0] for batch in group.batches for cell in batch})
+        told.append(f"\n# {len(group.batches)} jobs: {', '.join(kinds)}")
+        told.append(submit.sbatch_text(order, first, f"bench-SWEEP-{number}", code))
+    return "\n".join(told) + judged
 
 
 def send(cells: Sequence[Cell], sources: dict[str, str], arguments: argparse.Namespace) -> int:
@@ -126,15 +157,21 @@ def send(cells: Sequence[Cell], sources: dict[str, str], arguments: argparse.Nam
     """
     from slurm import queue, submit
 
-    waiting = queue.queued(arguments.runs, queue.waiting())
-    fresh = [cell for cell in cells if cell.slug not in waiting]
-    if len(fresh) < len(cells):
-        print(f"{len(cells) - len(fresh)} cells are in the queue already")
-    if fresh:
-        _prefetch(fresh, sources, arguments.runs)
-        wanted = order(fresh, sources, arguments)
-        name, jobs = submit.submit(wanted)
-        print(f"{len(fresh)} cells in {len(wanted.batches)} jobs, sweep {name}: {', '.join(jobs)}")
+    with submit.alone(arguments.runs):
+        jobs = queue.waiting()
+        if lost := queue.orphans(arguments.runs, jobs):
+            queue.call("scancel", *lost)
+        waiting = queue.queued(arguments.runs, [pair for pair in jobs if pair[0].job not in lost])
+        fresh = [cell for cell in cells if cell.slug not in waiting]
+        if len(fresh) < len(cells):
+            print(f"{len(cells) - len(fresh)} cells are in the queue already")
+        if fresh:
+            _prefetch(fresh, sources, arguments.runs)
+            wanted = order(fresh, sources, arguments)
+            name, ids = submit.submit(wanted)
+            print(
+                f"{len(fresh)} cells in {len(wanted.batches)} jobs, sweep {name}: {', '.join(ids)}"
+            )
     return len(fresh)
 
 

@@ -111,7 +111,7 @@ def _plans(arguments: argparse.Namespace) -> dict[str, Any]:
     """Print and return what planning costs; `status` and `report` as a user calls them."""
     from benchmark.bench import plans, show
     from benchmark.commands import status
-    from results import report
+    from results import frame, report
 
     try:
         sizes = sorted({int(size) for size in arguments.plan_sizes.split(",")})
@@ -125,6 +125,7 @@ def _plans(arguments: argparse.Namespace) -> dict[str, Any]:
         sizes,
         lambda runs: status.lines(status.survey(runs), runs),
         lambda runs, out: report([runs], out),
+        lambda runs: frame.load([runs]),
     )
     print("\n" + show.plans(scales, arguments.format))
     return {"plans": show.plans_json(scales)}

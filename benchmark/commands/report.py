@@ -146,8 +146,10 @@ def show(report: Report) -> int:
     print(report.text)
     if report.paths:
         print(f"wrote to {report.paths[0].parent}/: {_listed(report.paths)}")
+    for note in report.notes:
+        print(note, file=sys.stderr)
     for fault in report.faults:
-        print(f"unreadable: {fault}", file=sys.stderr)
+        print(f"not used: {fault}", file=sys.stderr)
     return 1 if report.faults else 0
 
 

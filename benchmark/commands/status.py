@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -30,7 +31,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Print counts, progress and reasons; 0: all ended well, 1: something failed, 3: unfinished."""
     while True:
         found = survey(arguments.runs)
-        print("\n".join(lines(found, arguments.runs, arguments.tail)))
+        if arguments.watch is not None:
+            clear = "\033[H\033[2J" if sys.stdout.isatty() else ""
+            print(f"{clear}{time.strftime('%H:%M:%S')}")
+        print("\n".join(lines(found, arguments.runs, arguments.tail)), flush=True)
         if arguments.watch is None or not found.is_moving():
             return found.exit_code()
         time.sleep(arguments.watch)
@@ -86,8 +90,11 @@ def _ask_slurm(found: Survey, runs: Path) -> None:
         if found.states.get(runs / slug) == "todo":
             found.states[runs / slug] = "queued"
             found.notes[runs / slug] = f"job {job.job} {job.state.lower()} ({job.reason})"
+    left = {str(f.relative_to(runs)) for f, s in found.states.items() if s == "todo"}
+    found.notes |= {runs / slug: text for slug, text in queue.ended(runs, left).items()}
+    if left:
+        found.problems += queue.notes(runs)
     if not jobs:
-        found.problems += [n.read_text().strip() for n in sorted(runs.glob("sweeps/*/note.txt"))]
         found.problems += queue.silent(runs)
 
 
@@ -100,7 +107,7 @@ def lines(found: Survey, runs: Path, tail: int = 0) -> list[str]:
         told.append(rate)
     for folder in [f for f, s in found.states.items() if s == "running"]:
         told.append(f"running: {folder.relative_to(runs)}: {found.notes[folder]}")
-    for name in ("queued", "failed", "unsupported"):
+    for name in ("queued", "todo", "failed", "unsupported"):
         told += _by_reason(found, runs, name)
     for folder in [f for f, s in found.states.items() if s == "failed" and tail]:
         text = (folder / "error.txt").read_text().rstrip().splitlines()[-tail:]
@@ -112,13 +119,15 @@ def _by_reason(found: Survey, runs: Path, name: str) -> list[str]:
     """Return a line per reason: how many cells, and the first of them."""
     groups: dict[str, list[Path]] = {}
     for folder in [f for f, s in found.states.items() if s == name]:
+        if name == "todo" and folder not in found.notes:
+            continue
         file = folder / REASONS.get(name, "")
         reason = found.notes.get(folder) or file.read_text().split("\n", 1)[0]
         groups.setdefault(reason, []).append(folder)
     told = []
     for reason, folders in sorted(groups.items(), key=lambda item: -len(item[1])):
         others = f" and {len(folders) - 1} more" if len(folders) > 1 else ""
-        told.append(f"{name}: {folders[0].relative_to(runs)}{others}: {reason}")
+        told.append(f"{LABELS.get(name, name)}: {folders[0].relative_to(runs)}{others}: {reason}")
     return told
 
 

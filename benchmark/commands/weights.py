@@ -1,0 +1,62 @@
+"""Show which pre-trained weights are here, fetch them for nodes without a network, check them."""
+
+from __future__ import annotations
+
+import argparse
+
+from benchmark.registry import InputError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this verb's flags."""
+    parser.add_argument("what", choices=("list", "fetch", "check"))
+    parser.add_argument(
+        "names", nargs="?", default="", metavar="A,B", help="backbones; check: all that are here"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do what is asked; return 1 when `check` finds damaged weights."""
+    from benchmark.spec import split_list
+
+    names = split_list(arguments.names) if arguments.names else []
+    return {"list": _list, "fetch": _fetch, "check": _check}[arguments.what](names)
+
+
+def _list(names: list[str]) -> int:
+    """Print every backbone with published weights, and whether they are cached."""
+    from tabulate import tabulate
+
+    from benchmark import backbones
+    from benchmark.places import cache_folder
+
+    rows = []
+    for name in names or backbones.published():
+        path = backbones.cache_path(name)
+        size = f"{path.stat().st_size / 2**20:.0f} MiB" if path.exists() else "absent"
+        rows.append([name, backbones.resolve(name).source, size])
+    print(tabulate(rows, ["backbone", "source", f"in {cache_folder()}"], disable_numparse=True))
+    return 0
+
+
+def _fetch(names: list[str]) -> int:
+    from benchmark import backbones
+
+    if not names:
+        raise InputError("`weights fetch` needs backbones, for example `weights fetch vit_b16_mae`")
+    for name in names:
+        backbones.prefetch(name)
+        print(f"{name}: {backbones.cache_path(name)}, fingerprint {backbones.fingerprint(name)}")
+    return 0
+
+
+def _check(names: list[str]) -> int:
+    """Compare the cached tensors with the fingerprint noted when they were fetched."""
+    from benchmark import backbones, weights
+
+    here = [n for n in names or backbones.published() if names or backbones.cache_path(n).exists()]
+    damaged = [name for name in here if not weights.is_whole(backbones.cache_path(name))]
+    for name in here:
+        state = "damaged: delete it, it is fetched again" if name in damaged else "whole"
+        print(f"{name}: {state} ({backbones.cache_path(name)})")
+    return 1 if damaged else 0
