@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from benchmark.registry import InputError
 from benchmark.session import Session
 from benchmark.train import Subset
 from benchmark.trained import Trained, load
-from methods.bottlenecks import AttendBottleneck, RowsBottleneck, quick_gelu
+from methods.bottlenecks import AttendBottleneck, RowsBottleneck
 
 FOLDER = "panels"
 
@@ -125,37 +126,33 @@ def attention(trained: Trained, images: np.ndarray) -> dict[str, np.ndarray]:
     found: dict[int, Tensor] = {}
     calls = 0
 
-    def read(module: nn.Module, arguments: tuple[Any, ...]) -> None:
+    def read(module: nn.Module, z: Tensor, last: bool) -> Tensor:
         nonlocal calls
-        weights = looks(module, arguments[0])
-        unread = isinstance(module, RowsBottleneck) and any(arguments[1:])  # in the last block
-        if not unread:
-            found[calls] = weights
+        if not (last and isinstance(module, RowsBottleneck)):  # there, nobody reads
+            found[calls] = looks(module, z)
         calls += 1
+        return type(module).mix(module, z, last)  # type: ignore[attr-defined, no-any-return]
 
     kinds = (RowsBottleneck, AttendBottleneck)
-    hooks = [
-        module.register_forward_pre_hook(read)
-        for module in trained.model.modules()
-        if isinstance(module, kinds)
-    ]
+    modules = [module for module in trained.model.modules() if isinstance(module, kinds)]
+    for module in modules:
+        vars(module)["mix"] = partial(read, module)
     batch = torch.from_numpy(images).permute(0, 3, 1, 2).to(trained.device).float() / 255
     try:
         with torch.inference_mode():
             trained.model(trained.normalize(batch))
     finally:
-        for hook in hooks:
-            hook.remove()
+        for module in modules:
+            del vars(module)["mix"]
     arrays = {"blocks": np.array(sorted(found))} if found else {}
     for block, weights in found.items():
         arrays[f"map_{block}"], arrays[f"share_{block}"] = _summed(weights.float().cpu())
     return arrays
 
 
-def looks(module: nn.Module, u: Tensor) -> Tensor:
-    """Return the weights (B, m, N) with which prompts of a DVPT module read the residual `u`."""
+def looks(module: nn.Module, z: Tensor) -> Tensor:
+    """Return the weights (B, m, N) with which prompts of a DVPT module read Z (B, tokens, r)."""
     assert isinstance(module, RowsBottleneck | AttendBottleneck)
-    z = quick_gelu(module.down(u))
     if isinstance(module, RowsBottleneck):
         queries, start = z[:, module.start : module.stop], module.start
         keys = torch.cat([z[:, :start], z[:, module.stop :]], 1)

@@ -92,6 +92,5 @@ def _figures(
     """Write the figures of all tables and return their paths."""
     from results import figures, pictures, tables
 
-    shown = [tables.named(table) for table in found]
-    paths = [path for table in shown for path in figures.save(table, out)]
-    return paths + pictures.save(loaded, runs, shown, out, options.figures)
+    paths = [path for table in found for path in figures.save(tables.named(table), out)]
+    return paths + pictures.save(loaded, runs, found, out, options.figures)

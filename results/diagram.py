@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from results.figures import COLUMN, setting_of, stem_of, styles, theme, write
+from results.figures import COLUMN, stem_of, styles, theme, write
 from results.naming import brief
 from results.ranks import Ranking
 from results.stats import Statistics
@@ -23,10 +23,9 @@ def save(statistics: Statistics, folder: Path) -> list[Path]:
         return []
     figure = draw(ranking, table.methods)
     figure.axes[0].set_title(
-        f"{setting_of(table)}, {table.image_size} px: average rank over "
-        f"{ranking.num_blocks} columns",
+        f"{table.name}, {table.image_size} px: average rank over {ranking.num_blocks} columns",
     )
-    return write(figure, folder, stem_of(setting_of(table), table.image_size, "ranks"))
+    return write(figure, folder, stem_of(table.name, table.image_size, "ranks"))
 
 
 def draw(ranking: Ranking, methods: tuple[str, ...]) -> Figure:

@@ -79,10 +79,10 @@ def write(figure: Figure, folder: Path, stem: str) -> list[Path]:
 def save(table: Table, folder: Path) -> list[Path]:
     """Write label curves and score against parameters of each data set; return the paths."""
     paths: list[Path] = []
-    datasets = list(dict.fromkeys(map(dataset_of, table.columns)))
+    datasets = list(dict.fromkeys(column.name for column in table.columns))
     for dataset in datasets:
-        columns = [column for column in table.columns if dataset_of(column) == dataset]
-        stem = stem_of(setting_of(table), table.image_size, dataset)
+        columns = [column for column in table.columns if column.name == dataset]
+        stem = stem_of(table.name, table.image_size, dataset)
         made = {"parameters": parameters(table, columns[-1])}
         if len(columns) > 1:
             made["labels"] = label_curve(table, columns)
@@ -101,20 +101,10 @@ def _axes(table: Table, column: Column) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def dataset_of(column: Column) -> str:
-    """Return the data set of a column, under a name of its own where the column has one."""
-    return str(getattr(column, "name", column.dataset))
-
-
-def setting_of(table: Table) -> str:
-    """Return the backbone of a table, under a name of its own where the table has one."""
-    return str(getattr(table, "name", table.backbone))
-
-
 def heading(table: Table, column: Column) -> str:
     """Return data set, backbone and image size; synthetic data is marked."""
     mark = " (synthetic)" if column.synthetic else ""
-    return f"{dataset_of(column)}{mark}, {setting_of(table)} at {table.image_size} px"
+    return f"{column.name}{mark}, {table.name} at {table.image_size} px"
 
 
 def unit_of(column: Column) -> str:

@@ -187,10 +187,11 @@ def with_ties(table: Table, tied: Mapping[Column, Collection[str]]) -> Table:
 
 def named(table: Table) -> Table:
     """Return the table with its notes in the names of backbone and data sets, for figures."""
-    renamed = {c: replace(c, dataset=c.name) for c in table.columns}
+    renamed = {c: replace(c, dataset=c.name, note="") for c in table.columns}
     return replace(
         table,
         backbone=table.name,
+        note="",
         columns=tuple(renamed.values()),
         scores={(m, renamed[c]): score for (m, c), score in table.scores.items()},
         chosen={renamed[c]: rows for c, rows in table.chosen.items()},

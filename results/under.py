@@ -30,7 +30,7 @@ def write(
         write_text(out / name, body)
     paths = [out / name for name in files]
     if "html" in options.formats:
-        paths.append(html.write(frame, runs, found, ledgers, out))
+        paths.append(html.write(frame, found, ledgers, out))
     for s in found:
         paths += diagram.save(replace(s, table=named(s.table)), out)
     texts = []

@@ -60,7 +60,7 @@ def values_of(runs):
     loaded = frame.load([runs])
     found = stats.build(tables.build(loaded), [runs])
     ledgers = [ledger.build(loaded, s.table, [runs]) for s in found]
-    values = contents(loaded, [runs], found, ledgers)
+    values = contents(loaded, found, ledgers)
     return values | {"files": html.files(found, ledgers)}
 
 

@@ -12,6 +12,7 @@ from test_run import flags, made  # noqa: F401 - a fixture
 from benchmark import calibration, panels
 from benchmark.__main__ import main
 from benchmark.trained import load
+from methods import families
 from methods.bottlenecks import AttendBottleneck, RowsBottleneck, quick_gelu
 from results import figures, frame, pictures, tables
 from results.naming import brief
@@ -32,7 +33,7 @@ def test_the_heat_map_colours_the_distance_to_the_best(table):
     behind = heatmap.gaps(table)
     place = columns.index(("a", "10%"))
     gaps = dict(zip(table.methods, behind[:, place], strict=True))
-    assert gaps == {"lora": 0, "full": 6, "linear": 16}  # 21.0, 15.0 and 5.0
+    assert gaps == pytest.approx({"lora": 0, "full": 6, "linear": 16})  # 21.0, 15.0 and 5.0
     lacking = dict(zip(table.methods, np.isnan(behind).sum(1), strict=True))
     assert lacking == {"full": 0, "lora": 1, "linear": 2}
     order = [table.methods[i] for i in heatmap.order(behind)]
@@ -129,11 +130,11 @@ def test_what_is_read_is_what_the_module_computes(rows):
     else:
         module = AttendBottleneck(16, 4, prompts=3)
         z = keys = quick_gelu(module.down(u))
-        prompts = panels.looks(module, u) @ z
+        prompts = panels.looks(module, z) @ z
         back = (z @ prompts.transpose(1, 2) / 4**0.5).softmax(-1) @ prompts
         assert torch.allclose(module.mix(z, False), z + back, atol=1e-5)
         return
-    weights = panels.looks(module, u)
+    weights = panels.looks(module, z)
     assert torch.allclose(weights.sum(-1), torch.ones(2, 3))
     assert torch.allclose(weights @ keys, expected, atol=1e-5)
 
@@ -193,8 +194,24 @@ def test_reading_attention_leaves_the_model_as_it_was(trained):
         found = panels.attention(cell, images)
         assert torch.equal(before, cell.model(batch))
     assert len(found["blocks"])
-    assert all(found[f"map_{b}"].shape[0] == 2 for b in found["blocks"])
-    assert not any(module._forward_pre_hooks for module in cell.model.modules())
+    assert not any("mix" in vars(module) for module in cell.model.modules())
+
+
+@pytest.mark.parametrize("merge", ["auto", "attend"])
+def test_attention_is_that_of_the_residual_which_enters_the_mlp(trained, merge):
+    folders = [p.parent for p in trained.rglob("record.json")]
+    cell = load(next(f for f in folders if f"merge{merge}" in str(f)))
+    size = cell.record.cell.image_size
+    images = np.random.default_rng(0).integers(0, 255, (2, size, size, 3), dtype=np.uint8)
+    (block, *_), seen = families.blocks(cell.model.body), []
+    hook = block.norm2.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    found = panels.attention(cell, images)
+    hook.remove()
+    with torch.no_grad():
+        z = quick_gelu(block.dynamic.down(seen[0]))
+        maps, shares = panels._summed(panels.looks(block.dynamic, z))
+    assert found["map_0"] == pytest.approx(maps, abs=1e-4)
+    assert found["share_0"] == pytest.approx(shares, abs=1e-4)
 
 
 def test_images_that_are_not_there_are_told_and_the_rest_is_reported(trained, capsys):

@@ -19,6 +19,7 @@ from results.html.contents import contents
 from results.ledger import Ledger
 from results.ledger_text import as_csv as ledger_csv
 from results.stats import Statistics
+from results.tables import with_ties
 
 NAME = "report.html"
 _HERE = Path(__file__).parent
@@ -26,14 +27,10 @@ _PARTS = {"style": ("style.css",), "script": ("dom.js", "chart.js", "page.js")}
 
 
 def write(
-    frame: Frame,
-    runs: Sequence[Path],
-    statistics: Sequence[Statistics],
-    ledgers: Sequence[Ledger],
-    out: Path,
+    frame: Frame, statistics: Sequence[Statistics], ledgers: Sequence[Ledger], out: Path
 ) -> Path:
     """Write OUT/report.html and return its path."""
-    values = contents(frame, runs, statistics, ledgers)
+    values = contents(frame, statistics, ledgers)
     values["files"] = files(statistics, ledgers)
     write_text(out / NAME, page(values))
     return out / NAME
@@ -41,7 +38,7 @@ def write(
 
 def files(statistics: Sequence[Statistics], ledgers: Sequence[Ledger]) -> dict[str, str]:
     """Return the downloads of the page by name: the same text as the files beside it."""
-    tables = [s.table for s in statistics]
+    tables = [with_ties(s.table, s.tied) for s in statistics]
     return {
         "table.csv": "\n".join(map(render.as_csv, tables)),
         "table.tex": "\n".join(map(render.latex, tables)),

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from results import external, ledger_text, peek, stats_text
 from results.direction import less_is_better, scale
-from results.figures import dataset_of, line, setting_of, styles
+from results.figures import line, styles
 from results.frame import Frame
 from results.html.provenance import provenance
 from results.ledger import Entry, Ledger
@@ -26,12 +25,7 @@ from results.tables import Column, Table, ranked
 Values = dict[str, Any]
 
 
-def contents(
-    frame: Frame,
-    runs: Sequence[Path],
-    statistics: Sequence[Statistics],
-    ledgers: Sequence[Ledger],
-) -> Values:
+def contents(frame: Frame, statistics: Sequence[Statistics], ledgers: Sequence[Ledger]) -> Values:
     """Return everything that the page shows, without the downloads."""
     states = frame.rows["state"].value_counts()
     chosen = [best for s in statistics for best in s.table.chosen.values()]
@@ -39,21 +33,25 @@ def contents(
         "tables": [_table(s, ledger) for s, ledger in zip(statistics, ledgers, strict=True)],
         "counts": {str(state): int(count) for state, count in states.items()},
         "rule": RULE,
-        "about": provenance(pd.concat(chosen) if chosen else frame.rows[:0], runs),
-        "notes": [*filter(None, (external.text(runs, frame.rows), _peeked(frame, runs)))],
+        "about": provenance(pd.concat(chosen) if chosen else frame.rows[:0]),
+        "notes": [*filter(None, (_tested_outside(frame), _peeked(frame)))],
         "faults": list(frame.faults),
     }
 
 
-def _peeked(frame: Frame, runs: Sequence[Path]) -> str:
-    return peek.text(runs, set(frame.rows["key"]))
+def _tested_outside(frame: Frame) -> str:
+    return external.text(frame.beside("external"), frame.rows)
+
+
+def _peeked(frame: Frame) -> str:
+    return peek.text(frame.beside("peek"), set(frame.rows["key"]))
 
 
 def _table(s: Statistics, ledger: Ledger) -> Values:
     table = s.table
     scores = [_scores(s, column) for column in table.columns]
     return {
-        "backbone": setting_of(table),
+        "backbone": table.name,
         "size": table.image_size,
         "caption": table.caption,
         "columns": [_column(table, column, s) for column in table.columns],
@@ -71,7 +69,7 @@ def _table(s: Statistics, ledger: Ledger) -> Values:
 def _column(table: Table, column: Column, s: Statistics) -> Values:
     tied = [brief(m, table.methods) for m in s.tied[column]]
     return {
-        "dataset": dataset_of(column),
+        "dataset": column.name,
         "share": column.share,
         "labels": column.labels,
         "metric": column.metric.replace("_", " "),

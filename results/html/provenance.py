@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from results.pictures.shown import index, record
+from results.pictures.shown import record
 
 About = list[dict[str, Any]]  # sections: {"title": ..., "rows": [[name, value], ...]}
 AXES = {
@@ -32,11 +32,10 @@ AXES = {
 }
 
 
-def provenance(chosen: pd.DataFrame, runs: Sequence[Path]) -> About:
+def provenance(chosen: pd.DataFrame) -> About:
     """Return sections of (name, value) rows about the cells behind the numbers."""
-    folders = index(runs)
-    keys = list(dict.fromkeys(chosen["key"]))
-    records = [record(folders[key]) for key in keys if key in folders]
+    folders = chosen["folder"] if len(chosen) else []
+    records = [record(Path(folder)) for folder in dict.fromkeys(folders)]
     sections = {
         "Protocol": _protocol(chosen),
         "Data": list(_data(records)),

@@ -11,10 +11,10 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from benchmark.registry import unknown
-from results.figures import setting_of, stem_of, write
+from results.figures import stem_of, write
 from results.frame import Frame
 from results.pictures import attention, confusion, heatmap, panels, reliability, training, trials
-from results.pictures.shown import Shown, index
+from results.pictures.shown import Shown
 from results.tables import Table
 
 Kind = Callable[[Shown], Iterator[tuple[str, Figure]]]
@@ -56,11 +56,10 @@ def save(
     A kind whose data is not there (no predictions stored, nothing tuned, no panels) adds none.
     """
     paths: list[Path] = []
-    cells = index(runs) if set(kinds) - {"heatmap", "trials"} else {}
     for table in tables:
-        shown = Shown(table, frame.rows, cells, tuple(runs))
+        shown = Shown(table, frame.rows, tuple(runs))
         for kind in kinds:
             for name, figure in KINDS[kind](shown):
-                stem = stem_of(setting_of(table), table.image_size, *filter(None, (name, kind)))
+                stem = stem_of(table.name, table.image_size, *filter(None, (name, kind)))
                 paths += write(figure, out, stem)
     return paths

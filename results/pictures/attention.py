@@ -15,7 +15,7 @@ from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from results.figures import PAGE, dataset_of, heading, theme
+from results.figures import PAGE, heading, theme
 from results.pictures.panels import FOLDER
 from results.pictures.shown import Shown
 from results.tables import Column
@@ -43,7 +43,7 @@ def figures(shown: Shown) -> Iterator[tuple[str, Figure]]:
             found = next(filter(None, (read(shown, key) for key in keys)), None)
             if found:
                 yield (
-                    f"{dataset_of(column)}-{_plain(shown.name(method))}",
+                    f"{column.name}-{_plain(shown.name(method))}",
                     draw(shown, column, method, found),
                 )
 

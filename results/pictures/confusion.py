@@ -11,7 +11,7 @@ import numpy as np
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from results.figures import dataset_of, heading
+from results.figures import heading
 from results.pictures.shown import Shown, folded, multiples
 from results.predictions import confusion
 from results.tables import Column
@@ -25,7 +25,7 @@ def figures(shown: Shown) -> Iterator[tuple[str, Figure]]:
         stored = shown.classified(column, ("test_probs", "test_labels"))
         if stored:
             matrices = {m: added(arrays) for m, arrays in stored.items()}
-            yield dataset_of(column), draw(shown, column, matrices)
+            yield column.name, draw(shown, column, matrices)
 
 
 def added(seeds: Sequence[dict[str, np.ndarray]]) -> np.ndarray:

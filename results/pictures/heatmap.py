@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from results.comparison import sign
 from results.direction import scale
-from results.figures import COLUMN, dataset_of, setting_of, theme
+from results.figures import COLUMN, theme
 from results.naming import brief
 from results.pictures.shown import Shown
 from results.tables import Table
@@ -76,7 +76,7 @@ def draw(table: Table) -> Figure:
     axes.set_facecolor("0.95")
     _write(axes, texts, behind[rows])
     once = f"  ({ONCE} one seed)" if any(ONCE in text for row in texts for text in row) else ""
-    axes.set_title(f"{setting_of(table)} at {table.image_size} px{once}", pad=8)
+    axes.set_title(f"{table.name} at {table.image_size} px{once}", pad=8)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     _columns(axes, table)
@@ -104,7 +104,7 @@ def _columns(axes: Axes, table: Table) -> None:
     """Label the columns by share and labels, and below them each data set once."""
     axes.set_xticks(np.arange(len(table.columns)) + 0.5)
     axes.set_xticklabels([f"{c.share}\n({c.labels})" for c in table.columns], rotation=0, size=6.5)
-    datasets = list(map(dataset_of, table.columns))
+    datasets = [c.name for c in table.columns]
     for dataset in dict.fromkeys(datasets):
         places = [i for i, name in enumerate(datasets) if name == dataset]
         column = table.columns[places[0]]

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 
-from results.figures import PAGE, dataset_of, heading, theme
+from results.figures import PAGE, heading, theme
 from results.pictures.shown import Shown, folded
 from results.tables import Column
 
@@ -38,7 +38,7 @@ def figures(shown: Shown) -> Iterator[tuple[str, Figure]]:
         kept = images(shown, column)
         masks = {m: found for m, seeds in stored.items() if (found := _rows(seeds[0], kept))}
         if masks:
-            yield dataset_of(column), draw(shown, column, kept, dict(list(masks.items())[:MOST]))
+            yield column.name, draw(shown, column, kept, dict(list(masks.items())[:MOST]))
 
 
 def images(shown: Shown, column: Column) -> dict[str, np.ndarray]:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmark import calibration
-from results.figures import dataset_of, heading, styles
+from results.figures import heading, styles
 from results.pictures.shown import Shown, folded, multiples
 from results.tables import Column
 
@@ -29,7 +29,7 @@ def figures(shown: Shown) -> Iterator[tuple[str, Figure]]:
     """Yield the diagrams of each classified data set, at the column with the most labels."""
     for column in shown.last:
         if stored := shown.classified(column, NAMES):
-            yield dataset_of(column), draw(shown, column, stored)
+            yield column.name, draw(shown, column, stored)
 
 
 def measure(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Reliability:

@@ -20,21 +20,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmark.record import RECORD
-from results.figures import PAGE, dataset_of, theme
+from results.figures import PAGE, theme
 from results.naming import brief
 from results.predictions import PREDICTIONS
 from results.tables import Column, Table
 
-SETTING = ("backbone", "weights", "image_size", "normalize", "precision")
-
 
 @dataclass(frozen=True)
 class Shown:
-    """One table to draw; `cells` are the folders of finished cells by key."""
+    """One table to draw, and the rows of all cells."""
 
     table: Table
     rows: pd.DataFrame
-    cells: dict[str, Path]
     runs: tuple[Path, ...] = ()
 
     @property
@@ -42,24 +39,21 @@ class Shown:
         """Return the column with the most labels of each data set."""
         found: dict[str, Column] = {}
         for column in self.table.columns:
-            name = dataset_of(column)
+            name = column.name
             if name not in found or column.labels >= found[name].labels:
                 found[name] = column
         return list(found.values())
 
     def of_table(self) -> pd.DataFrame:
         """Return the rows of the table's backbone, weights and image size, all trials."""
-        keys = pd.concat(self.table.chosen.values()) if self.table.columns else self.rows[:0]
-        names = [n for n in SETTING if n in self.rows]
-        return self.rows.merge(keys[names].drop_duplicates(), on=names)
+        return self.table.of(self.rows)
 
     def folders(self, column: Column) -> dict[str, list[Path]]:
         """Return the folders of the chosen cells of each method with a number in this column."""
         best = self.table.chosen[column]
         found = {}
         for method in self.table.methods:
-            keys = best[best["method"] == method]["key"]
-            there = [self.cells[key] for key in keys if key in self.cells]
+            there = [Path(folder) for folder in best[best["method"] == method]["folder"]]
             if there and self.table.scores[method, column].mean is not None:
                 found[method] = there
         return found
@@ -86,15 +80,6 @@ class Shown:
     def name(self, method: str) -> str:
         """Return the short name of a method."""
         return brief(method, self.table.methods)
-
-
-def index(runs: Sequence[Path]) -> dict[str, Path]:
-    """Return the folder of every record by its key, the end of the folder's name."""
-    found: dict[str, Path] = {}
-    for folder in runs:
-        for path in sorted(folder.rglob(RECORD)):
-            found.setdefault(path.parent.name.rpartition("-")[2], path.parent)
-    return found
 
 
 def _arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:

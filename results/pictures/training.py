@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from results.direction import scale
-from results.figures import PAGE, dataset_of, heading, line, styles, theme, unit_of
+from results.figures import PAGE, heading, line, styles, theme, unit_of
 from results.pictures.shown import Shown, record
 from results.tables import Column
 
@@ -26,7 +26,7 @@ def figures(shown: Shown) -> Iterator[tuple[str, Figure]]:
             if (histories := _histories(folders))
         }
         if found:
-            yield dataset_of(column), draw(shown, column, found)
+            yield column.name, draw(shown, column, found)
 
 
 def _histories(folders: Sequence[Path]) -> list[list[dict[str, float | None]]]:

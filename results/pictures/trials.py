@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from results.figures import COLUMN, dataset_of, heading, legend, line, styles, theme, unit_of
+from results.figures import COLUMN, heading, legend, line, styles, theme, unit_of
 from results.pictures.shown import Shown
 from results.tables import Column
 from results.trials import curves
@@ -20,7 +20,7 @@ def figures(shown: Shown) -> Iterator[tuple[str, Figure]]:
     here = shown.of_table()
     for column in shown.last:
         if found := curves(here, column):
-            yield dataset_of(column), draw(shown, column, found)
+            yield column.name, draw(shown, column, found)
 
 
 def draw(shown: Shown, column: Column, found: dict[str, np.ndarray]) -> Figure:
