@@ -307,17 +307,13 @@ def test_local_workers_give_the_records_of_one_process_bit_for_bit(tmp_path, mon
     from benchmark import executors
 
     monkeypatch.setattr(executors, "num_cores", lambda: 2 * torch.get_num_threads())
-    command = [*COMMAND, "--methods", "lora(rank=2),bitfit", "--steps", "4"]
-    assert main([*command, "--runs", str(with_images(tmp_path / "one"))]) == 0
-    more = ["--executor", "local", "--jobs", "2", "--runs", str(with_images(tmp_path / "two"))]
-    assert main([*command, *more]) == 0
+    asked, session = tiny_cells(tmp_path, "lora(rank=2)", "bitfit")
     found = [
-        {
-            path.parent.name: {n: values[n] for n in ("val", "test", "history")}
-            for path in (tmp_path / name).rglob("record.json")
-            for values in [json.loads(path.read_text())]
-        }
-        for name in ("one", "two")
+        {o.cell: (o.record.val, o.record.test, o.record.history) for o in outcomes}
+        for outcomes in (
+            inline(asked, session, tmp_path / "one"),
+            local(asked, tmp_path / "two", session.cache, session.sources, 2),
+        )
     ]
     assert len(found[0]) == 2
     assert found[0] == found[1]
@@ -362,7 +358,7 @@ def test_workers_end_when_their_caller_is_killed(tmp_path):
 
 def test_a_worker_killed_with_9_loses_nothing_but_time(tmp_path):
     cells_of, session = tiny_cells(tmp_path, "lora(rank=2)", "bitfit")
-    long = [dataclasses.replace(cell, steps=200, evaluations=50) for cell in cells_of]
+    long = [dataclasses.replace(cell, steps=60, evaluations=20) for cell in cells_of]
     outcomes = local(long, tmp_path / "two", session.cache, session.sources, 2)
     killed = threading.Thread(target=kill_one, args=(tmp_path / "two",))
     killed.start()
