@@ -6,6 +6,7 @@ Legend: B images, S image side.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,8 @@ from torch.nn import functional as F
 
 from benchmark.data.base import IGNORE
 from benchmark.registry import Registry
+
+MOST_VIEWS = 1 << 16  # of one image
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,25 @@ def augment(
     """
     if policy == Augmentation():
         return images, masks
-    draw = torch.rand(7, len(images), generator=generator) * 2 - 1
+    return change(images, masks, policy, torch.rand(7, len(images), generator=generator))
+
+
+def view_draws(rows: Iterable[int], numbers: Iterable[int]) -> Tensor:
+    """Return the draws (7, B) of view `numbers[i]` of the image in row `rows[i]` of its data set.
+
+    A function of the two alone: the same views for all methods, seeds and fractions.
+    """
+    seeds = (int(row) * MOST_VIEWS + int(number) for row, number in zip(rows, numbers, strict=True))
+    return torch.stack(
+        [torch.rand(7, generator=torch.Generator().manual_seed(seed)) for seed in seeds], 1
+    )
+
+
+def change(
+    images: Tensor, masks: Tensor | None, policy: Augmentation, draw: Tensor
+) -> tuple[Tensor, Tensor | None]:
+    """Return `images` and `masks` changed as the draws (7, B) in [0, 1) say within `policy`."""
+    draw = draw * 2 - 1
     grid = F.affine_grid(_affine(draw, policy), list(images.shape), align_corners=False)
     grid = grid.to(images.device)
     moved = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
