@@ -54,7 +54,7 @@ def train(
     if not cells:
         return []
     failures: Failures = []
-    with _display(cells) as display:
+    with _display(cells, arguments) as display:
         if arguments.executor == "local":
             outcomes = local(cells, runs, runs / "cache", sources, arguments.jobs)
         else:
@@ -70,11 +70,24 @@ def train(
 
 
 @contextmanager
-def _display(cells: Sequence[Cell]) -> Iterator[Display]:
+def _display(cells: Sequence[Cell], arguments: argparse.Namespace) -> Iterator[Display]:
+    from benchmark.estimate import Forecast, read
     from benchmark.progress import Display
 
-    with Display(len(cells)) as display:
+    forecast = Forecast(list(cells), read(arguments.runs), _jobs(cells, arguments))
+    with Display(forecast) as display:
         yield display
+
+
+def _jobs(cells: Sequence[Cell], arguments: argparse.Namespace) -> int:
+    return min(arguments.jobs, len(cells)) if arguments.executor == "local" else 1
+
+
+def forecast(cells: Sequence[Cell], arguments: argparse.Namespace) -> str:
+    """Return what training `cells` on this machine will take, as far as records tell."""
+    from benchmark import estimate
+
+    return estimate.sentence(cells, estimate.read(arguments.runs), _jobs(cells, arguments))
 
 
 def order(cells: Sequence[Cell], sources: dict[str, str], arguments: argparse.Namespace) -> Order:
