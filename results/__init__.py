@@ -70,7 +70,7 @@ def report(
         write_text(paths[-1], "\n".join(to_text(table) for table in found))
     for table in found:
         paths += figures.save(tables.named(table), out)
-    if curves := "".join(trials.as_csv(table, loaded.rows) for table in found):
+    if curves := trials.joined(found, loaded.rows):
         paths.append(out / "trials.csv")
         write_text(paths[-1], curves)
     below, written = under.write(loaded, runs, statistics, out, options)
