@@ -57,7 +57,7 @@ class Resolver:
             ),
             "method": str(method),
             "lr": lr,
-            "head_lr": _head_lr(values["head_lr"], lr),
+            "head_lr": head_lr(values["head_lr"], lr),
             "image_size": values["image_size"] or backbone.default_size,
             "precision": precision(values["precision"]),
         }
@@ -101,7 +101,7 @@ class Resolver:
             )
 
 
-def _head_lr(given: float | None, lr: float) -> float:
+def head_lr(given: float | None, lr: float) -> float:
     """Return the cell's `head_lr`, 0 where it equals `lr`.
 
     Full fine-tuning needs a small rate to keep what the backbone has learned; its head starts from
