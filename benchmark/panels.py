@@ -68,7 +68,9 @@ def _write(runs: Path, folder: Path, record: Record, session: Session, num: int)
     data = session.data(cell)
     if data.dataset.fingerprint != cell.data:
         raise InputError(f"its images are not those of {folder.name}; no picture is made")
-    rows = picked(data.dataset.labels[data.test.rows], num, strata=segments)
+    labels = data.dataset.labels[data.test.rows]
+    kinds = labels if labels.ndim == 1 else labels.sum(1)  # several findings: how many
+    rows = picked(kinds, num, strata=segments)
     ids, images = [data.test.ids[i] for i in rows], _images(data.test, rows)
     if segments:
         yield _save(runs / FOLDER / f"images-{cell.data}-{cell.image_size}.npz", ids, images)

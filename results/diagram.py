@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from results.figures import COLUMN, setting_of, stem_of, styles, theme, write
+from results.naming import brief
 from results.ranks import Ranking
 from results.stats import Statistics
-from results.tables import short
 
 STEP = 0.45  # between two names, in units of one rank of a ten-rank axis
 
@@ -49,7 +49,7 @@ def draw(ranking: Ranking, methods: tuple[str, ...]) -> Figure:
         edge = 0.8 if best else len(order) + 0.2
         colour = look[method][0]
         axes.plot([rank, rank, edge], [0, y, y], color=colour, linewidth=1.2)
-        name = f" {short(method, methods)} ({rank:.1f}) "
+        name = f" {brief(method, methods)} ({rank:.1f}) "
         axes.text(edge, y, name, ha="left" if best else "right", va="center", fontsize=7)
     places = {method: rank for rank, method in order}
     for number, members in enumerate(bars):

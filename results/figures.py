@@ -18,7 +18,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from results.direction import less_is_better, scale
-from results.tables import Column, Table, short
+from results.naming import brief
+from results.tables import Column, Table
 
 MARKERS = "osD^vP*Xhd<>p8"
 SUFFIXES = (".png", ".svg", ".pdf")
@@ -149,7 +150,7 @@ def label_curve(table: Table, columns: Sequence[Column]) -> Figure:
         x, y, spread = (list(values) for values in zip(*points, strict=True))
         colour, marker = look[method]
         style = {"color": colour, "marker": marker, "linestyle": line(table.methods, method)}
-        axes.plot(x, y, **style, label=short(method, table.methods))  # type: ignore[arg-type]
+        axes.plot(x, y, **style, label=brief(method, table.methods))  # type: ignore[arg-type]
         low, high = ([a + f * b for a, b in zip(y, spread, strict=True)] for f in (-1, 1))
         axes.fill_between(x, low, high, color=colour, alpha=0.1, linewidth=0)
     axes.set_xscale("log")
@@ -182,7 +183,7 @@ def parameters(table: Table, column: Column) -> Figure:
             markersize=5,
             elinewidth=0.9,
             linestyle="none",
-            label=short(method, table.methods),
+            label=brief(method, table.methods),
         )
         points.append((x, score.mean))
     front = pareto(points, less=less_is_better(column.metric))

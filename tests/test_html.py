@@ -150,6 +150,7 @@ def test_an_unreadable_record_is_told_on_the_page(tmp_path):
         (["--figures", "pie"], "pie"),
         (["--panels", "-1"], "--panels -1 is no number of images"),
         (["--format", "htm"], "html"),
+        (["--panels", "1", "--source", "a"], "--source 'a' is not NAME=PATH"),
     ],
 )
 def test_bad_flags_are_one_sentence(tmp_path, capsys, flags, said):

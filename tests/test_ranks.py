@@ -62,7 +62,7 @@ def test_the_diagram_shows_each_rank_and_each_tie():
     axes = diagram.draw(found, found.methods).axes[0]
     texts = {t.get_text().strip() for t in axes.texts}
     assert texts == {"1", "2", "3", "a (1.0)", "b (2.0)", "c (3.0)", "critical difference 1.50"}
-    bars = [line.get_xdata() for line in axes.lines if line.get_linewidth() > 3]
+    bars = [line.get_xdata() for line in axes.lines if line.get_linewidth() > 2]
     assert [tuple(bar.round(1)) for bar in map(np.array, bars)] == [(0.9, 2.1), (1.9, 3.1)]
     drawn = {line.get_xdata()[0] for line in axes.lines if len(line.get_xdata()) == 3}
     assert drawn == {1.0, 2.0, 3.0}

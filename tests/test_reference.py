@@ -30,3 +30,9 @@ def test_every_reference_cell_names_clean_code():
     assert not faults
     assert len(records) == 101
     assert not any(record.provenance["git_dirty"] for record in records)
+
+
+def test_the_figures_of_the_readme_are_small():
+    files = sorted((ROOT / "results" / "figures_example").iterdir())
+    assert [file.name for file in files] == ["heatmap.png", "labels.png", "parameters.png"]
+    assert sum(file.stat().st_size for file in files) < 300_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rescore", action="store_true", help="first compute new scores from stored predictions"
     )
+    parser.add_argument("--suite", help="only the cells of a suite; see `list suites`")
+    parser.add_argument(
+        "--ablation",
+        metavar="AXIS",
+        help="also a table over one axis, e.g. lr, image_size or dvpt.prompts",
+    )
+    _add_figures(parser)
+    parser.add_argument("--format", default="terminal,markdown,csv,latex,html", metavar="A,B")
+
+
+def _add_figures(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--figures",
         default="heatmap",
@@ -44,19 +55,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "all; none",
     )
     parser.add_argument(
+        "--source",
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+        help="where --panels finds a data set or backbone that cells call NAME; repeatable",
+    )
+    parser.add_argument(
         "--panels",
         type=int,
         default=0,
         metavar="N",
         help="first read N test images again for the figures panels and attention",
     )
-    parser.add_argument("--suite", help="only the cells of a suite; see `list suites`")
-    parser.add_argument(
-        "--ablation",
-        metavar="AXIS",
-        help="also a table over one axis, e.g. lr, image_size or dvpt.prompts",
-    )
-    parser.add_argument("--format", default="terminal,markdown,csv,latex,html", metavar="A,B")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -70,13 +81,13 @@ def run(arguments: argparse.Namespace) -> int:
     for name in formats:
         if name not in (*FORMATS, "html"):
             raise unknown("format", name, (*FORMATS, "html"))
-    kinds = _kinds(arguments)
+    kinds, sources = _kinds(arguments), _sources(arguments.source)
     if arguments.rescore:
         _rescore(runs)
     if arguments.latency:
         _latency(runs)
     if arguments.panels:
-        _panels(runs, arguments.panels)
+        _panels(runs, arguments.panels, sources)
     out = arguments.out or runs[0] / "report"
     shown = arguments.efficiency or arguments.latency
     options = Options(
@@ -122,13 +133,23 @@ def _kinds(arguments: argparse.Namespace) -> tuple[str, ...]:
     return chosen([*wanted, *(("panels", "attention") if arguments.panels else ())])
 
 
-def _panels(folders: list[Path], num: int) -> None:
+def _sources(pairs: list[str]) -> dict[str, str]:
+    found = {}
+    for pair in pairs:
+        name, _, path = pair.partition("=")
+        if not (name and path):
+            raise InputError(f"--source {pair!r} is not NAME=PATH, such as my_set=my/manifest.csv")
+        found[name] = path
+    return found
+
+
+def _panels(folders: list[Path], num: int, sources: dict[str, str]) -> None:
     """Read test images and attention again; `results` cannot, it knows no torch."""
     from benchmark.panels import write
     from benchmark.session import Session
 
     for folder in folders:
-        paths, skipped = write(folder, Session(cache=folder / "cache", sources={}), num)
+        paths, skipped = write(folder, Session(cache=folder / "cache", sources=sources), num)
         print(f"wrote {len(paths)} files to {folder / 'panels'}/")
         for reason in skipped:
             print(f"no panels of {reason}", file=sys.stderr)
@@ -148,10 +169,17 @@ def show(report: Report) -> int:
     """Print the table, what was written and what could not be read; return the exit code."""
     print(report.text)
     if report.paths:
-        names = ", ".join(path.name for path in report.paths)
-        print(f"wrote to {report.paths[0].parent}/: {names}")
+        print(f"wrote to {report.paths[0].parent}/: {_listed(report.paths)}")
     for note in report.notes:
         print(note, file=sys.stderr)
     for fault in report.faults:
         print(f"not used: {fault}", file=sys.stderr)
     return 1 if report.faults else 0
+
+
+def _listed(paths: Sequence[Path]) -> str:
+    """Return the names of the files, each with all its endings."""
+    endings: dict[str, list[str]] = {}
+    for path in paths:
+        endings.setdefault(path.stem, []).append(path.suffix)
+    return ", ".join(stem + " ".join(found) for stem, found in endings.items())

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from matplotlib.colors import to_hex
 
 from results import external, ledger_text, peek, stats_text
 from results.direction import less_is_better, scale
@@ -19,9 +18,10 @@ from results.figures import dataset_of, line, setting_of, styles
 from results.frame import Frame
 from results.html.provenance import provenance
 from results.ledger import Entry, Ledger
+from results.naming import brief
 from results.select import RULE
 from results.stats import Statistics
-from results.tables import Column, Table, ranked, short
+from results.tables import Column, Table, ranked
 
 Values = dict[str, Any]
 
@@ -51,13 +51,14 @@ def _peeked(frame: Frame, runs: Sequence[Path]) -> str:
 
 def _table(s: Statistics, ledger: Ledger) -> Values:
     table = s.table
+    scores = [_scores(s, column) for column in table.columns]
     return {
         "backbone": setting_of(table),
         "size": table.image_size,
         "caption": table.caption,
         "columns": [_column(table, column, s) for column in table.columns],
         "methods": _methods(table),
-        "scores": [[_score(s, m, c) for c in table.columns] for m in table.methods],
+        "scores": [list(row) for row in zip(*scores, strict=True)],
         "statistics": stats_text.text(s),
         "ledger": {
             "devices": list(ledger.devices),
@@ -68,7 +69,7 @@ def _table(s: Statistics, ledger: Ledger) -> Values:
 
 
 def _column(table: Table, column: Column, s: Statistics) -> Values:
-    tied = [short(m, table.methods) for m in s.tied[column]]
+    tied = [brief(m, table.methods) for m in s.tied[column]]
     return {
         "dataset": dataset_of(column),
         "share": column.share,
@@ -86,8 +87,8 @@ def _methods(table: Table) -> list[Values]:
     return [
         {
             "spec": method,
-            "name": short(method, table.methods),
-            "colour": to_hex(look[method][0]),
+            "name": brief(method, table.methods),
+            "colour": "#" + "".join(f"{round(255 * part):02x}" for part in look[method][0]),
             "marker": look[method][1],
             "dash": {"-": "", "--": "6 4", ":": "2 3"}[line(table.methods, method)],
             "trained": int(trained.replace(",", "")) if trained else None,
@@ -99,24 +100,25 @@ def _methods(table: Table) -> list[Values]:
     ]
 
 
-def _score(s: Statistics, method: str, column: Column) -> list[Any]:
-    """Return [mean, spread, seeds, reason, standing, trials] of one entry."""
-    score = s.table.scores[method, column]
-    if score.mean is None:
-        return [None, None, 0, score.reason, "", None]
-    best = s.table.chosen[column]
-    trials = best[best["method"] == method]["trials"]
-    spread = None if score.spread is None else round(score.spread, 4)
-    number = int(trials.iloc[0]) if len(trials) else None
-    mean = round(score.mean, 4)
-    return [mean, spread, score.num_seeds, "", standing(s, method, column), number]
+def _scores(s: Statistics, column: Column) -> list[list[Any]]:
+    """Return [mean, spread, seeds, reason, standing, trials] of every method in one column.
 
-
-def standing(s: Statistics, method: str, column: Column) -> str:
-    """Return "best" (by the printed mean), "tied" (noise does not tell it from the best), or ""."""
-    if method in ranked(s.table, column)[0]:
-        return "best"
-    return "tied" if method in s.tied[column] else ""
+    The standing is "best" (by the printed mean), "tied" (noise does not tell it from the best of
+    several seeds) or "".
+    """
+    best, _ = ranked(s.table, column)
+    chosen = s.table.chosen[column].drop_duplicates("method").set_index("method")["trials"]
+    found: list[list[Any]] = []
+    for method in s.table.methods:
+        score = s.table.scores[method, column]
+        if score.mean is None:
+            found.append([None, None, 0, score.reason, "", None])
+            continue
+        spread = None if score.spread is None else round(score.spread, 4)
+        standing = "best" if method in best else "tied" if method in s.tied[column] else ""
+        trials = int(chosen[method]) if method in chosen.index else None
+        found.append([round(score.mean, 4), spread, score.num_seeds, "", standing, trials])
+    return found
 
 
 def _entry(entry: Entry) -> Values:

@@ -39,9 +39,9 @@ function leaderboard() {
   const order = el("select", { id: "order", onchange: () => { const [name, way] = order.value.split(" "); board.sort(name, way === "up"); } },
     el("option", { value: "" }, "as in the tables"),
     ...BOARD.flatMap((c) => [["up", "rising"], ["down", "falling"]].map(([way, word]) => el("option", { value: `${c.name} ${way}` }, `${c.label}, ${word}`))));
-  const several = data.tables.length > 1;
-  const board = sortable(byId("board"), BOARD.filter((c) => several || c.name !== "backbone"), {
-    caption: "Test score (x 100 where it is a share), mean ± standard deviation over seeds" + (several ? "" : `; ${setting(data.tables[0])}`), cards: true, most: 300,
+  const same = BOARD.filter((c) => ["backbone", "metric"].includes(c.name) && new Set(entries.map(c.key)).size === 1);
+  const board = sortable(byId("board"), BOARD.filter((c) => !same.includes(c)), {
+    caption: ["Test score (x 100 where it is a share), mean ± standard deviation over seeds", ...same.map((c) => `${c.label.toLowerCase()}: ${c.cell(entries[0])}`)].join("; "), cards: true, most: 300,
     onSort: (by, ascending) => { order.value = by ? `${by} ${ascending ? "up" : "down"}` : ""; },
   });
   const search = el("input", { type: "search", id: "search", autocomplete: "off", placeholder: "method, data set …" });
@@ -78,6 +78,10 @@ function leaderboard() {
   update();
 }
 
+function byName(a, b) {
+  return a.method.name.localeCompare(b.method.name, "en", { numeric: true });
+}
+
 function pointText(table, method, column, score) {
   const lines = [method.spec, `${column.dataset}${column.synthetic ? " (synthetic)" : ""}, ${column.share} (${column.labels} labels)`];
   lines.push(`${metricText(column)}: ${scoreText(score)}`, `${score[2]} ${score[2] === 1 ? "seed: no spread" : "seeds"}`);
@@ -93,7 +97,7 @@ function labelCurve(host, table, places) {
       return { x: x(column), y: score[0], spread: score[1], text: pointText(table, method, column, score) };
     });
     return { method, points, joined: true, off: points.length < 2 };
-  }).filter((s) => s.points.length);
+  }).filter((s) => s.points.length).sort(byName);
   const columns = places.map((c) => table.columns[c]);
   const single = series.filter((s) => s.off).length;
   chart(host, {
@@ -119,10 +123,10 @@ function parameters(host, table, c) {
   const x = (trained) => trained > 0 ? Math.log10(trained) : first - .7;
   const ticks = Array.from({ length: last - first + 1 }, (_, i) => [first + i, count(10 ** (first + i))]);
   if (scored.some((s) => s.method.trained === 0)) ticks.unshift([first - .7, "0"]);
-  const series = scored.map(({ method, score }) => ({ method, points: [{ x: x(method.trained), y: score[0], spread: score[1], text: pointText(table, method, column, score) }] }));
+  const series = scored.map(({ method, score }) => ({ method, points: [{ x: x(method.trained), y: score[0], spread: score[1], text: pointText(table, method, column, score) }] })).sort(byName);
   chart(host, {
     title: `Score against trained parameters, ${column.share} of the labels`, series, xTicks: ticks,
-    front: pareto(series.map((s) => [s.points[0].x, s.points[0].y]), column.less), xLabel: "trained parameters, without head (grey: Pareto front)", yLabel: metricText(column),
+    front: pareto(series.map((s) => [s.points[0].x, s.points[0].y]), column.less), xLabel: "trained parameters (grey: Pareto front)", yLabel: metricText(column),
   });
 }
 

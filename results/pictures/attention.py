@@ -10,7 +10,10 @@ from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from results.figures import PAGE, dataset_of, heading, theme
 from results.pictures.panels import FOLDER
@@ -18,6 +21,7 @@ from results.pictures.shown import Shown
 from results.tables import Column
 
 BLOCKS = 5
+Scale = tuple[float, float]  # multiples of even attention at both ends of the colours
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ def spread(count: int, most: int = BLOCKS) -> list[int]:
     return sorted({round(x) for x in np.linspace(0, count - 1, min(most, count))})
 
 
-def limits(maps: Sequence[np.ndarray]) -> tuple[float, float]:
+def limits(maps: Sequence[np.ndarray]) -> Scale:
     """Return a scale around 1 that is symmetric in factors: (1 / f, f), f at least 1.05."""
     values = np.concatenate([m.ravel() for m in maps])
     low, high = np.quantile(values, [0.01, 0.99])
@@ -87,21 +91,11 @@ def draw(shown: Shown, column: Column, method: str, found: Maps) -> Figure:
         rows, across, figsize=(side * across + 0.6, side * rows + 0.6), squeeze=False,
         layout="constrained",
     )  # fmt: skip
-    low, high = limits([found.maps[p] for p in places])
-    size = found.images.shape[1]
+    scale = limits([found.maps[p] for p in places])
     for row, axes in enumerate(grid):
         axes[0].imshow(found.images[row])
         for one, p in zip(axes[1:], places, strict=True):
-            one.imshow(found.images[row].mean(2), cmap="gray", vmin=0, vmax=255)
-            drawn = one.imshow(
-                np.log2(found.maps[p][row]),
-                cmap="PuOr_r",
-                vmin=np.log2(low),
-                vmax=np.log2(high),
-                extent=(-0.5, size - 0.5, size - 0.5, -0.5),
-                alpha=0.65,
-                interpolation="nearest",
-            )
+            drawn = _over(one, found.images[row], found.maps[p][row], scale)
             share = 100 * float(found.shares[p][row])
             one.set_xlabel(f"{share:.1f}% of tokens", fontsize=6, labelpad=2)
         for one in axes:
@@ -111,11 +105,30 @@ def draw(shown: Shown, column: Column, method: str, found: Maps) -> Figure:
     titles = ["image", *(f"block {found.blocks[p] + 1}" for p in places)]
     for one, title in zip(grid[0], titles, strict=True):
         one.set_title(title, fontsize=7, pad=3)
-    bar = figure.colorbar(drawn, ax=grid, shrink=0.7, aspect=25)
+    _bar(figure.colorbar(drawn, ax=grid, shrink=0.7, aspect=25), scale)
+    name = shown.name(method)
+    figure.suptitle(f"{name}: {heading(shown.table, column)}, {column.share}", fontsize=8)
+    return figure
+
+
+def _over(axes: Axes, image: np.ndarray, attention: np.ndarray, scale: Scale) -> AxesImage:
+    """Draw attention (h, w) over the grey image (S, S, 3), its colours even in factors."""
+    axes.imshow(image.mean(2), cmap="gray", vmin=0, vmax=255)
+    size = image.shape[0]
+    return axes.imshow(
+        np.log2(attention),
+        cmap="PuOr_r",
+        vmin=np.log2(scale[0]),
+        vmax=np.log2(scale[1]),
+        extent=(-0.5, size - 0.5, size - 0.5, -0.5),
+        alpha=0.65,
+        interpolation="nearest",
+    )
+
+
+def _bar(bar: Colorbar, scale: Scale) -> None:
+    low, high = scale
     ticks = [float(np.log2(t)) for t in (low, low**0.5, 1, high**0.5, high)]
     bar.set_ticks(ticks, labels=[f"{2**t:.2f}x" for t in ticks])
     bar.set_label("attention / even attention", fontsize=7)
     bar.outline.set_visible(False)  # type: ignore[operator]
-    name = shown.name(method)
-    figure.suptitle(f"{name}: {heading(shown.table, column)}, {column.share}", fontsize=8)
-    return figure

@@ -12,7 +12,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from results.figures import dataset_of, heading
-from results.pictures.shown import Shown, multiples
+from results.pictures.shown import Shown, folded, multiples
 from results.predictions import confusion
 from results.tables import Column
 
@@ -22,7 +22,7 @@ MOST = 12  # classes whose numbers are written
 def figures(shown: Shown) -> Iterator[tuple[str, Figure]]:
     """Yield the matrices of each classified data set, at the column with the most labels."""
     for column in shown.last:
-        stored = shown.predictions(column, ("test_probs", "test_labels"))
+        stored = shown.classified(column, ("test_probs", "test_labels"))
         if stored:
             matrices = {m: added(arrays) for m, arrays in stored.items()}
             yield dataset_of(column), draw(shown, column, matrices)
@@ -65,7 +65,7 @@ def draw(shown: Shown, column: Column, matrices: dict[str, np.ndarray]) -> Figur
             ax=one,
         )
         seeds = shown.table.scores[method, column]
-        one.set_title(f"{shown.name(method)}  {seeds}", fontsize=7)
+        one.set_title(folded(f"{shown.name(method)}  {seeds}"), fontsize=7)
         one.tick_params(length=0, labelsize=6.5)
         one.tick_params(axis="x", labelrotation=90 if len(names) > 5 else 30)
         one.tick_params(axis="y", labelrotation=0)

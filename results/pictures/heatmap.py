@@ -16,8 +16,9 @@ from matplotlib.figure import Figure
 from results.comparison import sign
 from results.direction import scale
 from results.figures import COLUMN, dataset_of, setting_of, theme
+from results.naming import brief
 from results.pictures.shown import Shown
-from results.tables import Table, short
+from results.tables import Table
 
 ONCE = "*"  # marks a score of one seed
 ROW = 0.17  # inches
@@ -60,28 +61,24 @@ def draw(table: Table) -> Figure:
     theme()
     behind = gaps(table)
     rows = order(behind)
-    names = [short(table.methods[i], table.methods) for i in rows]
-    size = (max(COLUMN, 1.6 + 0.42 * len(table.columns)), 1.15 + ROW * len(rows))
+    names = [brief(table.methods[i], table.methods) for i in rows]
+    width = 0.9 + 0.065 * max(map(len, names)) + 0.42 * len(table.columns)
+    size = (max(COLUMN, width), 1.5 + ROW * len(rows))
     figure, axes = plt.subplots(figsize=size, layout="constrained")
     texts = [[_text(table, table.methods[i], c) for c in table.columns] for i in rows]
     points = all(scale(c.metric) == 100 for c in table.columns)
     unit = "points behind best" if points else "share of largest gap"
-    sns.heatmap(
-        behind[rows],
-        cmap=LIGHT,
-        vmin=0,
-        linewidths=0.6,
-        linecolor="0.85",
-        yticklabels=names,
-        ax=axes,
-        cbar_kws={"label": unit, "aspect": 30},
-    )
+    mesh = axes.pcolormesh(behind[rows], cmap=LIGHT, vmin=0, edgecolors="0.85", linewidth=0.6)
+    axes.set_yticks(np.arange(len(rows)) + 0.5, names)
+    axes.invert_yaxis()
+    bar = figure.colorbar(mesh, ax=axes, label=unit, aspect=8 + len(rows))
+    bar.outline.set_visible(False)  # type: ignore[operator]
     axes.set_facecolor("0.95")
     _write(axes, texts, behind[rows])
     once = f"  ({ONCE} one seed)" if any(ONCE in text for row in texts for text in row) else ""
     axes.set_title(f"{setting_of(table)} at {table.image_size} px{once}", pad=8)
     axes.tick_params(length=0)
-    axes.tick_params(axis="y", labelrotation=0)
+    axes.spines[:].set_visible(False)
     _columns(axes, table)
     return figure
 

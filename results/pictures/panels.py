@@ -16,10 +16,11 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 
 from results.figures import PAGE, dataset_of, heading, theme
-from results.pictures.shown import Shown
+from results.pictures.shown import Shown, folded
 from results.tables import Column
 
 FOLDER = "panels"
@@ -115,9 +116,8 @@ def draw(
         2 + len(masks),
         figsize=(side * (2 + len(masks)), side * 2 * len(ids) + 0.6),
         squeeze=False,
-        layout="constrained",
+        layout=ConstrainedLayoutEngine(wspace=0.01, hspace=0.01, w_pad=0.01, h_pad=0.01),
     )
-    figure.get_layout_engine().set(wspace=0.01, hspace=0.01, w_pad=0.01, h_pad=0.01)
     for place, name in enumerate(ids):
         rows = grid[2 * place], grid[2 * place + 1]
         _image(rows, kept[name], next(iter(masks.values()))[name][1], colours)
@@ -125,7 +125,7 @@ def draw(
             pair = rows[0][2 + number], rows[1][2 + number]
             _prediction(pair, kept[name], found[name], colours)
     for axes, title in zip(grid[0], ("image", "truth", *map(shown.name, masks)), strict=True):
-        axes.set_title(title, fontsize=7, pad=3)
+        axes.set_title(folded(title, 18), fontsize=7, pad=3)
     _legend(figure, classes, colours)
     figure.suptitle(f"{heading(shown.table, column)}, {column.share} of the labels", fontsize=8)
     return figure
@@ -157,7 +157,8 @@ def _prediction(
 
 
 def _legend(figure: Figure, classes: list[str], colours: list[str]) -> None:
-    named = {**dict(zip(classes, colours, strict=True)), **ERRORS}
+    errors = list(ERRORS.items())[: 2 + (len(classes) > 1)]  # one class cannot be another
+    named = {**dict(zip(classes, colours, strict=True)), **dict(errors)}
     handles = [Patch(facecolor=colour, label=name) for name, colour in named.items()]
     figure.legend(
         handles=handles[:12],

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from benchmark import calibration
 from results.figures import dataset_of, heading, styles
-from results.pictures.shown import Shown, multiples
+from results.pictures.shown import Shown, folded, multiples
 from results.tables import Column
 
 NAMES = ("val_probs", "val_labels", "test_probs", "test_labels")
@@ -28,7 +28,7 @@ class Reliability:
 def figures(shown: Shown) -> Iterator[tuple[str, Figure]]:
     """Yield the diagrams of each classified data set, at the column with the most labels."""
     for column in shown.last:
-        if stored := shown.predictions(column, NAMES):
+        if stored := shown.classified(column, NAMES):
             yield dataset_of(column), draw(shown, column, stored)
 
 
@@ -68,7 +68,8 @@ def draw(shown: Shown, column: Column, stored: dict[str, list[dict[str, np.ndarr
         one.plot([0, 1], [0, 1], color="0.7", linewidth=0.8, zorder=0)
         _curve(one, before, look[method][0], "as trained")
         _curve(one, after, "0.25", "after temperature")
-        one.set_title(f"{shown.name(method)}  ECE {before.ece:.2f} → {after.ece:.2f}", fontsize=7)
+        errors = f"ECE {before.ece:.2f} → {after.ece:.2f}"
+        one.set_title(folded(f"{shown.name(method)}  {errors}"), fontsize=7)
         one.set_xlim(0, 1.03)
         one.set_ylim(0, 1.03)
         one.set_aspect("equal")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,9 @@ from matplotlib.figure import Figure
 
 from benchmark.record import RECORD
 from results.figures import PAGE, dataset_of, theme
+from results.naming import brief
 from results.predictions import PREDICTIONS
-from results.tables import Column, Table, short
+from results.tables import Column, Table
 
 SETTING = ("backbone", "weights", "image_size", "normalize", "precision")
 
@@ -73,9 +75,17 @@ class Shown:
                     found.setdefault(method, []).append(arrays)
         return found
 
+    def classified(
+        self, column: Column, names: Sequence[str]
+    ) -> dict[str, list[dict[str, np.ndarray]]]:
+        """Return the same where every image has one class, else nothing."""
+        found = self.predictions(column, names)
+        single = all(seed["test_labels"].ndim == 1 for seeds in found.values() for seed in seeds)
+        return found if single else {}
+
     def name(self, method: str) -> str:
         """Return the short name of a method."""
-        return short(method, self.table.methods)
+        return brief(method, self.table.methods)
 
 
 def index(runs: Sequence[Path]) -> dict[str, Path]:
@@ -99,6 +109,11 @@ def record(folder: Path) -> dict[str, Any]:
     """Return the JSON of a cell's record, which the frame has checked already."""
     found: dict[str, Any] = json.loads((folder / RECORD).read_text())
     return found
+
+
+def folded(text: str, width: int = 30) -> str:
+    """Return a title in lines of at most `width` letters, broken at its commas where it must."""
+    return "\n".join(textwrap.wrap(text.replace(",", ", "), width))
 
 
 def multiples(num: int, across: int = 4, ratio: float = 1.0) -> tuple[Figure, list[Axes]]:
