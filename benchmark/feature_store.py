@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from benchmark.record import usual_rights
+
 Shapes = list[list[int]]
 
 
@@ -42,6 +44,7 @@ def write(folder: Path, features: Features) -> None:
         meta = {"shapes": features.shapes, "checksum": _checksum(temporary / "values.npy")}
         (temporary / "meta.json").write_text(json.dumps(meta))
         shutil.rmtree(folder, ignore_errors=True)
+        usual_rights(temporary)
         temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

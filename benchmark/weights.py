@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from benchmark.places import cache_folder
-from benchmark.record import write_json
+from benchmark.record import usual_rights, write_json
 from benchmark.registry import InputError
 
 State = dict[str, Tensor]
@@ -115,6 +115,7 @@ def _store(path: Path, state: State) -> None:
     os.close(handle)
     save_file({key: tensor.contiguous() for key, tensor in state.items()}, name)
     size = Path(name).stat().st_size
+    usual_rights(Path(name))
     Path(name).replace(path)
     write_json(path.with_suffix(".json"), {"fingerprint": fingerprint_of(state), "size": size})
 

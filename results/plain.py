@@ -73,7 +73,7 @@ FORMATS: dict[str, tuple[str, Callable[[Plain], str]]] = {
 def files(stem: str, tables: Sequence[Plain], formats: Sequence[str]) -> dict[str, str]:
     """Return the text of each format by file name; nothing without tables."""
     made = {}
-    for name in formats if tables else ():
+    for name in (n for n in formats if n in FORMATS) if tables else ():
         suffix, to_text = FORMATS[name]
         made[f"{stem}.{suffix}"] = "\n".join(map(to_text, tables))
     return made
