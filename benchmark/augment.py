@@ -6,6 +6,7 @@ Legend: B images, S image side.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,9 @@ from torch.nn import functional as F
 
 from benchmark.data.base import IGNORE
 from benchmark.registry import Registry
+
+MOST_VIEWS = 1 << 16  # of one image
+DRAWS = 10  # random numbers that change one image
 
 
 @dataclass(frozen=True)
@@ -64,18 +68,36 @@ def augment(
     """
     if policy == Augmentation():
         return images, masks
-    draw = torch.rand(7, len(images), generator=generator) * 2 - 1
-    # drawn after the others, so that policies from before they existed draw what they did
-    further = torch.rand(3, len(images), generator=generator) * 2 - 1
-    matrices = _affine(draw, policy) * _stretch(further[0] * policy.aspect)
+    # in two parts, so that policies from before there were ten draws draw what they did
+    draws = [torch.rand(count, len(images), generator=generator) for count in (7, DRAWS - 7)]
+    return change(images, masks, policy, torch.cat(draws))
+
+
+def view_draws(rows: Iterable[int], numbers: Iterable[int]) -> Tensor:
+    """Return the draws (10, B) of view `numbers[i]` of the image in row `rows[i]` of its data set.
+
+    A function of the two alone: the same views for all methods, seeds and fractions.
+    """
+    seeds = (int(row) * MOST_VIEWS + int(number) for row, number in zip(rows, numbers, strict=True))
+    return torch.stack(
+        [torch.rand(DRAWS, generator=torch.Generator().manual_seed(seed)) for seed in seeds], 1
+    )
+
+
+def change(
+    images: Tensor, masks: Tensor | None, policy: Augmentation, draw: Tensor
+) -> tuple[Tensor, Tensor | None]:
+    """Return `images` and `masks` changed as the draws (10, B) in [0, 1) say within `policy`."""
+    draw = draw * 2 - 1
+    matrices = _affine(draw, policy) * _stretch(draw[7] * policy.aspect)
     grid = F.affine_grid(matrices, list(images.shape), align_corners=False)
     grid = grid.to(images.device)
     moved = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
-    factor = (1 + policy.contrast * draw[5:]).to(images.device)[:, :, None, None, None]
+    factor = (1 + policy.contrast * draw[5:7]).to(images.device)[:, :, None, None, None]
     mean = moved.mean((1, 2, 3), keepdim=True)
     moved = ((moved - mean) * factor[0] + mean) * factor[1]
     if policy.saturation or policy.hue:
-        moved = _recolour(moved, further[1] * policy.saturation, further[2] * policy.hue)
+        moved = _recolour(moved, draw[8] * policy.saturation, draw[9] * policy.hue)
     moved = moved.clamp(0, 1)
     return moved, None if masks is None else _move_masks(masks, grid)
 

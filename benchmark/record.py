@@ -39,6 +39,16 @@ class Record:
         return {"schema": SCHEMA, "key": self.cell.key, **asdict(self)}
 
 
+def usual_rights(path: Path) -> None:
+    """Give a temporary file or folder the rights of a plain one: it was made for its owner alone.
+
+    Runs folders and caches are shared by groups.
+    """
+    mask = os.umask(0)
+    os.umask(mask)
+    path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `path` whole or not at all (temporary file in the same folder, then `os.replace`)."""
     try:
@@ -53,6 +63,7 @@ def write_text(path: Path, text: str) -> None:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
+        usual_rights(Path(temporary))
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

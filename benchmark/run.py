@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import methods
-from benchmark import backbones, balance, clinical, cost, peek
+from benchmark import backbones, balance, clinical, cost, origins, peek
 from benchmark.artifacts import write_delta, write_predictions
 from benchmark.checkpoint import Interrupted, Progress, State
 from benchmark.data.base import Card
@@ -95,7 +95,8 @@ def _run(
         test=task.scores(test, data.test.units) | clinical.scores(predictions, described, "test"),
         history=progress.history,
         cost=costs,
-        provenance=_provenance(cell, session, setup.model is not model),
+        provenance=_provenance(cell, session, setup.model is not model)
+        | {"sources": _sources(cell, data.dataset.card)},
     )
     write_record(folder, record)
     if session.peek:
@@ -208,6 +209,10 @@ def _check_identity(cell: Cell, found: dict[str, str]) -> None:
 def _provenance(cell: Cell, session: Session, cached_features: bool) -> dict[str, Any]:
     preprocessing = backbones.preprocessing(session.source(cell.backbone))
     return provenance(preprocessing) | {"cached_features": cached_features}
+
+
+def _sources(cell: Cell, card: Card) -> dict[str, dict[str, str]]:
+    return origins.of_cell(card, cell.backbone, methods.build(cell.method).paper)
 
 
 def _describe(data: Data, metric: str) -> dict[str, Any]:

@@ -89,7 +89,8 @@ class Cell:
     `shots` > 0 it is 1 and ignored: so many images of each class train, and as many validate.
     `warmup` is a share of `steps`; `evaluations` is how many times the validation set is scored,
     evenly spaced, the last one at the last step. `head_lr` is the peak rate of the fresh head, 0
-    where it is `lr`.
+    where it is `lr`. With `views` > 0 each image has so many fixed augmented views, of which every
+    step draws one: another protocol than fresh augmentation, but one whose features can be kept.
     """
 
     dataset: str
@@ -115,6 +116,7 @@ class Cell:
     shots: int = field(default=0, metadata={"later": True})
     balance: str = field(default="none", metadata={"later": True})
     output: str = field(default="softmax", metadata={"later": True})
+    views: int = field(default=0, metadata={"later": True})
 
     @functools.cached_property
     def key(self) -> str:

@@ -9,6 +9,7 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmark.augment import augment, policies
+from benchmark.augment import Augmentation, augment, change, policies, view_draws
 from benchmark.batches import balanced_positions, batch_positions
 from benchmark.checkpoint import Clock, Interrupted, Progress, State, resume, save
 from benchmark.spec import Cell, seed
@@ -63,6 +64,23 @@ class Subset:
         """Return (images in [0, 1], targets) at `positions`, on `device`."""
         images, targets = self.batch(positions)
         return images.to(device).float() / 255, targets.to(device)
+
+    def views(
+        self, positions: np.ndarray, numbers: np.ndarray, policy: Augmentation, device: torch.device
+    ) -> tuple[Tensor, Tensor]:
+        """Return what `load` does, each image as its fixed view of this number."""
+        images, targets = self.load(positions, device)
+        draw = view_draws(self.rows[positions], numbers)
+        return _changed(images, targets, partial(change, draw=draw), policy)
+
+
+def _changed(
+    images: Tensor, targets: Tensor, change: Callable[..., Any], policy: Augmentation
+) -> tuple[Tensor, Tensor]:
+    """Return images and targets after `change`: masks move with their images, classes stay."""
+    masks = targets if targets.ndim == 3 else None
+    images, masks = change(images, masks, policy)
+    return images, targets if masks is None else masks
 
 
 @dataclass(frozen=True)
@@ -182,11 +200,15 @@ def _train_step(
         if balanced
         else batch_positions(step, len(train), cell)
     )
-    images, targets = train.load(positions, setup.device)
-    masks = targets if targets.ndim == 3 else None
-    images, masks = augment(images, masks, policies[cell.augment], generator)
+    policy = policies[cell.augment]
+    if cell.views:
+        numbers = torch.randint(cell.views, (len(positions),), generator=generator).numpy()
+        images, targets = train.views(positions, numbers, policy, setup.device)
+    else:
+        images, targets = train.load(positions, setup.device)
+        images, targets = _changed(images, targets, partial(augment, generator=generator), policy)
     optimizer.zero_grad(set_to_none=True)
-    loss = _backward(setup, images, targets if masks is None else masks)
+    loss = _backward(setup, images, targets)
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(step, cell) * group["share"]
     parameters = [p for group in optimizer.param_groups for p in group["params"]]

@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from benchmark.places import cache_folder
-from benchmark.record import write_json
+from benchmark.record import usual_rights, write_json
 from benchmark.registry import InputError
 
 State = dict[str, Tensor]
@@ -85,6 +85,15 @@ def cached_fingerprint(path: Path) -> str:
     return str(sidecar["fingerprint"])
 
 
+def verify(path: Path) -> None:
+    """Raise InputError when the tensors of a cached file are not those that were stored."""
+    if not is_whole(path):
+        raise InputError(
+            f"the weights in {str(path)!r} were damaged since they were stored; "
+            "delete the file and run again"
+        )
+
+
 def _sidecar(path: Path) -> dict[str, object] | None:
     """Return what stands beside a file, or None where file or sidecar are absent or do not fit."""
     try:
@@ -106,6 +115,7 @@ def _store(path: Path, state: State) -> None:
     os.close(handle)
     save_file({key: tensor.contiguous() for key, tensor in state.items()}, name)
     size = Path(name).stat().st_size
+    usual_rights(Path(name))
     Path(name).replace(path)
     write_json(path.with_suffix(".json"), {"fingerprint": fingerprint_of(state), "size": size})
 

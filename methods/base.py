@@ -6,7 +6,7 @@ import dataclasses
 import importlib
 import importlib.metadata
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +44,9 @@ class Method:
     lr: ClassVar[float] = 1e-3  # default peak learning rate of AdamW
     live_batch_norm: ClassVar[bool] = False  # running statistics move in training
     mergeable: ClassVar[bool] = False
+    # what is read of frozen blocks below the lowest trained tensor, so that it can be kept: "" (not
+    # known), "last" (the output of the last of them), "maps" (the maps of all)
+    reads: ClassVar[Literal["", "last", "maps"]] = ""
     head: ClassVar[str] = "trained"  # or "neighbours": the harness votes instead of training one
 
     def __str__(self) -> str:

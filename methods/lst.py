@@ -82,6 +82,7 @@ class LST(Method):
 
     paper = "Sung et al. 2022, LST: Ladder Side-Tuning, arXiv 2206.06522, eq. 1"
     lr = 2e-3
+    reads = "maps"
 
     def __post_init__(self) -> None:
         positive(bottleneck=self.bottleneck)

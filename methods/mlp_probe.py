@@ -43,6 +43,7 @@ class MLPProbe(Method):
     paper = "MLP-k of Jia et al. 2022, arXiv 2203.12119, sec. 4.1"
     identity = False
     lr = 1e-3
+    reads = "last"
 
     def __post_init__(self) -> None:
         positive(bottleneck=self.bottleneck)

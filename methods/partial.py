@@ -19,6 +19,7 @@ class Partial(Method):
 
     paper = "Yosinski et al. 2014, arXiv 1411.1792; Partial-k of Jia et al. 2022, arXiv 2203.12119"
     lr = 1e-4
+    reads = "last"
     mergeable = True
 
     def __post_init__(self) -> None:

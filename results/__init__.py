@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from results.frame import Frame
@@ -32,8 +32,11 @@ class Options:
     """How to report: `metric` replaces each data set's own, `against` the compared-with method.
 
     `plan_seeds` adds how many seeds see a difference of so many points, `efficiency` what the
-    methods cost. `formats` are those of `results.render.FORMATS`, `figures` (beside label curves,
-    parameters and ranks) those of `results.pictures.KINDS`.
+    methods cost, `ablation` a table over one axis. `formats` are those of `results.render.FORMATS`,
+    `figures` (beside label curves, parameters and ranks) those of `results.pictures.KINDS`.
+    `keep` says of a row (the fields of a cell by name) whether it is reported; None: all are.
+    `lookup` tells of a ("data", "backbone" or "method", name) what its records do not: citation,
+    licence, url.
     """
 
     metric: str | None = None
@@ -42,6 +45,9 @@ class Options:
     plan_seeds: float | None = None
     efficiency: bool = False
     figures: Sequence[str] = ("heatmap",)
+    ablation: str | None = None
+    keep: Callable[[Mapping[str, Any]], bool] | None = None
+    lookup: Callable[[str, str], dict[str, str]] | None = None
 
 
 def report(
@@ -62,7 +68,7 @@ def report(
     from benchmark.registry import unknown
     from results import external, frame, peek, render, stats, tables, trials, under
 
-    loaded = frame.load(runs, keys)
+    loaded = _kept(frame.load(runs, keys), options)
     metric = options.metric
     known = [n.removeprefix("test_") for n in loaded.rows.columns if n.startswith("test_")]
     if metric is not None and metric not in known:
@@ -75,14 +81,16 @@ def report(
         paths.append(out / f"table.{suffix}")
         write_text(paths[-1], "\n".join(to_text(table) for table in found))
     paths += _figures(loaded, runs, found, out, options)
-    if curves := "".join(trials.as_csv(table, loaded.rows) for table in found):
+    if curves := trials.joined(found, loaded.rows):
         paths.append(out / "trials.csv")
         write_text(paths[-1], curves)
+    extra, more = _extras(loaded, options, out)
+    paths += [*more, *_sources(found, options, out)]
     below, written = under.write(loaded, runs, statistics, out, options)
     parts = [f"{render.terminal(t)}\n{b}" for t, b in zip(found, below, strict=True)]
     parts.append(external.text(loaded.beside("external"), loaded.rows))
     parts.append(peek.text(loaded.beside("peek"), set(loaded.rows["key"])))
-    text = "\n".join(filter(None, parts))
+    text = "\n".join(filter(None, [*parts, *extra]))
     return Report(text, (*paths, *written), loaded.faults, loaded.notes)
 
 
@@ -94,3 +102,41 @@ def _figures(
 
     paths = [path for table in found for path in figures.save(tables.named(table), out)]
     return paths + pictures.save(loaded, runs, found, out, options.figures)
+
+
+def _kept(loaded: Frame, options: Options) -> Frame:
+    """Return the frame of what `options.keep` keeps."""
+    from benchmark.registry import InputError
+
+    if options.keep is None:
+        return loaded
+    rows = loaded.rows
+    wanted = [options.keep(row) for row in rows.to_dict("records")]
+    if not any(wanted):
+        raise InputError(f"none of {len(rows)} cells is of what was asked for; leave out --suite")
+    return replace(loaded, rows=rows[wanted].reset_index(drop=True))
+
+
+def _extras(loaded: Frame, options: Options, out: Path) -> tuple[list[str], list[Path]]:
+    """Write the ablation that was asked for; return (texts, paths)."""
+    from benchmark.record import write_text
+    from results import ablation, plain
+
+    if options.ablation is None:
+        return [], []
+    made = ablation.build(loaded, options.ablation, options.metric)
+    files = plain.files("ablation", made, options.formats)
+    for name, body in files.items():
+        write_text(out / name, body)
+    return [plain.terminal(table) for table in made], [out / name for name in files]
+
+
+def _sources(found: Sequence[Table], options: Options, out: Path) -> list[Path]:
+    """Write licences.md and citations.bib of all that the tables use."""
+    from benchmark.record import write_text
+    from results import plain, sources
+
+    used = sources.collect(found, options.lookup)
+    write_text(out / "licences.md", plain.markdown(sources.licences(used)))
+    write_text(out / "citations.bib", sources.bibtex(used))
+    return [out / "licences.md", out / "citations.bib"]

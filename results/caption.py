@@ -73,6 +73,8 @@ def _equal(counts: pd.DataFrame, name: str, blame: str) -> str:
     """Return the one number of all entries, or the numbers of each method and the blame."""
     if len(set(counts[name])) == 1:
         return str(counts[name].iloc[0])
+    if counts.groupby("column")[name].agg(lambda found: len(set(found))).max() == 1:
+        return f"{counts[name].min()} to {counts[name].max()}, within a column the same"
     spans = counts.groupby("method", sort=False)[name].agg(["min", "max"])
     by_number: dict[str, list[str]] = {}
     for method, low, high in spans.itertuples(name=None):

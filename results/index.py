@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmark.record import SCHEMA
+from benchmark.record import SCHEMA, usual_rights
 from benchmark.registry import InputError
 from results import rows
 from results.scan import Found, scan
@@ -146,4 +146,5 @@ def _write(runs: Path, done: pd.DataFrame) -> None:
     with suppress(OSError), tempfile.NamedTemporaryFile(dir=runs, delete=False) as stream:
         pq.write_table(table.replace_schema_metadata(metadata), stream, write_page_checksum=True)
         stream.close()
+        usual_rights(Path(stream.name))
         Path(stream.name).replace(runs / INDEX)

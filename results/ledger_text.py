@@ -10,6 +10,7 @@ from dataclasses import astuple, fields
 
 from tabulate import tabulate
 
+from results.latex import environment, escape
 from results.ledger import CPU, Entry, Ledger
 from results.tables import short
 
@@ -57,6 +58,13 @@ def markdown(ledger: Ledger) -> str:
     header, *rows = _shown([HEADER, *_rows(ledger)])
     body = tabulate(rows, header, "github", disable_numparse=True)
     return f"{head}\n\n{body}\n\n{caption(ledger)}\n"
+
+
+def latex(ledger: Ledger) -> str:
+    """Return the ledger as a LaTeX table."""
+    where = f"Efficiency on {ledger.backbone}, {ledger.image_size} px, {_devices(ledger)}"
+    header, *rows = ([escape(text) for text in row] for row in _shown([HEADER, *_rows(ledger)]))
+    return environment(header, rows, f"{where}. {caption(ledger)}")
 
 
 def as_csv(ledgers: Sequence[Ledger]) -> str:

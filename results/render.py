@@ -12,6 +12,7 @@ from rich.measure import Measurement
 from rich.table import Table as RichTable
 from tabulate import tabulate
 
+from results.latex import environment, escape
 from results.tables import COSTS, Column, Table, ranked, short
 
 WIDTH = 100
@@ -103,29 +104,18 @@ def as_csv(table: Table) -> str:
 _WHERE = ["backbone", "image_size", "method", "dataset", "synthetic", "metric"]
 _WHERE += ["fraction", "shots", "labels"]
 _IDENTITY = ("weights", "precision", "normalize", "data", "split_seed")
-_SPECIAL = {"\\": r"\textbackslash{}", "±": r"$\pm$", "~": r"\textasciitilde{}"}
-_SPECIAL |= {character: f"\\{character}" for character in "&%$#_{}"}
-
-
-def escape(text: str) -> str:
-    """Return `text` with every character that LaTeX would read as a command made plain."""
-    return "".join(_SPECIAL.get(character, character) for character in text)
 
 
 def latex(table: Table) -> str:
     r"""Return a table environment for `\usepackage{booktabs}`; best bold, second underlined."""
     marks = {"best": r"\textbf{{{}}}", "second": r"\underline{{{}}}", "": "{}"}
     header, rows = grid(table, lambda text, place: marks[place].format(escape(text)))
-    lines = [" & ".join(f"\\rotatebox{{60}}{{{escape(name)}}}" for name in header)]
+    top = [f"\\rotatebox{{60}}{{{escape(name)}}}" for name in header]
+    lines = []
     for row in rows:
         costs = [escape(text) for text in row[-len(COSTS) :]]
-        lines.append(" & ".join([escape(row[0]), *row[1 : -len(COSTS)], *costs]))
-    top, *rest = (line + r" \\" for line in lines)
-    columns = "l" + "r" * (len(header) - 1)
-    parts = [r"\begin{table}", r"\centering\small", f"\\begin{{tabular}}{{{columns}}}", r"\toprule"]
-    parts += [top, r"\midrule", *rest, r"\bottomrule", r"\end{tabular}"]
-    parts += [f"\\caption{{{escape(title(table))}. {escape(table.caption)}}}", r"\end{table}"]
-    return "\n".join(parts) + "\n"
+        lines.append([escape(row[0]), *row[1 : -len(COSTS)], *costs])
+    return environment(top, lines, f"{title(table)}. {table.caption}")
 
 
 FORMATS: dict[str, tuple[str, Callable[[Table], str]]] = {

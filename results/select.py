@@ -17,6 +17,7 @@ TUNED = (
     "clip",
     "evaluations",
     "augment",
+    "views",
     "balance",
     "output",
 )

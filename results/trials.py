@@ -5,6 +5,7 @@ Legend: N trials of one method on one (data set, fraction), k of them tried.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import comb
 
 import numpy as np
@@ -40,13 +41,19 @@ def curves(rows: pd.DataFrame, column: Column) -> dict[str, np.ndarray]:
     done = column.of(rows[rows["state"] == "done"])
     names = [f"val_{column.metric}", f"test_{column.metric}"]
     found = {}
-    for method, part in done.groupby("method"):
-        means = part.groupby(list(TUNED))[names].mean().dropna()
+    every = done.groupby(["method", *TUNED])[names].mean().dropna()
+    for method, means in every.groupby(level="method"):
         if len(means) > 1:
             val, test = (means[name].to_numpy() for name in names)
             less = less_is_better(column.metric)
             found[str(method)] = scale(column.metric) * expected(val, test, less=less)
     return found
+
+
+def joined(tables: Sequence[Table], rows: pd.DataFrame) -> str:
+    """Return `as_csv` of all tables under one header."""
+    parts = [part for table in tables if (part := as_csv(table, rows))]
+    return "".join(part.partition("\n")[2] if i else part for i, part in enumerate(parts))
 
 
 def as_csv(table: Table, rows: pd.DataFrame) -> str:

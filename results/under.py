@@ -7,10 +7,26 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmark.record import write_text
-from results import Options, diagram, html, ledger, ledger_text, planning, stats_text
+from results import (
+    Options,
+    diagram,
+    html,
+    ledger,
+    ledger_text,
+    plain,
+    planning,
+    rank_table,
+    stats_text,
+)
 from results.frame import Frame
 from results.stats import Statistics
 from results.tables import named
+
+
+def _ranks(found: Sequence[Statistics], formats: Sequence[str]) -> dict[str, str]:
+    """Return the rank tables by file name; none where nothing is ranked."""
+    made = [rank_table.build(s) for s in found if s.ranking]
+    return plain.files("ranks", made, formats)
 
 
 def write(
@@ -25,6 +41,8 @@ def write(
         "statistics.csv": stats_text.as_csv(found),
         "efficiency.csv": ledger_text.as_csv(ledgers),
         "efficiency.md": "\n".join(map(ledger_text.markdown, ledgers)),
+        "efficiency.tex": "\n".join(map(ledger_text.latex, ledgers)),
+        **_ranks(found, options.formats),
     }
     for name, body in files.items():
         write_text(out / name, body)

@@ -65,8 +65,8 @@ install_packages() {
 configure() {
     local host i
     host=$(hostname -s)
-    mkdir -p "$DIR"/{etc,log,run,state}
-    mkdir -p -m 700 "$DIR/munge"
+    mkdir -p "$DIR"/{etc,log,run,state,munge}
+    chmod 700 "$DIR/munge"
     [[ -s $DIR/munge/munge.key ]] || (umask 077; head -c 128 /dev/urandom >"$DIR/munge/munge.key")
     # slurmd 22.05 looks for a cgroup file system unless a version is named
     echo 'CgroupPlugin=cgroup/v1' >"$DIR/etc/cgroup.conf"
@@ -153,7 +153,7 @@ stop() {
     end kicker local_cluster
     if up slurmctld slurmctld; then
         timeout 10 squeue -h -o %A 2>/dev/null | sort -u | xargs -r timeout 20 scancel 2>/dev/null || true
-        (await 15 "end of jobs" bash -c '[[ -z $(squeue -h -t running,completing) ]]') || true
+        (await 15 "end of jobs" bash -c "[[ -z \$(squeue -h -t running,completing) ]]") || true
     fi
     for pid in "$DIR"/run/slurmd-*.pid; do
         name=$(basename "$pid" .pid)

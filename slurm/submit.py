@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -106,11 +108,13 @@ def submit(order: Order) -> tuple[str, list[str]]:
 @contextmanager
 def alone(runs: Path) -> Iterator[None]:
     """Keep other submissions to the same runs folder waiting during a block."""
-    while True:
+    for number in itertools.count():
         with claimed(runs / SWEEPS) as claim:
             if claim is not None:
                 yield
                 return
+        if number == 0:
+            sys.stderr.write(f"another submission to {str(runs)!r} goes on; waiting for its end\n")
         time.sleep(1)
 
 

@@ -24,6 +24,7 @@ USES_METHODS = {
     "benchmark/audit/probe.py",
     "benchmark/bench/latency.py",
     "benchmark/bench/subjects.py",
+    "benchmark/prefix.py",
     "benchmark/run.py",
     "benchmark/cells.py",
     "benchmark/catalogue.py",

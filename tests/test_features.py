@@ -6,15 +6,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import tiny_backbones
 import torch
+from safetensors.torch import load_file
 
-from benchmark import features
+import methods
+from benchmark import augment, backbones, features, prefix
 from benchmark.bench import inputs
 from benchmark.cells import Resolver
 from benchmark.grid import Grid
-from benchmark.heads import Classifier
+from benchmark.heads import Classifier, Segmenter
+from benchmark.prefix import Prefix
+from benchmark.registry import InputError
 from benchmark.run import run
 from benchmark.session import Session
+from benchmark.spec import Cell
 
 CPU = torch.device("cpu")
 SIDE = 32
@@ -25,9 +31,9 @@ def images(tmp_path_factory):
     return inputs.write_jpegs(tmp_path_factory.mktemp("data") / "images", 24, 40)
 
 
-def plan(dataset, methods=("linear",), **axes):
+def plan(dataset, **axes):
     short = {"steps": (3,), "batch_size": (8,), "evaluations": (2,), "image_size": (SIDE,)}
-    grid = Grid(methods, ("tiny_vit",), (str(dataset),), (0.5,), augment=("none",))
+    grid = Grid(("linear",), ("tiny_vit",), (str(dataset),), (0.5,), augment=("none",))
     resolver = Resolver()
     return resolver.cells([replace(grid, **{**short, **axes})]), resolver.sources
 
@@ -36,22 +42,37 @@ def session_in(folder, sources):
     return Session(cache=folder / "cache", sources=sources, device=CPU)
 
 
+def delta_of(folder):
+    return load_file(folder / "delta.safetensors")
+
+
 @pytest.fixture
 def passes(monkeypatch):
     """The number of images that went through a body in evaluation mode below `features`."""
     seen, real = [], features._encode
 
-    def count(setup, data, rows):
+    def count(work, rows, view):
         seen.append(len(rows))
-        return real(setup, data, rows)
+        return real(work, rows, view)
 
     monkeypatch.setattr(features, "_encode", count)
     return seen
 
 
-@pytest.mark.parametrize("dataset", ["", "phantom_lesions"])
-def test_numbers_are_those_without_the_cache(dataset, images, tmp_path, monkeypatch):
-    (cell,), sources = plan(dataset or images)
+SAME = [
+    ("", {}),
+    ("phantom_lesions", {}),
+    ("", {"augment": ("default",), "views": (2,)}),
+    ("", {"methods": ("partial",)}),
+    ("", {"methods": ("partial",), "augment": ("default",), "views": (2,)}),
+    ("", {"methods": ("mlp_probe",)}),
+    ("", {"methods": ("lst",)}),
+]
+
+
+@pytest.mark.parametrize(("dataset", "axes"), SAME, ids=str)
+def test_numbers_are_those_without_the_cache(dataset, axes, images, tmp_path, monkeypatch):
+    (cell,), sources = plan(dataset or images, **axes)
     cached = run(cell, session_in(tmp_path, sources), tmp_path / "cached")
     monkeypatch.setattr("benchmark.run.use_cached", lambda setup, data, *_: (setup, data))
     plain = run(cell, session_in(tmp_path, sources), tmp_path / "plain")
@@ -61,6 +82,10 @@ def test_numbers_are_those_without_the_cache(dataset, images, tmp_path, monkeypa
         assert getattr(cached, part) == pytest.approx(getattr(plain, part), rel=1e-4, nan_ok=True)
     for point, other in zip(cached.history, plain.history, strict=True):
         assert point == pytest.approx(other, rel=1e-4)
+    mine, other = (delta_of(cell.folder(tmp_path / name)) for name in ("cached", "plain"))
+    assert mine.keys() == other.keys()
+    for name, tensor in mine.items():
+        torch.testing.assert_close(tensor, other[name], rtol=1e-3, atol=1e-4)
     assert cached.cost["trainable_params"] == plain.cost["trainable_params"]
     assert cached.cost["train_gflop_per_image"] == plain.cost["train_gflop_per_image"]
     for name in ("delta.safetensors", "predictions.npz"):
@@ -86,12 +111,7 @@ def test_a_grid_of_probes_costs_one_pass_over_the_data(images, tmp_path, passes)
 
 @pytest.mark.parametrize(
     "axes",
-    [
-        {"augment": ("default",)},
-        {"methods": ("lora",)},
-        {"methods": ("bitfit",)},
-        {"methods": ("mlp_probe",)},
-    ],
+    [{"augment": ("default",)}, {"methods": ("lora",)}, {"methods": ("bitfit",)}],
     ids=str,
 )
 def test_what_is_not_constant_is_not_cached(images, axes, tmp_path, passes):
@@ -117,15 +137,103 @@ def test_a_body_with_dropout_is_not_constant(images):
         {"image_size": 64},
         {"normalize": "1,1,1/2,2,2"},
         {"precision": "bf16"},
+        {"views": 2, "augment": "flip"},
     ],
     ids=str,
 )
 def test_other_content_is_another_cache(images, change, tmp_path):
     (cell,), sources = plan(images)
     session = session_in(tmp_path, sources)
-    assert features._key(replace(cell, **change), session) != features._key(cell, session)
+    model = Classifier(torch.nn.Linear(2, 2), 2, 2)
+    head = features.Head(model)
+    key = features._key(cell, session, head)
+    assert features._key(replace(cell, **change), session, head) != key
+    assert features._key(cell, session, Prefix(model, [1])) != key
     alike = replace(cell, seed=3, lr=0.5, fraction=0.7, steps=9, split_seed=2)
-    assert features._key(alike, session) == features._key(cell, session)
+    assert features._key(alike, session, head) == key
+
+
+def test_views_cost_a_pass_each_and_are_shared(images, tmp_path, passes):
+    axes = {"augment": ("default",), "views": (2,), "seeds": (0, 1), "lr": (1e-2, 1e-3)}
+    cells, sources = plan(images, **axes)
+    session = session_in(tmp_path, sources)
+    for cell in cells:
+        assert run(cell, session, tmp_path / "runs").provenance["cached_features"]
+    assert sum(passes) == 3 * len(session.dataset(cells[0].dataset)) + 1
+
+
+def test_views_of_a_segmentation_move_the_masks_and_are_not_cached(tmp_path, passes):
+    (cell,), sources = plan("phantom_lesions", augment=("rotate",), views=(2,))
+    record = run(cell, session_in(tmp_path, sources), tmp_path / "runs")
+    assert not record.provenance["cached_features"]
+    assert not passes
+
+
+def test_views_are_a_function_of_image_and_number():
+    one, more = augment.view_draws([3, 5], [0, 1]), augment.view_draws([5, 3, 3], [1, 0, 1])
+    assert torch.equal(one[:, 0], more[:, 1])
+    assert torch.equal(one[:, 1], more[:, 0])
+    assert not torch.equal(more[:, 1], more[:, 2])
+
+
+def test_views_are_part_of_the_key_where_something_changes(images):
+    (fresh,), _ = plan(images, augment=("flip",))
+    (fixed,), _ = plan(images, augment=("flip",), views=(4,))
+    assert fresh.key != fixed.key == replace(fresh, views=4).key
+    assert plan(images, views=(4,))[0] == plan(images)[0]  # nothing is changed: all views are alike
+    with pytest.raises(InputError, match="views -1 must be a number from 0 to"):
+        plan(images, views=(-1,))
+
+
+@pytest.mark.parametrize("family", ["vit", "swin", "swinv2", "eva02", "convnext", "pvt", "resnet"])
+@pytest.mark.parametrize("spec", ["partial", "mlp_probe", "lst"])
+@pytest.mark.parametrize("head", ["class", "mask"])
+def test_a_prefix_leaves_logits_and_gradients_as_they_are(head, spec, family):
+    torch.manual_seed(0)
+    method, backbone = methods.build(spec), tiny_backbones.make(family)
+    if method.unsupported(backbone):
+        pytest.skip("the backbone does not suit the method")
+    body = method.attach(backbone)
+    levels, channels, _ = zip(*backbones.pyramid(body), strict=True)
+    model = (
+        Classifier(body, backbone.num_features, 3)
+        if head == "class"
+        else Segmenter(body, levels, channels, 3)
+    ).eval()
+    for parameter in model.parameters():
+        if parameter.requires_grad and not parameter.any():
+            torch.nn.init.normal_(parameter)  # nothing that is read may be hidden by a zero
+    cell, x = replace(_CELL, method=spec, image_size=64), torch.randn(2, 3, 64, 64)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    wanted = model(x)
+    gradients = torch.autograd.grad(wanted.square().sum(), trained, allow_unused=True)
+    start = prefix.find(model, cell)
+    if start is None:
+        assert (spec, family) == ("lst", "resnet")  # it reads a map from before the blocks
+        return
+    with torch.no_grad():
+        kept = start.encode(x)
+    resumed = start.resume([list(t.shape[1:]) for t in kept], 64)
+    found = resumed(torch.cat([t.flatten(1) for t in kept], 1))
+    torch.testing.assert_close(found, wanted)
+    again = torch.autograd.grad(found.square().sum(), trained, allow_unused=True)
+    for a, b in zip(again, gradients, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+_CELL = Cell(
+    dataset="d", data="f", backbone="b", weights="w", normalize="0,0,0/1,1,1", method="linear"
+)
+
+
+def test_a_method_that_does_not_say_what_it_reads_has_no_prefix():
+    body = methods.build("partial").attach(tiny_backbones.make("vit"))
+    model = Classifier(body, body.num_features, 3)
+    assert prefix.find(model, replace(_CELL, method="lora", image_size=64)) is None
+    assert prefix.find(model, replace(_CELL, method="partial", image_size=64)).read == [0]
+    whole = methods.build("partial(blocks=2)").attach(tiny_backbones.make("vit"))
+    model = Classifier(whole, whole.num_features, 3)
+    assert prefix.find(model, replace(_CELL, method="partial", image_size=64)) is None
 
 
 def _flip(file):

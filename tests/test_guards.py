@@ -103,6 +103,16 @@ def test_unequal_tuning_and_seeds_and_gaps_are_said(tmp_path):
     )
 
 
+def test_columns_may_differ_as_long_as_methods_do_not(tmp_path):
+    for method in ("a", "b"):
+        put(tmp_path, 0.5, method=method, fraction=0.1)
+        for seed in (0, 1):
+            put(tmp_path, 0.5, method=method, fraction=0.4, seed=seed)
+    (table,) = build(tmp_path)
+    assert "runs per entry: 1 to 2, within a column the same." in table.caption
+    assert "Missing" not in table.caption
+
+
 def test_long_lists_of_gaps_are_counted(tmp_path):
     for number in range(9):
         put(tmp_path, 0.5, method=f"m{number}", fraction=(number + 1) / 10)

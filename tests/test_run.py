@@ -69,7 +69,7 @@ def test_a_sweep_writes_records_tables_and_figures_and_is_done_once(made, tmp_pa
     stamps = [path.stat().st_mtime_ns for path in records]
     report = {path.name for path in (runs / "report").iterdir()}
     assert {"table.txt", "table.md", "table.csv", "table.tex"} <= report
-    assert sum(name.endswith(".png") for name in report) == 2
+    assert sum(name.endswith(".png") for name in report) == 3
     capsys.readouterr()
     assert main(flags(made, runs)) == 0
     printed = capsys.readouterr().out

@@ -176,6 +176,20 @@ def test_a_claim_taken_over_by_somebody_faster_is_given_back(tmp_path):
     assert json.loads((tmp_path / claims.CLAIM).read_text())["token"] == fast.token
 
 
+def images(tmp_path):
+    """Return the folder of decoded images that all tests of this session share."""
+    folder = tmp_path.parent / "cache"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def with_images(runs):
+    """Return a new runs folder that has them."""
+    runs.mkdir(parents=True, exist_ok=True)
+    (runs / "cache").symlink_to(images(runs.parent))
+    return runs
+
+
 # Memory and failures.
 def tiny_cells(tmp_path, *methods):
     from benchmark.cells import Resolver
@@ -185,7 +199,7 @@ def tiny_cells(tmp_path, *methods):
     grid = Grid(
         methods, ("tiny_vit",), fractions=(0.1,), steps=(4,), batch_size=(8,), evaluations=(2,)
     )
-    return resolver.cells([grid]), Session(tmp_path.parent / "cache", resolver.sources)
+    return resolver.cells([grid]), Session(images(tmp_path), resolver.sources)
 
 
 def test_out_of_memory_halves_the_images_at_once_and_says_so(tmp_path, monkeypatch):
@@ -293,17 +307,13 @@ def test_local_workers_give_the_records_of_one_process_bit_for_bit(tmp_path, mon
     from benchmark import executors
 
     monkeypatch.setattr(executors, "num_cores", lambda: 2 * torch.get_num_threads())
-    command = [*COMMAND, "--methods", "lora(rank=2),bitfit", "--steps", "4"]
-    assert main([*command, "--runs", str(tmp_path / "one")]) == 0
-    two = [*command, "--executor", "local", "--jobs", "2", "--runs", str(tmp_path / "two")]
-    assert main(two) == 0
+    asked, session = tiny_cells(tmp_path, "lora(rank=2)", "bitfit")
     found = [
-        {
-            path.parent.name: {n: values[n] for n in ("val", "test", "history")}
-            for path in (tmp_path / name).rglob("record.json")
-            for values in [json.loads(path.read_text())]
-        }
-        for name in ("one", "two")
+        {o.cell: (o.record.val, o.record.test, o.record.history) for o in outcomes}
+        for outcomes in (
+            inline(asked, session, tmp_path / "one"),
+            local(asked, tmp_path / "two", session.cache, session.sources, 2),
+        )
     ]
     assert len(found[0]) == 2
     assert found[0] == found[1]
@@ -323,9 +333,10 @@ def owners(runs):
 
 @pytest.mark.parametrize("executor", [(), ("--executor", "local", "--jobs", "2")])
 def test_ctrl_c_leaves_checkpoints_and_no_process(tmp_path, executor):
-    process = start(tmp_path, "--methods", "bitfit,norm", *executor)
-    until(lambda: len(owners(tmp_path)) == (2 if executor else 1), 300)
-    pids = owners(tmp_path)
+    runs = with_images(tmp_path / "runs")
+    process = start(runs, "--methods", "bitfit,norm", *executor)
+    until(lambda: len(owners(runs)) == (2 if executor else 1), 300)
+    pids = owners(runs)
     os.killpg(process.pid, signal.SIGINT)
     assert "run the same command again to continue" in process.communicate(timeout=300)[1]
     assert process.returncode == 130
@@ -335,9 +346,10 @@ def test_ctrl_c_leaves_checkpoints_and_no_process(tmp_path, executor):
 
 
 def test_workers_end_when_their_caller_is_killed(tmp_path):
-    process = start(tmp_path, "--methods", "bitfit", "--executor", "local", "--jobs", "1")
-    until(lambda: owners(tmp_path), 300)
-    (pid,) = owners(tmp_path)
+    runs = with_images(tmp_path / "runs")
+    process = start(runs, "--methods", "bitfit", "--executor", "local", "--jobs", "1")
+    until(lambda: owners(runs), 300)
+    (pid,) = owners(runs)
     process.kill()
     until(lambda: not claims._runs(pid), 300)
     assert not list(tmp_path.rglob("claim.json"))
@@ -346,8 +358,8 @@ def test_workers_end_when_their_caller_is_killed(tmp_path):
 
 def test_a_worker_killed_with_9_loses_nothing_but_time(tmp_path):
     cells_of, session = tiny_cells(tmp_path, "lora(rank=2)", "bitfit")
-    long = [dataclasses.replace(cell, steps=200, evaluations=50) for cell in cells_of]
-    outcomes = local(long, tmp_path / "two", tmp_path.parent / "cache", session.sources, 2)
+    long = [dataclasses.replace(cell, steps=60, evaluations=20) for cell in cells_of]
+    outcomes = local(long, tmp_path / "two", session.cache, session.sources, 2)
     killed = threading.Thread(target=kill_one, args=(tmp_path / "two",))
     killed.start()
     assert sorted(outcome.state for outcome in outcomes) == ["done", "done"]
@@ -373,7 +385,7 @@ def test_a_cell_that_kills_its_process_fails_alone(tmp_path, monkeypatch):
 
     monkeypatch.setattr(executors, "Worker", Deadly)
     found, session = tiny_cells(tmp_path, "lora(rank=2)", "bitfit")
-    outcomes = local(found, tmp_path, tmp_path.parent / "cache", session.sources, 1)
+    outcomes = local(found, tmp_path, session.cache, session.sources, 1)
     states = {o.cell.method.partition("(")[0]: (o.state, o.reason) for o in outcomes}
     assert states["bitfit"] == ("failed", "its process was killed 3 x")
     assert states["lora"][0] == "done"
@@ -665,3 +677,32 @@ def test_a_plan_of_1000_cells_asks_slurm_a_handful_of_times(tmp_path, monkeypatc
     assert main([*command, "--runs", str(tmp_path / "runs")]) == 0
     assert "1000 cells in 334 jobs" in capsys.readouterr().out
     assert [len(path.read_text().splitlines()) for path in calls] == [1, 1]
+
+
+def test_1000_cells_are_submitted_with_a_handful_of_calls(tmp_path, monkeypatch, capsys):
+    answers = {"squeue": "", "srun": "", "scontrol": "MaxArraySize = 1001"}
+    answers["sbatch"] = "Submitted batch job 77"
+    calls = {name: fake(monkeypatch, tmp_path, name, text) for name, text in answers.items()}
+    command = ["run", "--executor", "slurm", "--backbones", "tiny_vit", "--methods", "linear"]
+    command += ["--seeds", ",".join(map(str, range(500))), "--cells-per-job", "1"]
+    runs = with_images(tmp_path / "runs")
+    assert main([*command, "--runs", str(runs)]) == 0
+    assert "1000 cells in 1000 jobs" in capsys.readouterr().out
+    told = {name: path.read_text().splitlines() for name, path in calls.items() if path.exists()}
+    assert {name: len(lines) for name, lines in told.items()} == {
+        "squeue": 1, "scontrol": 1, "sbatch": 3,
+    }  # fmt: skip
+    assert [line.split()[0] for line in told["sbatch"][:2]] == ["--version", "--test-only"]
+    assert len(list(runs.glob("sweeps/*/logs/77_*_submitted.pkl"))) == 1000
+
+
+def test_damaged_weights_are_found_before_anything_is_submitted(tmp_path, monkeypatch):
+    from benchmark import backbones, weights
+
+    monkeypatch.setenv("BENCHMARK_CACHE", str(tmp_path))
+    path = tmp_path / "resnet10t.c3_in1k.safetensors"
+    weights._store(path, {"a": torch.zeros(100)})
+    backbones.prefetch("timm:resnet10t.c3_in1k")
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(InputError, match="were damaged since they were stored"):
+        backbones.prefetch("timm:resnet10t.c3_in1k")

@@ -77,6 +77,13 @@ def queue(state=None):
     return subprocess.run(command + more, capture_output=True, text=True).stdout.split()
 
 
+def occupy(seconds=1000, partition="main"):
+    """Take all nodes, so that jobs wait; return the job that does it."""
+    command = ["sbatch", "--parsable", f"--partition={partition}", "--exclusive", "--nodes=2"]
+    command += ["--output=/dev/null", "--wrap", f"sleep {seconds}"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
 def records(runs):
     return {
         p.parent.relative_to(runs): json.loads(p.read_text()) for p in runs.rglob("record.json")
@@ -188,8 +195,7 @@ def test_killed_with_9_the_job_continues_with_the_same_result(tmp_path, inline):
 def test_preempted_the_cell_is_checkpointed_and_continues_with_the_same_result(tmp_path, inline):
     runs = tmp_path / "runs"
     start_long(runs, slurm="mem_gb=2,partition=low")
-    blocker = ["sbatch", "--partition=high", "--exclusive", "--nodes=2", "--wrap", "sleep 3"]
-    subprocess.run(blocker, check=True, capture_output=True, cwd=tmp_path)
+    occupy(3, "high")
     wait_for(lambda: len(records(runs)) == 2 and not queue())
     logs = "".join(path.read_text() for path in runs.glob("sweeps/*/logs/*_log.err"))
     assert "this job is" in logs  # submitit's handler was called
@@ -302,7 +308,7 @@ GREEDY = """
 import time
 from dataclasses import dataclass
 import torch
-from methods.bias import BitFit
+from methods.bitfit import BitFit
 
 def eat(module, inputs):
     if module.training and len(inputs[0]) > 4:
@@ -333,11 +339,11 @@ def test_a_job_killed_for_memory_goes_on_with_half_as_many_images_at_once(tmp_pa
 
 def test_an_edited_snapshot_trains_nothing_and_says_so(tmp_path):
     runs = tmp_path / "runs"
-    subprocess.run(["scontrol", "update", "nodename=n1,n2", "state=drain", "reason=x"], check=True)
+    blocker = occupy()
     submit(runs, "--methods", "bitfit", *SHORT)
     (code,) = runs.glob("sweeps/*/code/benchmark/run.py")
     code.write_text(code.read_text() + "# edited\n")
-    subprocess.run(["scontrol", "update", "nodename=n1,n2", "state=resume"], check=True)
+    subprocess.run(["scancel", blocker], check=True)
     wait_for(lambda: not queue())
     status = benchmark("status", "--runs", runs)
     assert status.returncode == 3
@@ -370,11 +376,11 @@ def test_weights_that_a_node_lacks_are_one_sentence_in_status(tmp_path, monkeypa
 
     runs, path = tmp_path / "runs", tmp_path / "w.safetensors"
     save_file(timm.create_model("resnet10t", num_classes=0).state_dict(), path)
-    subprocess.run(["scontrol", "update", "nodename=n1,n2", "state=drain", "reason=x"], check=True)
+    blocker = occupy()
     submit(runs, "--methods", "bitfit", "--backbones", f"file:{path}@resnet10t",
            "--image-size", "32", *SHORT)  # fmt: skip
     path.unlink()
-    subprocess.run(["scontrol", "update", "nodename=n1,n2", "state=resume"], check=True)
+    subprocess.run(["scancel", blocker], check=True)
     wait_for(lambda: not queue())
     status = benchmark("status", "--runs", runs)
     assert status.returncode == 1
@@ -384,8 +390,7 @@ def test_weights_that_a_node_lacks_are_one_sentence_in_status(tmp_path, monkeypa
 def test_two_tasks_share_a_job_and_a_preemption(tmp_path, inline):
     runs = tmp_path / "runs"
     start_long(runs, slurm="mem_gb=4,partition=low,pack=2")
-    blocker = ["sbatch", "--partition=high", "--exclusive", "--nodes=2", "--wrap", "sleep 1"]
-    subprocess.run(blocker, check=True, capture_output=True, cwd=tmp_path)
+    occupy(1, "high")
     wait_for(lambda: len(records(runs)) == 2 and not queue())
     assert_each_once(runs, 2)
     assert_same_as(inline, runs)

@@ -31,7 +31,10 @@ def add_executor(parser: argparse.ArgumentParser) -> None:
     """Add the flags of the executors."""
     parser.add_argument("--executor", choices=EXECUTORS, default="inline")
     parser.add_argument(
-        "--jobs", type=int, metavar="N", help="processes of --executor local (default: one per GPU)"
+        "--jobs",
+        type=int,
+        metavar="N",
+        help="processes of --executor local (default: one per GPU, else 2)",
     )
     slurm = parser.add_argument_group("with --executor slurm")
     slurm.add_argument("--slurm", default="", metavar="NAME=VALUE,...", help="partition, ...")
@@ -61,7 +64,7 @@ def train(
     failures: Failures = []
     session = Session(arguments.runs / "cache", sources)
     _decode(cells, session)
-    with _display(cells) as display:
+    with _display(cells, arguments) as display:
         for outcome in _outcomes(cells, session, arguments, display):
             if outcome.state == "failed":
                 failures.append((outcome.cell.slug, outcome.reason))
@@ -75,15 +78,13 @@ def _outcomes(
     cells: Sequence[Cell], session: Session, arguments: argparse.Namespace, display: Display
 ) -> Iterator[Outcome]:
     """Train here or in workers; Ctrl-C leaves checkpoints and is raised as KeyboardInterrupt."""
-    import torch
-
     from benchmark.bell import Bell
     from benchmark.checkpoint import Interrupted
     from benchmark.executors import Listener, inline, local
 
     runs = arguments.runs
     if arguments.executor == "local":
-        jobs = arguments.jobs or torch.cuda.device_count() or JOBS
+        jobs = _jobs(cells, arguments)
         yield from local(cells, runs, session.cache, session.sources, jobs)
         return
     with Bell(signal.SIGINT, signal.SIGTERM) as bell:
@@ -104,11 +105,29 @@ def _outcomes(
 
 
 @contextmanager
-def _display(cells: Sequence[Cell]) -> Iterator[Display]:
+def _display(cells: Sequence[Cell], arguments: argparse.Namespace) -> Iterator[Display]:
+    from benchmark.estimate import Forecast, read
     from benchmark.progress import Display
 
-    with Display(len(cells)) as display:
+    forecast = Forecast(list(cells), read(arguments.runs), _jobs(cells, arguments))
+    with Display(forecast) as display:
         yield display
+
+
+def _jobs(cells: Sequence[Cell], arguments: argparse.Namespace) -> int:
+    """Return how many processes share the cells: by default one per GPU."""
+    if arguments.executor != "local":
+        return 1
+    import torch
+
+    return min(arguments.jobs or torch.cuda.device_count() or JOBS, len(cells))
+
+
+def forecast(cells: Sequence[Cell], arguments: argparse.Namespace) -> str:
+    """Return what training `cells` on this machine will take, as far as records tell."""
+    from benchmark import estimate
+
+    return estimate.sentence(cells, estimate.read(arguments.runs), _jobs(cells, arguments))
 
 
 def order(cells: Sequence[Cell], sources: dict[str, str], arguments: argparse.Namespace) -> Order:

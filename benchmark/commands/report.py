@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmark.commands._axes import RUNS
 from benchmark.registry import InputError, unknown
@@ -35,6 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--efficiency", action="store_true", help="show what the methods cost")
     parser.add_argument(
         "--rescore", action="store_true", help="first compute new scores from stored predictions"
+    )
+    parser.add_argument("--suite", help="only the cells of a suite; see `list suites`")
+    parser.add_argument(
+        "--ablation",
+        metavar="AXIS",
+        help="also a table over one axis, e.g. lr, image_size or dvpt.prompts",
     )
     _add_figures(parser)
     parser.add_argument("--format", default="terminal,markdown,csv,latex,html", metavar="A,B")
@@ -66,6 +72,7 @@ def _add_figures(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write and show the report; return 1 when a record could not be read."""
+    from benchmark.origins import lookup
     from results import Options, report
     from results.render import FORMATS
 
@@ -84,9 +91,26 @@ def run(arguments: argparse.Namespace) -> int:
     out = arguments.out or runs[0] / "report"
     shown = arguments.efficiency or arguments.latency
     options = Options(
-        arguments.metric, arguments.against, formats, arguments.plan_seeds, shown, kinds
+        arguments.metric,
+        arguments.against,
+        formats,
+        arguments.plan_seeds,
+        shown,
+        kinds,
+        ablation=arguments.ablation,
+        lookup=lookup,
+        keep=_of_suite(arguments.suite) if arguments.suite else None,
     )
     return show(report(runs, out, options=options))
+
+
+def _of_suite(name: str) -> Callable[[Mapping[str, Any]], bool]:
+    """Return what says of a cell whether it is of the suite; resolving names takes torch."""
+    from benchmark.commands._matching import matches
+    from benchmark.suites import suites
+
+    grids = [matches(grid) for grid in suites[name]()]
+    return lambda cell: any(grid(cell) for grid in grids)
 
 
 def _rescore(folders: list[Path]) -> None:

@@ -47,6 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
     planned = plan(cells, arguments.runs)
     print(f"{len(cells)} cells: {planned.counts()}")
     todo = [*planned.todo, *planned.failed]
+    if todo and arguments.executor != "slurm":
+        print(_execute.forecast(todo, arguments))
     if arguments.dry_run:
         return _dry_run(cells, todo, resolver.sources, arguments)
     write_plan(cells, arguments.runs)

@@ -14,6 +14,7 @@ import numpy as np
 
 from benchmark.data.base import Dataset
 from benchmark.data.images import resize
+from benchmark.record import usual_rights
 from benchmark.registry import InputError
 
 VERSION = 1  # of the decoding: a change of `resize` must change it
@@ -68,6 +69,7 @@ def _make(dataset: Dataset, size: int, folder: Path) -> None:
         if folder.exists() and not _valid(folder, len(dataset)):
             shutil.rmtree(folder, ignore_errors=True)
         try:
+            usual_rights(temporary)
             temporary.rename(folder)
         except OSError:  # another process was faster: its cache is as good
             if not _valid(folder, len(dataset)):

@@ -1,0 +1,30 @@
+"""Runs folders and caches are shared by groups: files get the rights that plain ones have."""
+
+import os
+import stat
+
+import numpy as np
+import pytest
+import torch
+
+from benchmark import feature_store, weights
+from benchmark.data import decoded, open_dataset
+from benchmark.record import write_json
+
+
+@pytest.mark.parametrize(("mask", "file", "folder"), [(0o022, 0o644, 0o755), (0o002, 0o664, 0o775)])
+def test_others_may_read_what_one_wrote(tmp_path, mask, file, folder):
+    before = os.umask(mask)
+    try:
+        write_json(tmp_path / "record.json", {})
+        weights._store(tmp_path / "w.safetensors", {"x": torch.zeros(2)})
+        values = feature_store.Features(np.zeros((2, 3), np.float32), [[3]])
+        feature_store.write(tmp_path / "features", values)
+        decoded(open_dataset("phantom_grading"), 8, tmp_path / "cache")
+    finally:
+        os.umask(before)
+    paths = [path for path in tmp_path.rglob("*") if path != tmp_path / "cache"]
+    assert len(paths) > 6
+    for path in paths:
+        wanted = folder if path.is_dir() else file
+        assert stat.S_IMODE(path.stat().st_mode) == wanted, path
