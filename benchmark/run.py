@@ -95,8 +95,7 @@ def _run(
         test=task.scores(test, data.test.units) | clinical.scores(predictions, described, "test"),
         history=progress.history,
         cost=costs,
-        provenance=_provenance(cell, session, setup.model is not model)
-        | {"sources": _sources(cell, data.dataset.card)},
+        provenance=_provenance(cell, session, data.dataset.card, setup.model is not model),
     )
     write_record(folder, record)
     if session.peek:
@@ -206,13 +205,10 @@ def _check_identity(cell: Cell, found: dict[str, str]) -> None:
             )
 
 
-def _provenance(cell: Cell, session: Session, cached_features: bool) -> dict[str, Any]:
+def _provenance(cell: Cell, session: Session, card: Card, cached_features: bool) -> dict[str, Any]:
     preprocessing = backbones.preprocessing(session.source(cell.backbone))
-    return provenance(preprocessing) | {"cached_features": cached_features}
-
-
-def _sources(cell: Cell, card: Card) -> dict[str, dict[str, str]]:
-    return origins.of_cell(card, cell.backbone, methods.build(cell.method).paper)
+    sources = origins.of_cell(card, cell.backbone, methods.build(cell.method).paper)
+    return provenance(preprocessing) | {"cached_features": cached_features, "sources": sources}
 
 
 def _describe(data: Data, metric: str) -> dict[str, Any]:

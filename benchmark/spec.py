@@ -81,6 +81,9 @@ def split_list(text: str) -> list[str]:
     return items
 
 
+_SORTED = json.JSONEncoder(sort_keys=True)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Cell:
     """One training run: everything that can change its number, and nothing that cannot.
@@ -129,8 +132,7 @@ class Cell:
         for name, default in _later().items():
             if values[name] == default:
                 del values[name]
-        text = json.dumps(values, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return hashlib.sha256(_SORTED.encode(values).encode()).hexdigest()[:16]
 
     def values(self) -> dict[str, Any]:
         """Return the fields by name."""

@@ -45,7 +45,7 @@ def compare(runs: Sequence[Path], out: Path, name: str) -> Report:
     text += "\n" + _differences(paper)
     write_text(out / "claims.csv", _csv(found))
     write_text(out / "claims.md", _markdown(paper, found))
-    return Report(text, (out / "claims.csv", out / "claims.md"), loaded.faults)
+    return Report(text, (out / "claims.csv", out / "claims.md"), loaded.faults, loaded.notes)
 
 
 def _judge(
@@ -137,7 +137,7 @@ def _numbers(paper: Paper, loaded: frame.Frame, out: Path, head: str) -> Report:
     csv.writer(stream, lineterminator="\n").writerows([header, *rows])
     write_text(out / "published.csv", stream.getvalue())
     text = f"{head}\n{textwrap.fill(f'protocol: {paper.protocol}', WIDTH)}\n\n{body}\n"
-    return Report(text, (out / "published.csv",), loaded.faults)
+    return Report(text, (out / "published.csv",), loaded.faults, loaded.notes)
 
 
 def _where(number: Number) -> tuple[str, str, str, str, str]:

@@ -48,10 +48,8 @@ def done(folder: str) -> dict[str, Any]:
             "sources": _text(record.provenance.get("sources")),
             "selected_step": record.selected_step,
         }
-        numbers = {f"val_{name}": value for name, value in record.val.items()}
-        numbers |= {f"test_{name}": value for name, value in record.test.items()}
-        numbers |= record.cost
-        row |= {name: None if value is None else float(value) for name, value in numbers.items()}
+        for start, numbers in (("val_", record.val), ("test_", record.test), ("", record.cost)):
+            row |= {start + n: None if v is None else float(v) for n, v in numbers.items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path} is not a record of this schema ({error}); move it away") from None
     return row | _beside(names)
