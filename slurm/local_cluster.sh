@@ -178,7 +178,7 @@ kicker() {
                     sub(/JobId=/, "", $1); print $1 }' |
             while read -r job; do
                 grep -q "$DIR/spool-.*_$job\." /proc/net/unix || scontrol update jobid="$job" StartTime=now+2
-            done
+            done || true  # the job has gone, or the controller is away: the next round sees
         sleep 0.5
     done
 }
