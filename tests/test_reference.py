@@ -28,7 +28,7 @@ def test_every_reference_cell_names_clean_code():
 
     records, faults = read_records(REFERENCE)
     assert not faults
-    assert len(records) == 101
+    assert len(records) == 104
     assert not any(record.provenance["git_dirty"] for record in records)
 
 
