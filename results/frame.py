@@ -69,7 +69,8 @@ def load(folders: Sequence[Path], keys: Collection[str] | None = None) -> Frame:
             + "".join(f"; {f}" for f in faults if "no record below" not in f)
         )
     rows, conflicts = _merged(rows)
-    return Frame(rows.reset_index(drop=True), (*faults, *conflicts), tuple(notes))
+    # copied: columns that lie together are selected from much faster than many parts
+    return Frame(rows.reset_index(drop=True).copy(), (*faults, *conflicts), tuple(notes))
 
 
 def _merged(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
