@@ -75,6 +75,9 @@ def _run(
     model, task = setup.model, setup.task
     gflop = cost.probe_once(setup, data.train, cell, session.probes)
     setup, data = use_cached(setup, data, cell, session)
+    if session.compile:
+        torch.compiler.reset()  # what earlier cells compiled counts against a limit
+        setup.model.compile()
     progress = _fitted(setup, data, cell, on_step)
     val, test = evaluate(setup, data.val), evaluate(setup, data.test)
     costs = cost.parameters(model.body, model.head) | {  # type: ignore[arg-type]
@@ -95,7 +98,8 @@ def _run(
         test=task.scores(test, data.test.units) | clinical.scores(predictions, described, "test"),
         history=progress.history,
         cost=costs,
-        provenance=_provenance(cell, session, setup.model is not model),
+        provenance=_provenance(cell, session, setup.model is not model)
+        | ({"compiled": True} if session.compile else {}),
     )
     write_record(folder, record)
     if session.peek:
