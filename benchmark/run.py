@@ -75,6 +75,9 @@ def _run(
     model, task = setup.model, setup.task
     gflop = cost.probe_once(setup, data.train, cell, session.probes)
     setup, data = use_cached(setup, data, cell, session)
+    if session.compile:
+        torch.compiler.reset()  # what earlier cells compiled counts against a limit
+        setup.model.compile()
     progress = _fitted(setup, data, cell, on_step)
     val, test = evaluate(setup, data.val), evaluate(setup, data.test)
     costs = cost.parameters(model.body, model.head) | {  # type: ignore[arg-type]
@@ -208,7 +211,8 @@ def _check_identity(cell: Cell, found: dict[str, str]) -> None:
 def _provenance(cell: Cell, session: Session, card: Card, cached_features: bool) -> dict[str, Any]:
     preprocessing = backbones.preprocessing(session.source(cell.backbone))
     sources = origins.of_cell(card, cell.backbone, methods.build(cell.method).paper)
-    return provenance(preprocessing) | {"cached_features": cached_features, "sources": sources}
+    found = provenance(preprocessing) | {"cached_features": cached_features, "sources": sources}
+    return found | ({"compiled": True} if session.compile else {})
 
 
 def _describe(data: Data, metric: str) -> dict[str, Any]:

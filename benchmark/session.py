@@ -40,7 +40,11 @@ class Session:
     `sources` maps the name of a data set or backbone in cells to what opens it, where that is a
     path: cells hold no paths. `halvings`: how often memory ran out before; each time, half as many
     images go through a model at once. `peek` keeps unselected checkpoints for `benchmark.peek`;
-    the environment says so to workers and jobs as well.
+    the environment says so to workers and jobs as well, and for `compile`.
+
+    `compile` has `torch.compile` take each model. It is off by default: on two CPU cores a step got
+    5 % faster after 46 s of compilation, which a cell of minutes does not pay back. It changes
+    numbers by rounding only, so it is not in the key.
     """
 
     cache: Path
@@ -50,6 +54,7 @@ class Session:
     halvings: int = 0
     probes: dict[Hashable, Probe] = field(default_factory=dict)
     peek: bool = field(default_factory=lambda: bool(os.environ.get("BENCHMARK_PEEK")))
+    compile: bool = field(default_factory=lambda: bool(os.environ.get("BENCHMARK_COMPILE")))
     _kept: OrderedDict[Hashable, Any] = field(default_factory=OrderedDict)
 
     def dataset(self, name: str) -> Dataset:

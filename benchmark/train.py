@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from benchmark.augment import Augmentation, augment, change, policies, view_draws
 from benchmark.batches import balanced_positions, batch_positions
 from benchmark.checkpoint import Clock, Interrupted, Progress, State, resume, save
+from benchmark.optimizer import learning_rate, optimizer_of
 from benchmark.spec import Cell, seed
 from benchmark.tasks import Arrays, Task
 
@@ -113,39 +114,12 @@ class Setup:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
 
-def learning_rate(step: int, cell: Cell) -> float:
-    """Return the rate of optimiser step 0, 1, ...: linear from lr / warm-up, then cosine to 0."""
-    warm = max(1, round(cell.warmup * cell.steps))
-    if step < warm:
-        return cell.lr * (step + 1) / warm
-    return cell.lr * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, cell.steps - warm)))
-
-
 def set_mode(model: nn.Module, live_batch_norm: bool) -> None:
     """Put `model` into training mode, layers with running statistics only where they may move."""
     model.train()
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._NormBase) and module.track_running_stats:
             module.train(live_batch_norm)
-
-
-def optimizer_of(model: nn.Module, cell: Cell) -> torch.optim.AdamW:
-    """Return AdamW on the `requires_grad` tensors only; no decay on vectors and scalars.
-
-    A group's `share` of the cell's rate differs from 1 for the head of a cell with a `head_lr`.
-    """
-    trained = [p for p in model.parameters() if p.requires_grad]
-    head = getattr(model, "head", None)
-    fresh = {id(p) for p in head.parameters()} if cell.head_lr and head is not None else set()
-    groups = [
-        {"params": [p for p in trained if (p.ndim > 1, id(p) in fresh) == (matrix, at_head)]}
-        | {"weight_decay": cell.weight_decay if matrix else 0.0}
-        | {"share": cell.head_lr / cell.lr if at_head else 1.0}
-        for at_head in (False, True)
-        for matrix in (True, False)
-    ]
-    fused = bool(trained) and trained[0].is_cuda
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=cell.lr, fused=fused)
 
 
 def fit(

@@ -6,6 +6,7 @@ The same for a run in this process, in local workers and in a Slurm job.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,8 @@ import torch
 
 from benchmark.checkpoint import Interrupted
 from benchmark.claims import Claim, claimed
-from benchmark.record import RECORD, Record, read_record
+from benchmark.record import RECORD, Record, read_record, write_text
+from benchmark.registry import InputError
 from benchmark.run import run
 from benchmark.session import Session
 from benchmark.spec import Cell
@@ -81,17 +83,35 @@ def _within_memory(cell: Cell, session: Session, runs: Path, on_step: Listener) 
     """Train; when memory runs out, go on from the checkpoint with half as many images at once.
 
     The effective batch stays what the cell says; the record's cost tells `micro_batch`.
+
+    Raises:
+        InputError: not even one image fits.
     """
     micro_batch = max(1, cell.batch_size >> session.halvings)
     while True:
         try:
             return run(cell, session, runs, on_step, micro_batch=micro_batch)
         except (RuntimeError, MemoryError) as error:
-            if micro_batch == 1 or not is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
+            if micro_batch == 1:
+                raise _too_small(cell, runs) from error
         micro_batch = -(-micro_batch // 2)
+        sys.stderr.write(f"out of memory: {cell.slug} goes on with {micro_batch} images at once\n")
         if session.device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+def _too_small(cell: Cell, runs: Path) -> InputError:
+    """Return why the cell cannot be trained here, and write it before what was told so far."""
+    reason = (
+        f"memory does not hold one image of {cell.image_size} px in {cell.method} of "
+        f"{cell.backbone}; take a smaller --image-size or --backbones"
+    )
+    path = cell.folder(runs) / "error.txt"
+    told = path.read_text() if path.exists() else ""
+    write_text(path, f"{reason}\n\n{told}")
+    return InputError(reason)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -4,6 +4,7 @@ import csv
 import importlib.metadata
 import json
 import multiprocessing
+import resource
 import shutil
 from pathlib import Path
 
@@ -318,6 +319,18 @@ def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot write"):
         decoded(data, 8, tmp_path / "file" / "cache")
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path):
+    data = open_dataset(labelled(tmp_path / "data", ["a", "b"]))
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 14, limit[1]))  # of any file
+    try:
+        with pytest.raises(InputError, match=r"cannot write decoded images.*they take \d+ MiB"):
+            decoded(data, 256, tmp_path / "cache")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert not list((tmp_path / "cache").iterdir())
 
 
 def _decode(spec, cache, start, sums):

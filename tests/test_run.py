@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from benchmark import backbones, run
+from benchmark import backbones, run, work
 from benchmark.__main__ import main
 from benchmark.cells import Resolver
 from benchmark.grid import Grid
@@ -205,6 +205,42 @@ def test_one_failing_cell_does_not_stop_the_others(made, tmp_path, capsys, monke
     monkeypatch.undo()
     assert main(flags(made, tmp_path, methods="lora(rank=4),linear", fractions="1.0")) == 0
     assert len(list(tmp_path.rglob("record.json"))) == 2
+
+
+def test_a_cell_of_which_not_one_image_fits_says_what_to_do(made, tmp_path, monkeypatch, capsys):
+    cell, sources = one_cell(made)
+
+    def fit(*_):
+        raise RuntimeError("CUDA out of memory. Tried to allocate 1 GiB")
+
+    monkeypatch.setattr(run, "fit", fit)
+    outcome = work.train(cell, Session(tmp_path / "cache", sources), tmp_path)
+    assert outcome.state == "failed"
+    assert outcome.reason.startswith(f"memory does not hold one image of {cell.image_size} px")
+    assert outcome.reason.endswith("take a smaller --image-size or --backbones")
+    told = (cell.folder(tmp_path) / "error.txt").read_text()
+    assert told.startswith(outcome.reason)
+    assert "CUDA out of memory" in told
+    assert "goes on with 1 images at once" in capsys.readouterr().err
+
+
+def test_compiling_changes_nothing_but_the_provenance(made, tmp_path, monkeypatch):
+    cell, sources = one_cell(made, methods=("linear",), augment=("none",))
+    plain = run.run(cell, Session(tmp_path / "cache", sources), tmp_path / "plain")
+    taken = []
+    compile_ = torch.nn.Module.compile
+    monkeypatch.setattr(
+        torch.nn.Module,
+        "compile",
+        lambda model: taken.append(model) or compile_(model, backend="aot_eager"),
+    )
+    session = Session(tmp_path / "cache", sources, compile=True)
+    compiled = run.run(cell, session, tmp_path / "compiled")
+    assert len(taken) == 1
+    assert compiled.cell.key == plain.cell.key
+    assert compiled.provenance["compiled"]
+    assert "compiled" not in plain.provenance
+    assert compiled.test == pytest.approx(plain.test, rel=1e-4, nan_ok=True)
 
 
 def test_what_a_method_cannot_do_is_told(made, tmp_path, capsys):

@@ -11,14 +11,13 @@ from torch import nn
 from benchmark import cost
 from benchmark.batches import batch_positions
 from benchmark.checkpoint import Interrupted
+from benchmark.optimizer import learning_rate, optimizer_of
 from benchmark.tasks import Classification
 from benchmark.train import (
     Setup,
     Subset,
     evaluate,
     fit,
-    learning_rate,
-    optimizer_of,
     set_mode,
 )
 

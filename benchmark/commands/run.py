@@ -28,6 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--peek", action="store_true", help="also measure what choosing on the test set would gain"
     )
+    parser.add_argument(
+        "--compile", action="store_true", help="torch.compile each model: pays in long cells only"
+    )
     parser.add_argument("--test-on", metavar="A,B", help="score on external sets of these classes")
     _execute.add_executor(parser)
 
@@ -38,8 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
     from benchmark.spec import plan
 
     _execute.check(arguments)
-    if arguments.peek:
-        os.environ["BENCHMARK_PEEK"] = "1"
+    for setting in ("peek", "compile"):  # workers and jobs are told by the environment
+        os.environ |= {f"BENCHMARK_{setting.upper()}": "1"} if getattr(arguments, setting) else {}
     resolver = Resolver()
     cells = resolver.cells(grids(arguments))
     if arguments.test_on:

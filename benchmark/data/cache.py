@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import tempfile
@@ -17,6 +18,7 @@ from benchmark.data.images import resize
 from benchmark.record import usual_rights
 from benchmark.registry import InputError
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 VERSION = 1  # of the decoding: a change of `resize` must change it
 
 
@@ -58,11 +60,14 @@ def _make(dataset: Dataset, size: int, folder: Path) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".part-"))
     except OSError as error:
-        raise InputError(
-            f"cannot write decoded images to {str(folder.parent)!r} ({error.strerror})"
-        ) from None
+        raise _unwritable(dataset, size, folder, error) from None
     try:
-        names = _write(dataset, size, temporary)
+        try:
+            names = _write(dataset, size, temporary)
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            raise _unwritable(dataset, size, folder, error) from None
         checksums = {name: _checksum(temporary / name) for name in names}
         meta = {"count": len(dataset), "checksums": checksums}
         (temporary / "meta.json").write_text(json.dumps(meta))
@@ -78,13 +83,24 @@ def _make(dataset: Dataset, size: int, folder: Path) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def _unwritable(dataset: Dataset, size: int, folder: Path, error: OSError) -> InputError:
+    channels = 3 if dataset.read_mask is None else 4
+    needed = len(dataset) * size * size * channels / 2**20
+    return InputError(
+        f"cannot write decoded images to {str(folder.parent)!r} ({error.strerror}); they take "
+        f"{needed:.0f} MiB: free some space there, or name another folder with --runs"
+    )
+
+
 def _write(dataset: Dataset, size: int, folder: Path) -> list[str]:
     def fill(name: str, shape: tuple[int, ...], read: Callable[[int], np.ndarray]) -> str:
         full = (len(dataset), *shape)
-        array = np.lib.format.open_memmap(folder / name, "w+", np.uint8, full)
-        for index in range(len(dataset)):
-            array[index] = resize(read(index), size, nearest=name == "masks.npy")
-        array.flush()
+        header = {"descr": "|u1", "fortran_order": False, "shape": full}
+        with (folder / name).open("wb") as stream:  # a memory map on a full disk kills the process
+            np.lib.format.write_array_header_1_0(stream, header)
+            for index in range(len(dataset)):
+                image = resize(read(index), size, nearest=name == "masks.npy")
+                stream.write(image.astype(np.uint8, copy=False).tobytes())
         return name
 
     names = [fill("images.npy", (size, size, 3), dataset.read_image)]
