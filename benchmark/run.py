@@ -75,10 +75,7 @@ def _run(
     model, task = setup.model, setup.task
     gflop = cost.probe_once(setup, data.train, cell, session.probes)
     setup, data = use_cached(setup, data, cell, session)
-    if session.compile:
-        torch.compiler.reset()  # what earlier cells compiled counts against a limit
-        setup.model.compile()
-    progress = _fitted(setup, data, cell, on_step)
+    progress = _fitted(_compiled(setup, session), data, cell, on_step)
     val, test = evaluate(setup, data.val), evaluate(setup, data.test)
     costs = cost.parameters(model.body, model.head) | {  # type: ignore[arg-type]
         "backbone_params": bare.params,
@@ -98,13 +95,20 @@ def _run(
         test=task.scores(test, data.test.units) | clinical.scores(predictions, described, "test"),
         history=progress.history,
         cost=costs,
-        provenance=_provenance(cell, session, setup.model is not model)
-        | ({"compiled": True} if session.compile else {}),
+        provenance=_provenance(cell, session, setup.model is not model),
     )
     write_record(folder, record)
     if session.peek:
         peek.score(folder, setup, data.test, record)
     return record
+
+
+def _compiled(setup: Setup, session: Session) -> Setup:
+    """Return `setup`, its model compiled in place where the session asks for it."""
+    if session.compile:
+        torch.compiler.reset()  # what earlier cells compiled counts against a limit
+        setup.model.compile()
+    return setup
 
 
 def _fitted(setup: Setup, data: Data, cell: Cell, on_step: Listener) -> Progress:
@@ -211,7 +215,8 @@ def _check_identity(cell: Cell, found: dict[str, str]) -> None:
 
 def _provenance(cell: Cell, session: Session, cached_features: bool) -> dict[str, Any]:
     preprocessing = backbones.preprocessing(session.source(cell.backbone))
-    return provenance(preprocessing) | {"cached_features": cached_features}
+    compiled = {"compiled": True} if session.compile else {}
+    return provenance(preprocessing) | {"cached_features": cached_features} | compiled
 
 
 def _describe(data: Data, metric: str) -> dict[str, Any]:
