@@ -11,8 +11,8 @@ from benchmark import metrics
 from benchmark.checkpoint import State
 from benchmark.data import Dataset
 from benchmark.session import Data
+from benchmark.subset import Subset
 from benchmark.tasks import Arrays
-from benchmark.train import Subset
 
 DELTA = "delta.safetensors"
 PREDICTIONS = "predictions.npz"

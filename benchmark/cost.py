@@ -13,7 +13,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmark.spec import Cell
-from benchmark.train import Setup, Subset
+from benchmark.subset import Subset
+from benchmark.train import Setup
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,8 @@ from benchmark.heads import Classifier, Segmenter
 from benchmark.prefix import Prefix
 from benchmark.session import Data, Session
 from benchmark.spec import Cell
-from benchmark.train import EVAL_BATCH, Setup, Subset
+from benchmark.subset import Subset
+from benchmark.train import EVAL_BATCH, Setup
 
 VERSION = 2  # of what is stored: change it with the way features are made
 LIMIT_BYTES = 2 << 30  # more than this is not cached

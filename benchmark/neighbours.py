@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmark.checkpoint import Progress
-from benchmark.train import EVAL_BATCH, Setup, Subset, evaluate
+from benchmark.subset import Subset
+from benchmark.train import EVAL_BATCH, Setup, evaluate
 
 TEMPERATURE = 0.07  # as in DINO
 

@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 
 from benchmark.checkpoint import State
 from benchmark.record import PEEK, Record, touch, write_json
-from benchmark.train import Setup, Subset, evaluate
+from benchmark.subset import Subset
+from benchmark.train import Setup, evaluate
 
 _SNAPSHOTS = "peek"
 

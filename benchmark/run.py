@@ -75,7 +75,7 @@ def _run(
     model, task = setup.model, setup.task
     gflop = cost.probe_once(setup, data.train, cell, session.probes)
     setup, data = use_cached(setup, data, cell, session)
-    progress = _fitted(setup, data, cell, session, on_step)
+    progress = _fitted(_compiled(setup, session), data, cell, on_step)
     val, test = evaluate(setup, data.val), evaluate(setup, data.test)
     costs = cost.parameters(model.body, model.head) | {  # type: ignore[arg-type]
         "backbone_params": bare.params,
@@ -103,11 +103,16 @@ def _run(
     return record
 
 
-def _fitted(setup: Setup, data: Data, cell: Cell, session: Session, on_step: Listener) -> Progress:
-    """Train on the training part, or only remember it; the test part is not looked at."""
+def _compiled(setup: Setup, session: Session) -> Setup:
+    """Return `setup`, its model compiled in place where the session asks for it."""
     if session.compile:
         torch.compiler.reset()  # what earlier cells compiled counts against a limit
         setup.model.compile()
+    return setup
+
+
+def _fitted(setup: Setup, data: Data, cell: Cell, on_step: Listener) -> Progress:
+    """Train on the training part, or only remember it; the test part is not looked at."""
     if isinstance(setup.model, Neighbours):
         return memorize(setup, data.train, data.val, cell.steps)
     return fit(setup, data.train, data.val, cell, on_step)

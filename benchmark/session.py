@@ -18,7 +18,7 @@ from benchmark.cost import Probe
 from benchmark.data import Dataset, decoded, open_dataset, split
 from benchmark.pristine import Pristine
 from benchmark.spec import Cell
-from benchmark.train import Subset
+from benchmark.subset import Subset
 
 T = TypeVar("T")
 

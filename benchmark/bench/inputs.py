@@ -21,7 +21,7 @@ from benchmark.augment import augment, policies
 from benchmark.bench import timing
 from benchmark.bench.timing import Estimate, Watch
 from benchmark.data import decoded, open_dataset
-from benchmark.train import Subset
+from benchmark.subset import Subset
 
 WORKERS = 2
 BATCH = 32
