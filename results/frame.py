@@ -16,6 +16,7 @@ import pandas as pd
 
 from benchmark.registry import InputError
 from results import index
+from results.rows import FINISHED
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ def load(folders: Sequence[Path], keys: Collection[str] | None = None) -> Frame:
             + "".join(f"; {f}" for f in faults if "no record below" not in f)
         )
     rows, conflicts = _merged(rows)
+    rows = rows.reindex(columns=[*rows.columns, *(n for n in FINISHED if n not in rows.columns)])
     # copied: columns that lie together are selected from much faster than many parts
     return Frame(rows.reset_index(drop=True).copy(), (*faults, *conflicts), tuple(notes))
 

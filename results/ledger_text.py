@@ -89,7 +89,7 @@ def _rows(ledger: Ledger) -> list[tuple[str, ...]]:
 
 def _shown(rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
     """Return the rows without the columns that are empty below the header."""
-    kept = [i for i in range(len(HEADER)) if any(row[i] for row in rows[1:])]
+    kept = [i for i in range(len(HEADER)) if i == 0 or any(row[i] for row in rows[1:])]
     return [tuple(row[i] for i in kept) for row in rows]
 
 
