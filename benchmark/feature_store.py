@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from benchmark.data.cache import checksum
 from benchmark.record import usual_rights
 
 Shapes = list[list[int]]
@@ -41,7 +41,7 @@ def write(folder: Path, features: Features) -> None:
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".part-"))
     try:
         np.save(temporary / "values.npy", features.values)
-        meta = {"shapes": features.shapes, "checksum": _checksum(temporary / "values.npy")}
+        meta = {"shapes": features.shapes, "checksum": checksum(temporary / "values.npy")}
         (temporary / "meta.json").write_text(json.dumps(meta))
         shutil.rmtree(folder, ignore_errors=True)
         usual_rights(temporary)
@@ -54,7 +54,7 @@ def read(folder: Path, count: int) -> Features | None:
     """Return the features of `count` rows in `folder`; None where any is absent or damaged."""
     try:
         meta: dict[str, Any] = json.loads((folder / "meta.json").read_text())
-        if meta["checksum"] != _checksum(folder / "values.npy"):
+        if meta["checksum"] != checksum(folder / "values.npy"):
             return None
         values = np.load(folder / "values.npy", mmap_mode="r")
     except (OSError, ValueError, KeyError, TypeError):
@@ -62,11 +62,3 @@ def read(folder: Path, count: int) -> Features | None:
     width = sum(int(np.prod(shape)) for shape in meta["shapes"])
     fits = values.shape == (count, width) and values.dtype == np.float32
     return Features(values, meta["shapes"]) if fits else None
-
-
-def _checksum(path: Path) -> int:
-    value = 0
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 22):
-            value = zlib.crc32(block, value)
-    return value

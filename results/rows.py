@@ -19,9 +19,11 @@ PREDICTIONS = "predictions.npz"
 EXTERNAL = "external"
 BESIDE = (PREDICTIONS, PEEK, EXTERNAL)  # what a row tells of: `has_predictions`, ...
 # what every finished cell tells; a runs folder of failures alone has these columns too, empty
-FINISHED = ("labels", "metric", "synthetic", "classes", "task", "ordinal", "device", "sources")
-FINISHED += ("trainable_params", "head_params", "total_params", "backbone_params", "delta_bytes")
-FINISHED += ("full_bytes", "train_gflop_per_image", "train_s", "images_per_s", "peak_mib")
+FINISHED = (
+    *("labels", "metric", "synthetic", "classes", "task", "ordinal", "device", "sources"),
+    *("trainable_params", "head_params", "total_params", "backbone_params"),
+    *("delta_bytes", "full_bytes", "train_gflop_per_image", "train_s", "images_per_s", "peak_mib"),
+)
 _UNDONE = {"unsupported.txt": "n/a", "error.txt": "failed"}
 
 

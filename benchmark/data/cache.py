@@ -49,7 +49,7 @@ def _valid(folder: Path, count: int) -> bool:
     try:
         meta = json.loads((folder / "meta.json").read_text())
         return meta["count"] == count and all(
-            _checksum(folder / name) == value for name, value in meta["checksums"].items()
+            checksum(folder / name) == value for name, value in meta["checksums"].items()
         )
     except (OSError, ValueError, KeyError):
         return False
@@ -68,7 +68,7 @@ def _make(dataset: Dataset, size: int, folder: Path) -> None:
             if error.errno not in _NO_ROOM:
                 raise
             raise _unwritable(dataset, size, folder, error) from None
-        checksums = {name: _checksum(temporary / name) for name in names}
+        checksums = {name: checksum(temporary / name) for name in names}
         meta = {"count": len(dataset), "checksums": checksums}
         (temporary / "meta.json").write_text(json.dumps(meta))
         if folder.exists() and not _valid(folder, len(dataset)):
@@ -109,7 +109,8 @@ def _write(dataset: Dataset, size: int, folder: Path) -> list[str]:
     return names
 
 
-def _checksum(path: Path) -> int:
+def checksum(path: Path) -> int:
+    """Return the CRC-32 of a file, read in blocks."""
     value = 0
     with path.open("rb") as stream:
         while block := stream.read(1 << 22):
