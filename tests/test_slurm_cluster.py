@@ -207,8 +207,10 @@ def test_preempted_the_cell_is_checkpointed_and_continues_with_the_same_result(t
 
 def test_timed_out_the_cell_is_requeued_and_continues_with_the_same_result(tmp_path, inline):
     runs = tmp_path / "runs"
-    # the longest: Slurm counts whole minutes; the signal comes half a minute before the end
     start_long(runs, slurm="mem_gb=2,timeout_min=1,signal_delay_s=56")
+    # Slurm counts whole minutes and looks every half: a fast machine would be done by then, so it
+    # stands still until Slurm's signal, before which Slurm wakes it
+    os.kill(training(runs)[0]["pid"], signal.SIGSTOP)
     wait_for(lambda: len(records(runs)) == 2 and not queue())
     logs = "".join(path.read_text() for path in runs.glob("sweeps/*/logs/*_log.err"))
     assert "timed-out" in logs
