@@ -1,12 +1,12 @@
 """Augmentation of whole batches on the device, from a generator: the same for every method.
 
-Legend: B images, S image side.
+Legend: B images, C channels (1 where they are grey), S image side.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmark.data.base import IGNORE
+from benchmark.pixels import sliced, unit
 from benchmark.registry import Registry
 
 MOST_VIEWS = 1 << 16  # of one image
@@ -58,19 +59,11 @@ policies.add("dvpt")(
 _YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
 
 
-def augment(
-    images: Tensor, masks: Tensor | None, policy: Augmentation, generator: torch.Generator
-) -> tuple[Tensor, Tensor | None]:
-    """Return changed copies of `images` (B, 3, S, S) in [0, 1] and `masks` (B, S, S).
-
-    Masks move with their images (nearest neighbour); what comes from outside becomes IGNORE. The
-    draws are made on the CPU, so that every device sees the same ones.
-    """
-    if policy == Augmentation():
-        return images, masks
+def draws(count: int, generator: torch.Generator) -> Tensor:
+    """Return draws (10, B) in [0, 1) for `count` images, made on the CPU: the same everywhere."""
     # in two parts, so that policies from before there were ten draws draw what they did
-    draws = [torch.rand(count, len(images), generator=generator) for count in (7, DRAWS - 7)]
-    return change(images, masks, policy, torch.cat(draws))
+    parts = [torch.rand(rows, count, generator=generator) for rows in (7, DRAWS - 7)]
+    return torch.cat(parts)
 
 
 def view_draws(rows: Iterable[int], numbers: Iterable[int]) -> Tensor:
@@ -85,29 +78,68 @@ def view_draws(rows: Iterable[int], numbers: Iterable[int]) -> Tensor:
 
 
 def change(
-    images: Tensor, masks: Tensor | None, policy: Augmentation, draw: Tensor
-) -> tuple[Tensor, Tensor | None]:
-    """Return `images` and `masks` changed as the draws (10, B) in [0, 1) say within `policy`."""
-    draw = draw * 2 - 1
-    matrices = _affine(draw, policy) * _stretch(draw[7] * policy.aspect)
-    grid = F.affine_grid(matrices, list(images.shape), align_corners=False)
-    grid = grid.to(images.device)
+    images: Tensor,
+    policy: Augmentation,
+    draw: Tensor,
+    then: Callable[[Tensor], Tensor] = unit,
+) -> Tensor:
+    """Return `images` (B, C, S, S), bytes or in [0, 1], changed as `draw` (10, B) says, in [0, 1].
+
+    `then` is done to some of them at a time, while the processor's cache holds them.
+    """
+    if policy == Augmentation():
+        return then(images)
+    return sliced(lambda part, some: then(_changed(part, policy, some)), images, draw.T * 2 - 1)
+
+
+def change_masks(masks: Tensor, policy: Augmentation, draw: Tensor) -> Tensor:
+    """Return `masks` (B, S, S) moved with their images (nearest neighbour).
+
+    What comes from outside becomes IGNORE. 1 is added on the way so that 0 can mean outside.
+    """
+    if policy == Augmentation():
+        return masks
+    grid = _grid(_matrices(draw.T * 2 - 1, policy), masks.shape[-1]).to(masks.device)
+    shifted = masks[:, None].float() + 1
+    moved = F.grid_sample(shifted, grid, mode="nearest", padding_mode="zeros", align_corners=False)
+    moved = moved[:, 0].long() - 1
+    return torch.where(moved < 0, IGNORE, moved).to(masks.dtype)
+
+
+def _changed(images: Tensor, policy: Augmentation, draw: Tensor) -> Tensor:
+    """Return `images` changed by draws (B, 10) in [-1, 1)."""
+    images = unit(images)
+    grid = _grid(_matrices(draw, policy), images.shape[-1]).to(images.device)
     moved = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
-    factor = (1 + policy.contrast * draw[5:7]).to(images.device)[:, :, None, None, None]
+    factor = (1 + policy.contrast * draw[:, 5:7]).to(images.device)[:, :, None, None, None]
     mean = moved.mean((1, 2, 3), keepdim=True)
-    moved = ((moved - mean) * factor[0] + mean) * factor[1]
-    if policy.saturation or policy.hue:
-        moved = _recolour(moved, draw[8] * policy.saturation, draw[9] * policy.hue)
-    moved = moved.clamp(0, 1)
-    return moved, None if masks is None else _move_masks(masks, grid)
+    moved.sub_(mean).mul_(factor[:, 0]).add_(mean).mul_(factor[:, 1])
+    if (policy.saturation or policy.hue) and images.shape[1] == 3:  # grey stays grey
+        moved = _recolour(moved, draw[:, 8] * policy.saturation, draw[:, 9] * policy.hue)
+    return moved.clamp_(0, 1)
+
+
+def _matrices(draw: Tensor, policy: Augmentation) -> Tensor:
+    """Return (B, 2, 3): where in its image each place of the changed image comes from."""
+    return _affine(draw, policy) * _stretch(draw[:, 7] * policy.aspect)
+
+
+def _grid(matrices: Tensor, side: int) -> Tensor:
+    """Return the grid (B, S, S, 2) of `F.affine_grid`, a tenth of its time: x and y are apart."""
+    at = (torch.arange(side) * 2 + 1) / side - 1
+    grid = torch.empty(len(matrices), side, side, 2)
+    for axis in (0, 1):
+        along_x, along_y, shift = matrices[:, axis, :, None, None].unbind(1)
+        torch.add(along_x * at, along_y * at[:, None] + shift, out=grid[..., axis])
+    return grid
 
 
 def _affine(draw: Tensor, policy: Augmentation) -> Tensor:
-    """Return (B, 2, 3) matrices from draws in [-1, 1): angle, zoom, flip and shifts."""
-    angle, zoom = draw[0] * math.radians(policy.degrees), 1 + draw[1] * policy.scale
-    mirror = torch.where((draw[2] < 0) & policy.flip, -1.0, 1.0)
+    """Return (B, 2, 3) matrices from draws (B, 10) in [-1, 1): angle, zoom, flip and shifts."""
+    angle, zoom = draw[:, 0] * math.radians(policy.degrees), 1 + draw[:, 1] * policy.scale
+    mirror = torch.where((draw[:, 2] < 0) & policy.flip, -1.0, 1.0)
     cos, sin = angle.cos() * zoom, angle.sin() * zoom
-    shift_x, shift_y = draw[3:5] * 2 * policy.shift  # the grid spans [-1, 1]: two sides long
+    shift_x, shift_y = draw[:, 3:5].T * 2 * policy.shift  # the grid spans [-1, 1]: two sides long
     rows = [cos * mirror, -sin, shift_x, sin * mirror, cos, shift_y]
     return torch.stack(rows, 1).view(-1, 2, 3)
 
@@ -126,11 +158,3 @@ def _recolour(images: Tensor, saturation: Tensor, hue: Tensor) -> Tensor:
     turn = torch.stack([one, zero, zero, zero, cos, -sin, zero, sin, cos], 1).view(-1, 3, 3)
     matrices = (torch.linalg.inv(_YIQ) @ turn @ _YIQ).to(images)
     return torch.einsum("bij,bjhw->bihw", matrices, images)
-
-
-def _move_masks(masks: Tensor, grid: Tensor) -> Tensor:
-    """Return (B, S, S) masks sampled at `grid`; 1 is added so that 0 can mean outside."""
-    shifted = masks[:, None].float() + 1
-    moved = F.grid_sample(shifted, grid, mode="nearest", padding_mode="zeros", align_corners=False)
-    moved = moved[:, 0].long() - 1
-    return torch.where(moved < 0, IGNORE, moved).to(masks.dtype)

@@ -49,11 +49,11 @@ def probe(setup: Setup, train: Subset) -> float:
     without a gradient, such as the final norm under a segmentation head, is neither trained nor
     counted. Counted are the matrix products and convolutions that torch's counter knows.
     """
-    images, targets = (t.to(setup.device) for t in train.batch(np.arange(min(2, len(train)))))
+    images, targets = train.load(np.arange(min(2, len(train))), setup.device)
     setup.model.eval()
     counter = FlopCounterMode(display=False)
     with counter:
-        logits = setup.model(setup.normalize(images.float() / 255))
+        logits = setup.model(setup.normalize(images))
         loss = setup.task.loss(logits, targets)
         if loss.requires_grad:  # nearest neighbours train nothing
             loss.backward()

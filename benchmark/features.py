@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -52,7 +52,12 @@ class FeatureSubset(Subset):
         return self._read(positions, self.rows[positions], device)
 
     def views(
-        self, positions: np.ndarray, numbers: np.ndarray, policy: Augmentation, device: torch.device
+        self,
+        positions: np.ndarray,
+        numbers: np.ndarray,
+        policy: Augmentation,
+        device: torch.device,
+        then: Callable[[Tensor], Tensor],
     ) -> tuple[Tensor, Tensor]:
         """Return (features of the views of these numbers (B, F), targets)."""
         return self._read(
@@ -206,10 +211,10 @@ def _encode(work: Work, rows: np.ndarray, view: int | None) -> Sequence[Tensor]:
     setup, images = work.setup, replace(work.data.train, rows=rows)
     positions = np.arange(len(rows))
     if view is None:
-        shown, _ = images.load(positions, setup.device)
+        shown = setup.normalize(images.load(positions, setup.device)[0])
     else:
         numbers, policy = np.full(len(rows), view), policies[work.cell.augment]
-        shown, _ = images.views(positions, numbers, policy, setup.device)
+        shown, _ = images.views(positions, numbers, policy, setup.device, setup.normalize)
     with torch.inference_mode(), setup.autocast():
-        found = work.start.encode(setup.normalize(shown))
+        found = work.start.encode(shown)
     return [part.float().cpu() for part in found]

@@ -66,10 +66,11 @@ def memorize(setup: Setup, train: Subset, val: Subset, steps: int) -> Progress:
     parts, labels = [], []
     with torch.inference_mode():
         for start in range(0, len(train), EVAL_BATCH):
-            images, targets = train.batch(np.arange(start, min(start + EVAL_BATCH, len(train))))
-            images = setup.normalize(images.to(setup.device).float() / 255)
-            parts.append(F.normalize(setup.model.body(images).float(), dim=1))  # type: ignore[operator]
-            labels.append(targets.to(setup.device))
+            positions = np.arange(start, min(start + EVAL_BATCH, len(train)))
+            images, targets = train.load(positions, setup.device)
+            features = setup.model.body(setup.normalize(images))  # type: ignore[operator]
+            parts.append(F.normalize(features.float(), dim=1))
+            labels.append(targets)
     memory.features, memory.labels = torch.cat(parts).clone(), torch.cat(labels).clone()
     scores = setup.task.scores(evaluate(setup, val), val.units)
     point: dict[str, float | None] = {"step": steps, "train_loss": None}

@@ -103,8 +103,9 @@ def picked(labels: np.ndarray, num: int, *, strata: bool = False) -> list[int]:
 
 
 def _images(subset: Subset, rows: Sequence[int]) -> np.ndarray:
-    """Return images (n, S, S, 3) uint8."""
-    return np.asarray(subset.images[subset.rows[list(rows)]])
+    """Return images (n, S, S, 3) uint8, grey ones repeated over the channels."""
+    images = np.asarray(subset.images[subset.rows[list(rows)]])
+    return images.repeat(3 // images.shape[3], 3)
 
 
 def _save(path: Path, ids: Sequence[str], images: np.ndarray, **arrays: np.ndarray) -> Path:
@@ -137,7 +138,7 @@ def attention(trained: Trained, images: np.ndarray) -> dict[str, np.ndarray]:
     modules = [module for module in trained.model.modules() if isinstance(module, kinds)]
     for module in modules:
         vars(module)["mix"] = partial(read, module)
-    batch = torch.from_numpy(images).permute(0, 3, 1, 2).to(trained.device).float() / 255
+    batch = torch.from_numpy(images).permute(0, 3, 1, 2).to(trained.device)
     try:
         with torch.inference_mode():
             trained.model(trained.normalize(batch))

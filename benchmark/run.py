@@ -18,6 +18,7 @@ from benchmark.checkpoint import Interrupted, Progress, State
 from benchmark.data.base import Card
 from benchmark.features import use_cached
 from benchmark.neighbours import Memory, Neighbours, memorize
+from benchmark.pixels import statistics
 from benchmark.pristine import own_trained
 from benchmark.provenance import provenance
 from benchmark.record import RECORD, Record, read_record, write_json, write_record, write_text
@@ -137,10 +138,7 @@ def _prepared(cell: Cell, session: Session, data: Data, backbone: nn.Module, fol
 
 def setup_of(cell: Cell, session: Session, model: nn.Module, task: Task, checkpoint: Path) -> Setup:
     """Return what training and evaluation of an assembled `model` need."""
-    mean, std = (
-        torch.tensor([float(v) for v in part.split(",")], device=session.device).view(3, 1, 1)
-        for part in cell.normalize.split("/")
-    )
+    mean, std = statistics(cell.normalize, session.device)
     return Setup(
         model=model,
         task=task,

@@ -1,27 +1,26 @@
 """One split of one cell: images and targets as the training loop and the evaluation load them.
 
-Legend: B batch size, S image side, N images of a data set, n images of a split.
+Legend: B batch size, C channels (1 where all images are grey), S image side, N images of a data
+set, n images of a split.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.augment import Augmentation, change, view_draws
+from benchmark.augment import Augmentation, change, change_masks, view_draws
 
 
 @dataclass(frozen=True)
 class Subset:
     """One split of one cell: rows of decoded arrays, in a fixed order.
 
-    `images` (N, S, S, 3) uint8 and `targets` (N,) or (N, S, S) belong to the whole data set;
+    `images` (N, S, S, C) uint8 and `targets` (N,) or (N, S, S) belong to the whole data set;
     `rows` (n,) says which are ours.
     """
 
@@ -45,30 +44,33 @@ class Subset:
         """Return the classes (n,) of this split, in classification."""
         return self.targets[self.rows]
 
-    def batch(self, positions: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Return (images uint8 (B, 3, S, S), targets) at `positions` of this split."""
+    def load(self, positions: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return (images uint8 (B, C, S, S), targets) at `positions` of this split."""
         rows = self.rows[positions]
         images = torch.from_numpy(self.images[rows]).permute(0, 3, 1, 2)
-        return images, torch.from_numpy(self.targets[rows])
-
-    def load(self, positions: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Return (images in [0, 1], targets) at `positions`, on `device`."""
-        images, targets = self.batch(positions)
-        return images.to(device).float() / 255, targets.to(device)
+        return images.to(device), torch.from_numpy(self.targets[rows]).to(device)
 
     def views(
-        self, positions: np.ndarray, numbers: np.ndarray, policy: Augmentation, device: torch.device
+        self,
+        positions: np.ndarray,
+        numbers: np.ndarray,
+        policy: Augmentation,
+        device: torch.device,
+        then: Callable[[Tensor], Tensor],
     ) -> tuple[Tensor, Tensor]:
-        """Return what `load` does, each image as its fixed view of this number."""
+        """Return what `load` does, each image as its fixed view of this number, `then` done."""
         images, targets = self.load(positions, device)
-        draw = view_draws(self.rows[positions], numbers)
-        return changed(images, targets, partial(change, draw=draw), policy)
+        return changed(images, targets, policy, view_draws(self.rows[positions], numbers), then)
 
 
 def changed(
-    images: Tensor, targets: Tensor, change: Callable[..., Any], policy: Augmentation
+    images: Tensor,
+    targets: Tensor,
+    policy: Augmentation,
+    draw: Tensor,
+    then: Callable[[Tensor], Tensor],
 ) -> tuple[Tensor, Tensor]:
     """Return images and targets after `change`: masks move with their images, classes stay."""
-    masks = targets if targets.ndim == 3 else None
-    images, masks = change(images, masks, policy)
-    return images, targets if masks is None else masks
+    if targets.ndim == 3:
+        targets = change_masks(targets, policy, draw)
+    return change(images, policy, draw, then), targets

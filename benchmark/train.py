@@ -9,7 +9,6 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmark.augment import augment, policies
+from benchmark.augment import draws, policies
 from benchmark.batches import balanced_positions, batch_positions
 from benchmark.checkpoint import Clock, Interrupted, Progress, State, resume, save
 from benchmark.optimizer import learning_rate, optimizer_of
+from benchmark.pixels import normalized
 from benchmark.spec import Cell, seed
 from benchmark.subset import Subset, changed
 from benchmark.tasks import Arrays, Task
@@ -50,8 +50,8 @@ class Setup:
     on_evaluation: Callable[[int, State], object] = lambda step, state: None
 
     def normalize(self, images: Tensor) -> Tensor:
-        """Return `images` in [0, 1] with the backbone's own mean and std."""
-        return (images - self.mean) / self.std
+        """Return `images` (B, C, S, S), bytes or in [0, 1], with the backbone's mean and std."""
+        return normalized(images, self.mean, self.std)
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Return the mixed-precision context of the cell ("fp32" or "bf16")."""
@@ -121,10 +121,11 @@ def _train_step(
     policy = policies[cell.augment]
     if cell.views:
         numbers = torch.randint(cell.views, (len(positions),), generator=generator).numpy()
-        images, targets = train.views(positions, numbers, policy, setup.device)
+        images, targets = train.views(positions, numbers, policy, setup.device, setup.normalize)
     else:
         images, targets = train.load(positions, setup.device)
-        images, targets = changed(images, targets, partial(augment, generator=generator), policy)
+        draw = draws(len(positions), generator)
+        images, targets = changed(images, targets, policy, draw, setup.normalize)
     optimizer.zero_grad(set_to_none=True)
     loss = _backward(setup, images, targets)
     for group in optimizer.param_groups:
@@ -141,7 +142,7 @@ def _backward(setup: Setup, images: Tensor, targets: Tensor) -> Tensor:
     size = setup.micro_batch or len(images)
     for part, truth in zip(images.split(size), targets.split(size), strict=True):
         with setup.autocast():
-            logits = setup.model(setup.normalize(part))
+            logits = setup.model(part)
             loss = setup.task.loss(logits, truth) * (len(part) / len(images))
         loss.backward()
         total += loss.detach()

@@ -23,6 +23,7 @@ from benchmark.artifacts import DELTA, read_delta
 from benchmark.cost import freeze_unreached
 from benchmark.data.base import Card
 from benchmark.data.images import read_rgb, resize
+from benchmark.pixels import normalized, statistics
 from benchmark.record import RECORD, Record, read_record
 from benchmark.registry import InputError
 from benchmark.run import assemble, load_state
@@ -118,17 +119,13 @@ class Trained:
             images = [read(path) for path in paths[start : start + BATCH]]
             sizes = [(image.shape[0], image.shape[1]) for image in images]
             stack = torch.from_numpy(np.stack([resize(image, side) for image in images]))
-            batch = self.normalize(stack.permute(0, 3, 1, 2).to(self.device).float() / 255)
+            batch = self.normalize(stack.permute(0, 3, 1, 2).to(self.device))
             with torch.inference_mode():
                 yield self.model(batch).float().cpu(), sizes
 
     def normalize(self, images: Tensor) -> Tensor:
-        """Return `images` in [0, 1] with the mean and std of the cell."""
-        mean, std = (
-            torch.tensor([float(v) for v in part.split(",")], device=images.device).view(3, 1, 1)
-            for part in self.record.cell.normalize.split("/")
-        )
-        return (images - mean) / std
+        """Return `images` (B, C, S, S), bytes or in [0, 1], with the mean and std of the cell."""
+        return normalized(images, *statistics(self.record.cell.normalize, images.device))
 
 
 def load(

@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import resource
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -282,11 +283,22 @@ def test_decoded_images_are_resized_as_stated(tmp_path):
     arrays = decoded(data, 3, tmp_path / "cache")
     expected = Image.fromarray(data.read_image(1)).resize((3, 3), Image.Resampling.BICUBIC)
     assert (arrays.images[1] == np.asarray(expected)).all()
-    assert arrays.images.shape == (2, 3, 3, 3)
+    assert arrays.images.shape == (2, 3, 3, 1)  # all are grey: one channel says it
     assert arrays.masks.dtype == np.uint8
     assert arrays.masks[:, 1].tolist() == [[0, 1, 0], [0, 2, 0]]
     with pytest.raises(ValueError, match="read-only"):
         arrays.images[0] = 0
+
+
+def test_one_coloured_image_keeps_three_channels_for_all(tmp_path):
+    data = open_dataset(labelled(tmp_path / "data", ["a", "b"]))
+    grey = decoded(data, 8, tmp_path / "grey").images
+    colours = picture(0, (8, 8, 3))
+    coloured = replace(data, read_image=lambda i: colours if i == 1 else data.read_image(i))
+    both = decoded(coloured, 8, tmp_path / "both").images
+    assert (grey.shape, both.shape) == ((2, 8, 8, 1), (2, 8, 8, 3))
+    assert (both[0] == grey[0]).all()
+    assert (both[1] == colours).all()
 
 
 @pytest.mark.parametrize("harm", ["flip", "cut", "meta", "no meta"])

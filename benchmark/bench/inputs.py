@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -17,15 +18,17 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from benchmark.augment import augment, policies
+from benchmark.augment import change, draws, policies
 from benchmark.bench import timing
 from benchmark.bench.timing import Estimate, Watch
 from benchmark.data import decoded, open_dataset
+from benchmark.pixels import normalized, statistics
 from benchmark.subset import Subset
 
 WORKERS = 2
 BATCH = 32
 BATCHES = 4  # in one repeat
+NORMALIZE = "0.5,0.5,0.5/0.25,0.25,0.25"
 
 
 @dataclass(frozen=True)
@@ -93,10 +96,11 @@ def cached_batches(
     generator = torch.Generator().manual_seed(0)
     rng = np.random.default_rng(0)
     policy = policies["default" if train else "none"]
+    mean, std = statistics(NORMALIZE, device)
     while True:
-        images, _ = subset.batch(rng.choice(len(subset), size))
-        changed, _ = augment(images.to(device).float() / 255, None, policy, generator)
-        yield (changed - 0.5) / 0.25
+        images, _ = subset.load(rng.choice(len(subset), size), device)
+        draw = draws(size, generator)
+        yield change(images, policy, draw, partial(normalized, mean=mean, std=std))
 
 
 def open_subset(folder: Path, side: int) -> Subset:
@@ -107,17 +111,23 @@ def open_subset(folder: Path, side: int) -> Subset:
     return Subset(images, dataset.labels, rows, dataset.ids, dataset.groups)
 
 
-def measure(folder: Path, side: int, watch: Watch) -> list[Rate]:
-    """Return the rates of training and evaluation input at S x S, by the wall clock.
+def measure(folder: Path, count: int, side: int, file_side: int, watch: Watch) -> list[Rate]:
+    """Return the rates of input at S x S from `count` JPEG files of `file_side`, by the wall clock.
 
-    `folder` holds JPEG files. Both ways run alternately; the workers of the JPEG pipeline idle
-    while the other is timed, once what they prefetch is done.
+    The files are written to `folder`. Both ways run alternately; the workers of the JPEG pipeline
+    idle while the other is timed, once what they prefetch is done.
     """
-    subset, paths = open_subset(folder, side), sorted(folder.rglob("*.jpg"))
-    return [_rate(subset, paths, train, watch) for train in (True, False)]
+    rates = []
+    for colour, grey in (("RGB", False), ("grey", True)):
+        files = write_jpegs(folder / f"{colour}-{file_side}", count, file_side, grey=grey)
+        subset, paths = open_subset(files, side), sorted(files.rglob("*.jpg"))
+        for train, use in ((True, "training"), (False, "evaluation")):
+            name = f"{use}, {colour} files of {file_side} px"
+            rates.append(_rate(name, subset, paths, train, watch))
+    return rates
 
 
-def _rate(subset: Subset, paths: list[Path], train: bool, watch: Watch) -> Rate:
+def _rate(name: str, subset: Subset, paths: list[Path], train: bool, watch: Watch) -> Rate:
     side = subset.images.shape[1]
     loader = DataLoader(
         Jpegs(paths, side, train),
@@ -136,7 +146,6 @@ def _rate(subset: Subset, paths: list[Path], train: bool, watch: Watch) -> Rate:
         "jpeg": [s / len(paths) for s in seconds["jpeg"]],
     }
     rates = {name: 1 / median(found) for name, found in per_image.items()}
-    name = "training" if train else "evaluation"
     return Rate(name, rates["cache"], rates["jpeg"], timing.ratios(per_image, "jpeg", "cache"))
 
 

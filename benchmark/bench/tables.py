@@ -16,6 +16,7 @@ from benchmark.spec import split_list
 
 NUM_JPEGS = 128
 INPUT_SIDE = 288
+FILE_SIDES = (INPUT_SIDE, 600)  # files made small beforehand, and files as sets bring them
 NUM_SMALL = 30  # images of the cells whose overhead is measured
 
 
@@ -54,9 +55,12 @@ def of_input(order: Order, watch: Watch) -> tuple[str, dict[str, Any]]:
     """Return the table of the input pipeline, and how long a LoRA step waits for its batch."""
     side = order.image_size or backbones.resolve(order.backbone).default_size
     with TemporaryDirectory() as folder:
-        jpegs = inputs.write_jpegs(Path(folder) / "jpegs", NUM_JPEGS, INPUT_SIDE)
-        rates = inputs.measure(jpegs, INPUT_SIDE, watch)
-        subset = inputs.open_subset(jpegs, side)
+        rates = [
+            rate
+            for file_side in FILE_SIDES
+            for rate in inputs.measure(Path(folder), NUM_JPEGS, INPUT_SIDE, file_side, watch)
+        ]
+        subset = inputs.open_subset(Path(folder) / f"RGB-{INPUT_SIDE}", side)
         model = backbones.create(order.backbone, side).to(watch.device)
         batch = subjects.batch_of(order.batch_size, side, watch.device, precision(order.precision))
         step = subjects.of_method("lora", model, batch).step

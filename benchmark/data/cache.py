@@ -19,12 +19,15 @@ from benchmark.record import usual_rights
 from benchmark.registry import InputError
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-VERSION = 1  # of the decoding: a change of `resize` must change it
+VERSION = 2  # of the decoding: a change of `resize` must change it
 
 
 @dataclass(frozen=True)
 class Arrays:
-    """`images` (n, S, S, 3) and, in segmentation, `masks` (n, S, S); uint8, read-only."""
+    """`images` (n, S, S, C) and, in segmentation, `masks` (n, S, S); uint8, read-only.
+
+    C is 1 where all images are grey, else 3.
+    """
 
     images: np.ndarray
     masks: np.ndarray | None
@@ -92,21 +95,42 @@ def _unwritable(dataset: Dataset, size: int, folder: Path, error: OSError) -> In
     )
 
 
-def _write(dataset: Dataset, size: int, folder: Path) -> list[str]:
-    def fill(name: str, shape: tuple[int, ...], read: Callable[[int], np.ndarray]) -> str:
-        full = (len(dataset), *shape)
-        header = {"descr": "|u1", "fortran_order": False, "shape": full}
-        with (folder / name).open("wb") as stream:  # a memory map on a full disk kills the process
-            np.lib.format.write_array_header_1_0(stream, header)
-            for index in range(len(dataset)):
-                image = resize(read(index), size, nearest=name == "masks.npy")
-                stream.write(image.astype(np.uint8, copy=False).tobytes())
-        return name
+class _ColourError(Exception):
+    """Not all images are grey."""
 
-    names = [fill("images.npy", (size, size, 3), dataset.read_image)]
-    if dataset.read_mask is not None:
-        names.append(fill("masks.npy", (size, size), dataset.read_mask))
+
+def _write(dataset: Dataset, size: int, folder: Path) -> list[str]:
+    def image(index: int) -> np.ndarray:
+        return resize(dataset.read_image(index), size)
+
+    def grey(index: int) -> np.ndarray:
+        found = image(index)
+        if (found != found[..., :1]).any():
+            raise _ColourError
+        return found[..., :1]
+
+    names, count = ["images.npy"], len(dataset)
+    try:
+        _fill(folder / names[0], (count, size, size, 1), grey)
+    except _ColourError:  # mostly the first image says so: what is read twice is little
+        _fill(folder / names[0], (count, size, size, 3), image)
+    if (read_mask := dataset.read_mask) is not None:
+        names.append("masks.npy")
+        _fill(
+            folder / names[1],
+            (count, size, size),
+            lambda index: resize(read_mask(index), size, nearest=True),
+        )
     return names
+
+
+def _fill(path: Path, shape: tuple[int, ...], read: Callable[[int], np.ndarray]) -> None:
+    """Write an array of bytes item by item: a memory map on a full disk kills the process."""
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    with path.open("wb") as stream:
+        np.lib.format.write_array_header_1_0(stream, header)
+        for index in range(shape[0]):
+            stream.write(read(index).astype(np.uint8, copy=False).tobytes())
 
 
 def checksum(path: Path) -> int:
