@@ -29,7 +29,13 @@ def unit(images: Tensor) -> Tensor:
 
 def normalized(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """Return `images` (B, C, S, S), bytes or in [0, 1], as (B, 3, S, S) with this mean and std."""
-    return sliced(lambda part: unit(part).sub(mean).div_(std), images)
+    return sliced(lambda part: _normalized(part, mean, std), images)
+
+
+def _normalized(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    floats = unit(images.contiguous())  # bytes change places faster than floats
+    own = images.dtype == torch.uint8 and images.shape[1] == len(mean)
+    return (floats.sub_(mean) if own else floats.sub(mean)).div_(std)
 
 
 def sliced(function: Callable[..., Tensor], *batches: Tensor) -> Tensor:
