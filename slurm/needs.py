@@ -7,9 +7,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from benchmark.estimate import Estimate
 from benchmark.spec import Cell
-from slurm.estimate import TARGET_S, Estimate, batches
 from slurm.resources import Resources
+from slurm.sharing import TARGET_S, batches
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from benchmark.estimate import PROBES, Estimate, kind
 from benchmark.record import RECORD, write_json
 from benchmark.registry import InputError
 from benchmark.spec import Cell
-from slurm.estimate import PROBES, Estimate, kind
 
 STEPS = 4
 

@@ -16,7 +16,7 @@ from test_spec import make_cell
 from test_stats import write
 
 from benchmark.__main__ import main
-from benchmark.origins import lookup, of_backbone, papers
+from benchmark.origins import UNTRAINED, lookup, of_backbone, papers
 from benchmark.record import write_record
 from benchmark.registry import InputError
 from results import (
@@ -216,6 +216,22 @@ def test_sources_come_from_the_record_first_then_from_the_registries(tmp_path):
     nothing = sources.collect(tables.build(frame.load([tmp_path])))
     assert {s.licence for s in nothing if s.name == "busi"} == {""}
     assert "not known" in plain.markdown(sources.licences(nothing))
+
+
+def test_licences_of_weights_are_those_that_timm_notes():
+    import timm
+
+    from benchmark.backbones import backbones
+
+    named = {"dinov3-license": "DINOv3 License", "cc-by-nc-4.0": "CC BY-NC 4.0", "mit": "MIT"}
+    others = {"vit_b16_clip": "MIT"}  # the licence in OpenAI's repository; timm notes its own
+    for name in backbones:
+        noted = timm.get_pretrained_cfg(backbones[name].timm_name, allow_unregistered=True)
+        licence = of_backbone(name)["licence"]
+        if noted is None or licence == UNTRAINED:
+            continue
+        expected = named.get(noted.license, "Apache-2.0")
+        assert others.get(name, expected) in licence, name
 
 
 def test_every_backbone_method_and_data_set_can_be_cited():

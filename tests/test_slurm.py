@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmark import claims, work, workers
+from benchmark import claims, estimate, work, workers
 from benchmark.__main__ import main
 from benchmark.executors import Listener, inline, local
 from benchmark.registry import InputError
 from benchmark.session import Session
 from benchmark.spec import Cell
-from slurm import estimate, jobs, needs, queue, snapshot, submit
+from slurm import jobs, needs, queue, sharing, snapshot, submit
 from slurm.resources import parse
 
 CELL = Cell(
@@ -45,12 +45,12 @@ def known(seconds_per_step, mib=100.0):
 
 
 def test_auto_fills_fifteen_minutes_and_keeps_what_shares_a_session_together():
-    batches = estimate.batches(cells(10), "auto", known(3.0))  # 300 s each
+    batches = sharing.batches(cells(10), "auto", known(3.0))  # 300 s each
     assert [len(batch) for batch in batches] == [3, 3, 3, 1]
     mixed = [
         cell for pair in zip(cells(4), cells(4, backbone="other"), strict=True) for cell in pair
     ]
-    split = estimate.batches(mixed, "4", known(1.0))
+    split = sharing.batches(mixed, "4", known(1.0))
     assert [{cell.backbone for cell in batch} for batch in split] == [{"other"}, {"tiny_vit"}]
 
 

@@ -132,7 +132,8 @@ def forecast(cells: Sequence[Cell], arguments: argparse.Namespace) -> Forecast:
 
 def order(cells: Sequence[Cell], sources: dict[str, str], arguments: argparse.Namespace) -> Order:
     """Return what would be submitted for `cells`; memory and time as measured, if not asked for."""
-    from slurm import estimate, needs, probe
+    from benchmark import estimate
+    from slurm import needs, probe
     from slurm.resources import parse
     from slurm.submit import Order, absolute
 
@@ -145,7 +146,8 @@ def order(cells: Sequence[Cell], sources: dict[str, str], arguments: argparse.Na
 
 def describe(order: Order) -> str:
     """Return the plan of a submission: jobs, predicted time, and a script for sbatch per group."""
-    from slurm import estimate, submit
+    from benchmark import estimate
+    from slurm import submit
 
     cells = [cell for batch in order.batches for cell in batch]
     seconds, unknown = estimate.read(order.runs).total_s(cells)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from benchmark.estimate import PROBES, Estimate, kind, read
+from benchmark.estimate import Estimate
 from benchmark.spec import Cell
-
-__all__ = ["PROBES", "Estimate", "batches", "kind", "read"]
 
 TARGET_S = 900.0  # of a job: long beside its start, short beside a time limit
 UNKNOWN_S = 300.0  # of a cell that nothing is known of
