@@ -38,6 +38,7 @@ class Backbone:
     wheel: Wheel | None = None
     paper: str = ""
     licence: str = ""  # of the weights
+    multiple: int = 0  # of which the image side must be one; 0: as the network's kind asks
 
     @property
     def is_fetched(self) -> bool:
@@ -48,8 +49,6 @@ class Backbone:
     def cache_name(self) -> str:
         """Return the name of the cached weights: backbones over one hub model share them."""
         return self.timm_name if self.wheel is None else self.name
-
-    multiple: int = 0  # of which the image side must be one; 0: as the network's kind asks
 
 
 backbones: Registry[Backbone] = Registry("backbone")

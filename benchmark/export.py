@@ -20,6 +20,7 @@ from torch import Tensor, nn
 import methods
 from benchmark import backbones
 from benchmark.heads import Classifier, Segmenter
+from benchmark.pixels import parsed
 from benchmark.record import write_json
 from benchmark.registry import InputError, unknown
 from benchmark.run import trained_state
@@ -67,7 +68,7 @@ def to_timm(trained: Trained, out: Path) -> None:
     else:
         _write_head(trained, out)
     _load(plain, state, cell.method)
-    mean, std = ([float(v) for v in part.split(",")] for part in cell.normalize.split("/"))
+    mean, std = parsed(cell.normalize)
     size = (3, cell.image_size, cell.image_size)
     told = {"mean": mean, "std": std, "input_size": size, "crop_pct": 1.0, "crop_mode": "squash"}
     names = {"label_names": trained.classes} if classify else {}

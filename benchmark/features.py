@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,7 +33,7 @@ from benchmark.heads import Classifier, Segmenter
 from benchmark.prefix import Prefix
 from benchmark.session import Data, Session
 from benchmark.spec import Cell
-from benchmark.subset import Subset
+from benchmark.subset import Change, Subset
 from benchmark.train import EVAL_BATCH, Setup
 
 VERSION = 2  # of what is stored: change it with the way features are made
@@ -52,12 +52,7 @@ class FeatureSubset(Subset):
         return self._read(positions, self.rows[positions], device)
 
     def views(
-        self,
-        positions: np.ndarray,
-        numbers: np.ndarray,
-        policy: Augmentation,
-        device: torch.device,
-        then: Callable[[Tensor], Tensor],
+        self, positions: np.ndarray, numbers: np.ndarray, device: torch.device, change: Change
     ) -> tuple[Tensor, Tensor]:
         """Return (features of the views of these numbers (B, F), targets)."""
         return self._read(
@@ -213,8 +208,8 @@ def _encode(work: Work, rows: np.ndarray, view: int | None) -> Sequence[Tensor]:
     if view is None:
         shown = setup.normalize(images.load(positions, setup.device)[0])
     else:
-        numbers, policy = np.full(len(rows), view), policies[work.cell.augment]
-        shown, _ = images.views(positions, numbers, policy, setup.device, setup.normalize)
+        change = Change(policies[work.cell.augment], setup.normalize)
+        shown, _ = images.views(positions, np.full(len(rows), view), setup.device, change)
     with torch.inference_mode(), setup.autocast():
         found = work.start.encode(shown)
     return [part.float().cpu() for part in found]

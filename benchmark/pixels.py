@@ -13,12 +13,15 @@ from torch import Tensor
 SLICE = 1 << 19  # numbers at once: with their copies they fit a processor's cache
 
 
+def parsed(text: str) -> tuple[list[float], list[float]]:
+    """Return (mean, std) of the channels, as cells note them: "0.5,0.5,0.5/0.2,0.2,0.2"."""
+    mean, std = ([float(v) for v in part.split(",")] for part in text.split("/"))
+    return mean, std
+
+
 def statistics(text: str, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return (mean, std) (3, 1, 1) of `text`, as cells note it: "0.5,0.5,0.5/0.2,0.2,0.2"."""
-    mean, std = (
-        torch.tensor([float(v) for v in part.split(",")], device=device).view(3, 1, 1)
-        for part in text.split("/")
-    )
+    """Return what `parsed` does as tensors (3, 1, 1)."""
+    mean, std = (torch.tensor(part, device=device).view(3, 1, 1) for part in parsed(text))
     return mean, std
 
 

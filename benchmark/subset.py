@@ -17,6 +17,20 @@ from benchmark.augment import Augmentation, change, change_masks, view_draws
 
 
 @dataclass(frozen=True)
+class Change:
+    """What is done to loaded images: they are changed within `policy`, then `then` is done."""
+
+    policy: Augmentation
+    then: Callable[[Tensor], Tensor]
+
+    def __call__(self, images: Tensor, targets: Tensor, draw: Tensor) -> tuple[Tensor, Tensor]:
+        """Return both changed by `draw` (10, B): masks move with their images, classes stay."""
+        if targets.ndim == 3:
+            targets = change_masks(targets, self.policy, draw)
+        return change(images, self.policy, draw, self.then), targets
+
+
+@dataclass(frozen=True)
 class Subset:
     """One split of one cell: rows of decoded arrays, in a fixed order.
 
@@ -51,26 +65,7 @@ class Subset:
         return images.to(device), torch.from_numpy(self.targets[rows]).to(device)
 
     def views(
-        self,
-        positions: np.ndarray,
-        numbers: np.ndarray,
-        policy: Augmentation,
-        device: torch.device,
-        then: Callable[[Tensor], Tensor],
+        self, positions: np.ndarray, numbers: np.ndarray, device: torch.device, change: Change
     ) -> tuple[Tensor, Tensor]:
-        """Return what `load` does, each image as its fixed view of this number, `then` done."""
-        images, targets = self.load(positions, device)
-        return changed(images, targets, policy, view_draws(self.rows[positions], numbers), then)
-
-
-def changed(
-    images: Tensor,
-    targets: Tensor,
-    policy: Augmentation,
-    draw: Tensor,
-    then: Callable[[Tensor], Tensor],
-) -> tuple[Tensor, Tensor]:
-    """Return images and targets after `change`: masks move with their images, classes stay."""
-    if targets.ndim == 3:
-        targets = change_masks(targets, policy, draw)
-    return change(images, policy, draw, then), targets
+        """Return what `load` does after `change`, each image as its fixed view of this number."""
+        return change(*self.load(positions, device), view_draws(self.rows[positions], numbers))

@@ -22,7 +22,7 @@ from benchmark.checkpoint import Clock, Interrupted, Progress, State, resume, sa
 from benchmark.optimizer import learning_rate, optimizer_of
 from benchmark.pixels import normalized
 from benchmark.spec import Cell, seed
-from benchmark.subset import Subset, changed
+from benchmark.subset import Change, Subset
 from benchmark.tasks import Arrays, Task
 
 EVAL_BATCH = 64
@@ -118,14 +118,13 @@ def _train_step(
         if balanced
         else batch_positions(step, len(train), cell)
     )
-    policy = policies[cell.augment]
+    change = Change(policies[cell.augment], setup.normalize)
     if cell.views:
         numbers = torch.randint(cell.views, (len(positions),), generator=generator).numpy()
-        images, targets = train.views(positions, numbers, policy, setup.device, setup.normalize)
+        images, targets = train.views(positions, numbers, setup.device, change)
     else:
-        images, targets = train.load(positions, setup.device)
         draw = draws(len(positions), generator)
-        images, targets = changed(images, targets, policy, draw, setup.normalize)
+        images, targets = change(*train.load(positions, setup.device), draw)
     optimizer.zero_grad(set_to_none=True)
     loss = _backward(setup, images, targets)
     for group in optimizer.param_groups:

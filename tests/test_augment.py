@@ -15,9 +15,8 @@ def batch(side=16):
 
 def changed(images, masks, policy, number=0):
     draw = draws(len(images), torch.Generator().manual_seed(number))
-    return change(images, policy, draw), None if masks is None else change_masks(
-        masks, policy, draw
-    )
+    moved = None if masks is None else change_masks(masks, policy, draw)
+    return change(images, policy, draw), moved
 
 
 def draw(policy, number=0):

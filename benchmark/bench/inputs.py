@@ -111,6 +111,11 @@ def open_subset(folder: Path, side: int) -> Subset:
     return Subset(images, dataset.labels, rows, dataset.ids, dataset.groups)
 
 
+def folder_of(folder: Path, colour: str, file_side: int) -> Path:
+    """Return where `measure` writes its files of one kind ("RGB" or "grey")."""
+    return folder / f"{colour}-{file_side}"
+
+
 def measure(folder: Path, count: int, side: int, file_side: int, watch: Watch) -> list[Rate]:
     """Return the rates of input at S x S from `count` JPEG files of `file_side`, by the wall clock.
 
@@ -119,7 +124,7 @@ def measure(folder: Path, count: int, side: int, file_side: int, watch: Watch) -
     """
     rates = []
     for colour, grey in (("RGB", False), ("grey", True)):
-        files = write_jpegs(folder / f"{colour}-{file_side}", count, file_side, grey=grey)
+        files = write_jpegs(folder_of(folder, colour, file_side), count, file_side, grey=grey)
         subset, paths = open_subset(files, side), sorted(files.rglob("*.jpg"))
         for train, use in ((True, "training"), (False, "evaluation")):
             name = f"{use}, {colour} files of {file_side} px"

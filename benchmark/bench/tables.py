@@ -60,7 +60,7 @@ def of_input(order: Order, watch: Watch) -> tuple[str, dict[str, Any]]:
             for file_side in FILE_SIDES
             for rate in inputs.measure(Path(folder), NUM_JPEGS, INPUT_SIDE, file_side, watch)
         ]
-        subset = inputs.open_subset(Path(folder) / f"RGB-{INPUT_SIDE}", side)
+        subset = inputs.open_subset(inputs.folder_of(Path(folder), "RGB", INPUT_SIDE), side)
         model = backbones.create(order.backbone, side).to(watch.device)
         batch = subjects.batch_of(order.batch_size, side, watch.device, precision(order.precision))
         step = subjects.of_method("lora", model, batch).step

@@ -7,7 +7,6 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,12 +60,13 @@ def train(
     forecast: Forecast,
 ) -> Failures:
     """Train `cells` on this machine and return (slug, reason) of those that failed."""
+    from benchmark.progress import Display
     from benchmark.session import Session
 
     failures: Failures = []
     session = Session(arguments.runs / "cache", sources)
     _decode(cells, session)
-    with _display(forecast) as display:
+    with Display(forecast) as display:
         for outcome in _outcomes(cells, session, arguments, display):
             if outcome.state == "failed":
                 failures.append((outcome.cell.slug, outcome.reason))
@@ -104,14 +104,6 @@ def _outcomes(
             yield from inline(cells, session, runs, listener)
         except Interrupted:
             raise KeyboardInterrupt from None
-
-
-@contextmanager
-def _display(forecast: Forecast) -> Iterator[Display]:
-    from benchmark.progress import Display
-
-    with Display(forecast) as display:
-        yield display
 
 
 def _jobs(cells: Sequence[Cell], arguments: argparse.Namespace) -> int:
