@@ -190,7 +190,7 @@ def test_downloads_are_the_files_beside_the_page(page, made, tmp_path):
     for name in ("table.csv", "statistics.csv", "table.tex"):
         find(page, f"#files a[download='{name}']").click()
         wanted = tmp_path / name
-        assert until(wanted.exists)
+        assert until(lambda wanted=wanted: wanted.exists() and wanted.stat().st_size > 0)
         if name.endswith("csv"):
             assert wanted.read_text() == (made / name).read_text()
         else:
