@@ -8,7 +8,7 @@ import pkgutil
 import sys
 
 from benchmark import commands
-from benchmark.registry import InputError
+from benchmark.core.registry import InputError
 
 
 def main(argv: list[str] | None = None) -> int:

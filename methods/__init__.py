@@ -4,7 +4,7 @@ from methods import build
 model = build("lora(rank=8)").attach(timm.create_model("vit_base_patch16_224", num_classes=0))
 """
 
-from benchmark.registry import discover
+from benchmark.core.registry import discover
 from methods import families, seams
 from methods.base import Method, build, delta, load_delta, merge, methods, register, trainable
 

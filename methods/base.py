@@ -11,8 +11,8 @@ from typing import Any, ClassVar, Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
-from benchmark.registry import InputError, Registry, unknown
-from benchmark.spec import format_spec, parse_spec
+from benchmark.core.registry import InputError, Registry, unknown
+from benchmark.core.spec import format_spec, parse_spec
 
 ENTRY_POINTS = "peft_medical_benchmark.methods"
 methods: Registry[type[Method]] = Registry("method")

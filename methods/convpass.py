@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from methods import adapters, families, lean, seams
+from methods import families, seams
 from methods.base import Method, positive, register
-from methods.bottlenecks import quick_gelu
+from methods.parts import adapters, lean
+from methods.parts.bottlenecks import quick_gelu
 
 
 class Bypass(nn.Module):

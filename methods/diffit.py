@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from methods import adapters, families, seams
+from methods import families, seams
 from methods.base import Method, register
 from methods.norm import affine
+from methods.parts import adapters
 
 
 class ScaledOutput:

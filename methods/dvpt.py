@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
-from benchmark.registry import unknown
-from methods import families, prompts
+from benchmark.core.registry import unknown
+from methods import families
 from methods.base import Method, positive, register
-from methods.bottlenecks import (
+from methods.parts import prompts
+from methods.parts.bottlenecks import (
     AttendBottleneck,
     GatedBottleneck,
     RowsBottleneck,

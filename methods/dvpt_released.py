@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from methods import families, prompts, seams
+from methods import families, seams
 from methods.base import Method, positive, register
-from methods.bottlenecks import GatedBottleneck, attend, put_beside_mlp, shared
+from methods.parts import prompts
+from methods.parts.bottlenecks import GatedBottleneck, attend, put_beside_mlp, shared
 
 
 class PromptedAttention:

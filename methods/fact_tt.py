@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from methods import factors, families, seams
+from methods import families, seams
 from methods.base import Method, positive, register
+from methods.parts import factors
 
 
 class TensorTrain(factors.Factored):

@@ -12,7 +12,7 @@ from typing import Literal
 
 from torch import nn
 
-from benchmark.registry import InputError
+from benchmark.core.registry import InputError
 
 Stages = list[list[nn.Module]]
 Residual = Literal["norm2", "mlp", "block", "none"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from benchmark.registry import InputError
+from benchmark.core.registry import InputError
 from methods.base import Method, register
 
 

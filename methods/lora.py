@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmark.registry import InputError, unknown
-from methods import families, lean, seams
+from benchmark.core.registry import InputError, unknown
+from methods import families, seams
 from methods.base import Method, positive, register
+from methods.parts import lean
 
 TARGETS = ("qkv", "q", "k", "v", "proj", "fc1", "fc2")
 

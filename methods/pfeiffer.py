@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from methods import adapters, families, seams
+from methods import families, seams
 from methods.base import Method, positive, register
+from methods.parts import adapters
 
 
 @register("pfeiffer")

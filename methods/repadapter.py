@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmark.registry import InputError
-from methods import adapters, families, lean, seams
+from benchmark.core.registry import InputError
+from methods import families, seams
 from methods.base import Method, positive, register
+from methods.parts import adapters, lean
 
 
 class GroupedAdapter(nn.Module):

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from methods import families, prompts
+from methods import families
 from methods.base import Method, positive, register
+from methods.parts import prompts
 
 
 @register("vpt_shallow")

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import submitit
 from submitit.core.utils import DelayedSubmission
 
-from benchmark.spec import Cell
+from benchmark.core.cell import Cell
 from slurm.snapshot import START
 
 if TYPE_CHECKING:
-    from benchmark.bell import Bell
+    from benchmark.execution.signals import Bell
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ class Batch:
         os.environ["HF_HUB_OFFLINE"] = "1"  # a node must not depend on a network
         import torch
 
-        from benchmark.bell import Bell
-        from benchmark.checkpoint import Interrupted
-        from benchmark.executors import Listener, inline
-        from benchmark.session import Session
-        from benchmark.workers import device_of
+        from benchmark.execution.inline import Listener, inline
+        from benchmark.execution.signals import Bell
+        from benchmark.execution.workers import device_of
+        from benchmark.training.checkpoint import Interrupted
+        from benchmark.training.session import Session
 
         environment = submitit.JobEnvironment()
         torch.set_num_threads(int(os.environ.get("SLURM_CPUS_PER_TASK", "1")))
@@ -96,7 +96,7 @@ def batch_log(log: Path) -> Path:
 
 def is_ours(folder: Path) -> bool:
     """Return whether a task of this very job trains the cell: then the job must outlive it."""
-    from benchmark.claims import read
+    from benchmark.sweep.claims import read
 
     claim = read(folder)
     return claim is not None and str(claim["job"]).startswith(f"{os.environ['SLURM_JOB_ID']}.")

@@ -7,8 +7,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from benchmark.estimate import Estimate
-from benchmark.spec import Cell
+from benchmark.core.cell import Cell
+from benchmark.sweep.estimate import Estimate
 from slurm.resources import Resources
 from slurm.sharing import TARGET_S, batches
 

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from benchmark.estimate import PROBES, Estimate, kind
-from benchmark.record import RECORD, write_json
-from benchmark.registry import InputError
-from benchmark.spec import Cell
+from benchmark.core.cell import Cell
+from benchmark.core.files import write_json
+from benchmark.core.record import RECORD
+from benchmark.core.registry import InputError
+from benchmark.sweep.estimate import PROBES, Estimate, kind
 
 STEPS = 4
 
@@ -49,8 +50,8 @@ def _run(cell: Cell, sources: dict[str, str], folder: Path, cache: Path) -> dict
 
 def main() -> None:
     """Train the cell that stands on standard input."""
-    from benchmark.run import run
-    from benchmark.session import Session
+    from benchmark.training.run import run
+    from benchmark.training.session import Session
 
     order = json.load(sys.stdin)
     session = Session(cache=Path(order["cache"]), sources=order["sources"])

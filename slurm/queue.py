@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark.registry import InputError
+from benchmark.core.registry import InputError
 
 PREFIX = "bench-"  # of job names: bench-SWEEP-CHUNK
 SWEEPS = "sweeps"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmark.registry import InputError, unknown
-from benchmark.spec import split_list
+from benchmark.core.registry import InputError, unknown
+from benchmark.core.spec import split_list
 
 TEXTS = ("partition", "account", "qos", "constraint", "gres", "nodelist", "exclude", "setup")
 NUMBERS = (

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from benchmark.estimate import Estimate
-from benchmark.spec import Cell
+from benchmark.core.cell import Cell
+from benchmark.sweep.estimate import Estimate
 
 TARGET_S = 900.0  # of a job: long beside its start, short beside a time limit
 UNKNOWN_S = 300.0  # of a cell that nothing is known of

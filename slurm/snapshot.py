@@ -8,8 +8,8 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from benchmark.provenance import SNAPSHOT, checkout
-from benchmark.record import write_json, write_text
+from benchmark.core.files import write_json, write_text
+from benchmark.training.provenance import SNAPSHOT, checkout
 
 PACKAGES = ("benchmark", "methods", "results", "slurm")
 ROOT = Path(__file__).resolve().parents[1]

@@ -16,10 +16,10 @@ from pathlib import Path
 import submitit
 from submitit.slurm.slurm import _make_sbatch_string
 
-from benchmark.claims import claimed
-from benchmark.record import write_json
-from benchmark.registry import InputError
-from benchmark.spec import Cell
+from benchmark.core.cell import Cell
+from benchmark.core.files import write_json
+from benchmark.core.registry import InputError
+from benchmark.sweep.claims import claimed
 from slurm import snapshot
 from slurm.jobs import Batch
 from slurm.needs import Group

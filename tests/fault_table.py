@@ -17,8 +17,8 @@ from pathlib import Path
 
 import test_slurm_cluster as cluster
 
-from benchmark.record import read_record
-from benchmark.registry import InputError
+from benchmark.core.record import read_record
+from benchmark.core.registry import InputError
 
 CELLS = ["--methods", "lora(rank=2),bitfit", "--seeds", "0,1,2,3", "--fractions", "0.1"]
 CELLS += ["--steps", "300", "--evaluations", "10"]

@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from benchmark import augment, pixels
-from benchmark.augment import Augmentation, change, change_masks, draws, policies
 from benchmark.data.base import IGNORE
+from benchmark.training import augment, pixels
+from benchmark.training.augment import Augmentation, change, change_masks, draws, policies
 
 
 def batch(side=16):

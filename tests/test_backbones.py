@@ -6,9 +6,10 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import save_file
 
-from benchmark import backbones, imgfocus, weights
+from benchmark import backbones
 from benchmark.__main__ import main
-from benchmark.registry import InputError
+from benchmark.backbones import imgfocus, weights
+from benchmark.core.registry import InputError
 
 TINY = ["tiny_vit", "tiny_swin", "tiny_convnext", "tiny_resnet", "tiny_pvt"]
 

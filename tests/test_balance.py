@@ -8,15 +8,15 @@ from test_spec import make_cell
 from torch import nn
 from torch.nn import functional as F
 
-from benchmark import balance
-from benchmark.batches import balanced_positions
-from benchmark.cells import Resolver
-from benchmark.grid import Grid
-from benchmark.heads import OrdinalClassifier
-from benchmark.registry import InputError
-from benchmark.run import run
-from benchmark.session import Session
-from benchmark.tasks import Classification
+from benchmark.core.registry import InputError
+from benchmark.sweep.grid import Grid
+from benchmark.sweep.resolve import Resolver
+from benchmark.training import balance
+from benchmark.training.batches import balanced_positions
+from benchmark.training.head import OrdinalClassifier
+from benchmark.training.run import run
+from benchmark.training.session import Session
+from benchmark.training.task import Classification
 
 LABELS = np.array([0] * 9 + [1] * 3 + [2])
 

@@ -161,10 +161,10 @@ STAGES = ("plan", "skip", "status", "report", "index", "load", "1% new", "100 ne
 
 def test_planning_is_measured_and_needs_a_split_once(tmp_path, capsys, monkeypatch):
     opened = []
-    import benchmark.cells as cells
+    from benchmark.sweep import resolve
 
-    real = cells.split
-    monkeypatch.setattr(cells, "split", lambda *a, **k: opened.append(a[1:]) or real(*a, **k))
+    real = resolve.split
+    monkeypatch.setattr(resolve, "split", lambda *a, **k: opened.append(a[1:]) or real(*a, **k))
     file = tmp_path / "plans.json"
     assert main(["bench", "--plan-sizes", "6,3", "--json", str(file)]) == 0
     plans = json.loads(file.read_text())["plans"]

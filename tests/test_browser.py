@@ -8,7 +8,8 @@ import time
 import pytest
 from test_html import HOSTILE, make_page_runs, values_of
 
-from results import Options, html, report
+from results import html
+from results.reporting import Options, report
 
 pytestmark = pytest.mark.browser
 

@@ -9,9 +9,9 @@ from test_results import make_record
 from test_spec import make_cell
 
 from benchmark.__main__ import main
-from benchmark.record import write_record
-from benchmark.registry import InputError
-from results import compare, curve, findings, papers
+from benchmark.core.record import write_record
+from benchmark.core.registry import InputError
+from results.papers import curve, findings, papers, report
 
 GRADES = {"task": "classification", "ordinal": True, "classes": ("none", "mild", "severe")}
 DVPT = "dvpt(bottleneck=20,prompts=50,share=1,merge=auto,attention=True)"
@@ -29,7 +29,7 @@ def write(runs, scores, cost=None, data=None, provenance=None, **cell):
 
 def found(runs, quantity, **named):
     """Return the rows of claims.csv on one quantity, with these values."""
-    compare.compare([runs], runs / "report", "dvpt")
+    report.compare([runs], runs / "report", "dvpt")
     text = next(c.text for c in papers.read("dvpt").claims if c.quantity == quantity)
     with (runs / "report" / "claims.csv").open() as stream:
         rows = [row for row in csv.DictReader(stream) if row["claim"] == text]
@@ -220,7 +220,7 @@ def test_published_numbers_stand_beside_matching_cells_only(tmp_path):
     write(tmp_path, [50, 50], data={"labels_used": 900}, method="ssf", **same)
     write(tmp_path, [50, 50], data=labels, method="full", **{**same, "image_size": 56})
     write(tmp_path, [50, 50], data=labels, method="norm", **{**same, "backbone": "vit_b16_mae"})
-    text = compare.compare([tmp_path], tmp_path / "report", "osu").text
+    text = report.compare([tmp_path], tmp_path / "report", "osu").text
     rows = [line.split() for line in text.splitlines() if " pcam " in line]
     shown = {row[0]: " ".join(row[6:]) for row in rows}
     assert shown["lora"] == "50.0 ± 0.0"  # accuracy, which the records have as .5

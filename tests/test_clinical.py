@@ -6,7 +6,7 @@ from scipy.ndimage import binary_erosion
 from scipy.spatial.distance import cdist
 from sklearn.metrics import brier_score_loss
 
-from benchmark import calibration, clinical, metrics, surfaces
+from benchmark.scores import calibration, metrics, stored, surfaces
 
 
 def random_probs(seed, count=60, classes=3):
@@ -148,16 +148,16 @@ def predictions(seed=0):
 def test_scores_of_a_classifier_hold_the_plain_ones_and_scale_on_validation():
     data = {"task": "classification", "classes": ["a", "b", "c"]}
     arrays = predictions()
-    found = clinical.scores(arrays, data, "test")
+    found = stored.scores(arrays, data, "test")
     plain = metrics.classification(arrays["test_probs"], arrays["test_labels"])
     assert plain.items() <= found.items()
     value = calibration.temperature(arrays["val_probs"], arrays["val_labels"])
-    assert found["temperature"] == clinical.scores(arrays, data, "val")["temperature"] == value
+    assert found["temperature"] == stored.scores(arrays, data, "val")["temperature"] == value
     assert found["auc"] == pytest.approx(np.mean([found[f"auc_{c}"] for c in "abc"]))
     each = [found[f"sensitivity_at_90_{c}"] for c in "abc"]
     assert found["sensitivity_at_90"] == pytest.approx(np.mean(each))
     other = arrays | {"val_labels": np.roll(arrays["val_labels"], 1)}
-    assert clinical.scores(other, data, "test")["temperature"] != value
+    assert stored.scores(other, data, "test")["temperature"] != value
 
 
 def test_with_two_classes_the_second_is_the_finding():
@@ -165,7 +165,7 @@ def test_with_two_classes_the_second_is_the_finding():
     for split in ("val", "test"):
         probs, labels = random_probs(3, classes=2)
         arrays |= {f"{split}_probs": probs, f"{split}_labels": labels}
-    found = clinical.scores(arrays, {"task": "classification", "classes": ["well", "ill"]}, "test")
+    found = stored.scores(arrays, {"task": "classification", "classes": ["well", "ill"]}, "test")
     assert found["sensitivity_at_95"] == found["sensitivity_at_95_ill"]
     assert "sensitivity_at_95_well" not in found
 
@@ -175,7 +175,7 @@ def test_old_cells_are_scored_again_without_training(tmp_path, capsys):
     from test_spec import make_cell
 
     from benchmark.__main__ import main
-    from benchmark.record import write_record
+    from benchmark.core.record import write_record
     from results import frame, tables
 
     arrays = predictions(7)
@@ -201,7 +201,7 @@ def test_old_cells_are_scored_again_without_training(tmp_path, capsys):
 
 
 def test_where_less_is_better_the_least_is_best():
-    from results.direction import less_is_better, scale
+    from benchmark.scores.direction import less_is_better, scale
 
     names = ["hd95_mm_one", "ece", "brier_scaled", "missed", "loss"]
     assert all(less_is_better(name) for name in names)

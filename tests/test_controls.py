@@ -7,14 +7,14 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
 
 from benchmark import backbones
-from benchmark.cells import Resolver
-from benchmark.grid import Grid
-from benchmark.neighbours import Memory
-from benchmark.registry import InputError
-from benchmark.run import run
-from benchmark.session import Session
-from benchmark.suites import suites
+from benchmark.core.registry import InputError
+from benchmark.sweep.grid import Grid
+from benchmark.sweep.resolve import Resolver
+from benchmark.sweep.suites import suites
 from benchmark.trained import load
+from benchmark.training.neighbours import Memory
+from benchmark.training.run import run
+from benchmark.training.session import Session
 
 SMALL = {"fractions": (0.2,), "steps": (2,), "evaluations": (1,), "batch_size": (4,)}
 
@@ -107,7 +107,7 @@ def test_a_size_that_is_too_small_is_one_sentence():
 
 
 def test_other_heads_than_a_linear_classifier_are_not_exported(tmp_path):
-    from benchmark.export import to_timm
+    from benchmark.trained.export import to_timm
 
     (cell,) = Resolver().cells([Grid(("knn",), ("tiny_vit",), ("phantom_grading",), **SMALL)])
     run(cell, Session(tmp_path / "cache", {}), tmp_path / "runs")

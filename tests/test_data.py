@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.data import brain, datasets, decoded, open_dataset, split
-from benchmark.data.images import read_mask, read_rgb
-from benchmark.registry import InputError
+from benchmark.core.registry import InputError
+from benchmark.data import datasets, decoded, open_dataset, split
+from benchmark.data.readers.images import read_mask, read_rgb
+from benchmark.data.sets import brain
 
 
 def save(path, values):

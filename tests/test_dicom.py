@@ -5,8 +5,9 @@ from pydicom.dataset import Dataset as Header
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
-from benchmark.data import images, open_dataset
-from benchmark.registry import InputError
+from benchmark.core.registry import InputError
+from benchmark.data import open_dataset
+from benchmark.data.readers import images
 
 # 12-bit stored values; with slope 2 and intercept -1000 they are -1000, 0, 1000, 2000
 STORED = np.array([[0, 500], [1000, 1500]], np.uint16)

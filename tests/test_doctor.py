@@ -10,9 +10,9 @@ from PIL import Image, ImageFilter
 
 from benchmark.__main__ import main
 from benchmark.data import open_dataset, split
-from benchmark.doctor import examine, merged_groups, near_duplicates
-from benchmark.doctor.coding import blockiness, jpeg_quality
-from benchmark.doctor.duplicates import Pair
+from benchmark.data.doctor import examine, merged_groups, near_duplicates
+from benchmark.data.doctor.coding import blockiness, jpeg_quality
+from benchmark.data.doctor.duplicates import Pair
 
 CLASSES = ("ill", "well")
 
@@ -70,7 +70,7 @@ def test_planted_copies_are_found_within_and_across_classes(tmp_path):
 
 
 def test_pairs_are_those_of_all_comparisons(monkeypatch):
-    from benchmark.doctor import duplicates
+    from benchmark.data.doctor import duplicates
 
     images = [
         np.asarray(texture(i % 5).rotate(0.7 * (i // 5), Image.Resampling.BICUBIC))

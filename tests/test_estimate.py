@@ -4,12 +4,12 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from benchmark import estimate
 from benchmark.__main__ import main
-from benchmark.estimate import Estimate, Forecast, kind
-from benchmark.progress import Display
-from benchmark.record import write_json
-from benchmark.spec import Cell
+from benchmark.core.cell import Cell
+from benchmark.core.files import write_json
+from benchmark.execution.display import Display
+from benchmark.sweep import estimate
+from benchmark.sweep.estimate import Estimate, Forecast, kind
 
 CELL = Cell(
     dataset="d", data="f", backbone="b", weights="w", normalize="0,0,0/1,1,1", method="linear"
@@ -81,7 +81,7 @@ def test_a_kind_that_nothing_is_known_of_is_told_by_its_own_steps():
 
 def test_the_display_tells_the_time_left_of_all_cells(monkeypatch):
     clock = [0.0]
-    monkeypatch.setattr("benchmark.progress.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("benchmark.execution.display.time.perf_counter", lambda: clock[0])
     display = Display(Forecast([CELL, replace(CELL, seed=1), OTHER]))
     display.start(CELL)
     assert display.left(0) == "2 kinds of cells unknown"
@@ -96,8 +96,8 @@ def test_a_run_predicts_itself_from_the_records_in_its_folder(tmp_path, capsys):
     flags += ["--fractions", "0.1", "--image-size", "32", "--dry-run"]
     assert main(flags) == 0
     assert "predicted: nothing is known of 1 kind yet" in capsys.readouterr().out
-    from benchmark.cells import Resolver
-    from benchmark.grid import Grid
+    from benchmark.sweep.grid import Grid
+    from benchmark.sweep.resolve import Resolver
 
     grid = Grid(("linear",), ("tiny_vit",), fractions=(0.4,), image_size=(32,), steps=(10,))
     (cell,) = Resolver().cells([grid])

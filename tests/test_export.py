@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from benchmark import backbones
 from benchmark.__main__ import main
-from benchmark.registry import InputError
+from benchmark.core.registry import InputError
 from benchmark.trained import find, load
 
 SPECS = "lora(rank=2),lora(rank=2,targets=qkv+fc1),adaptformer(bottleneck=2),bitfit"
@@ -55,7 +55,7 @@ def lesions(runs):
 
 
 def stack(trained, pictures):
-    from benchmark.data.images import read_rgb, resize
+    from benchmark.data.readers.images import read_rgb, resize
 
     images = np.stack([resize(read_rgb(p), trained.record.cell.image_size) for p in pictures])
     return trained.normalize(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255)

@@ -11,16 +11,18 @@ import torch
 from safetensors.torch import load_file
 
 import methods
-from benchmark import augment, backbones, features, prefix
+from benchmark import backbones
 from benchmark.bench import inputs
-from benchmark.cells import Resolver
-from benchmark.grid import Grid
-from benchmark.heads import Classifier, Segmenter
-from benchmark.prefix import Prefix
-from benchmark.registry import InputError
-from benchmark.run import run
-from benchmark.session import Session
-from benchmark.spec import Cell
+from benchmark.core.cell import Cell
+from benchmark.core.registry import InputError
+from benchmark.sweep.grid import Grid
+from benchmark.sweep.resolve import Resolver
+from benchmark.training import augment
+from benchmark.training.head import Classifier, Segmenter
+from benchmark.training.kept import features, prefix
+from benchmark.training.kept.prefix import Prefix
+from benchmark.training.run import run
+from benchmark.training.session import Session
 
 CPU = torch.device("cpu")
 SIDE = 32
@@ -74,7 +76,7 @@ SAME = [
 def test_numbers_are_those_without_the_cache(dataset, axes, images, tmp_path, monkeypatch):
     (cell,), sources = plan(dataset or images, **axes)
     cached = run(cell, session_in(tmp_path, sources), tmp_path / "cached")
-    monkeypatch.setattr("benchmark.run.use_cached", lambda setup, data, *_: (setup, data))
+    monkeypatch.setattr("benchmark.training.run.use_cached", lambda setup, data, *_: (setup, data))
     plain = run(cell, session_in(tmp_path, sources), tmp_path / "plain")
     assert cached.provenance["cached_features"]
     assert not plain.provenance["cached_features"]

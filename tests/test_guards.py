@@ -8,9 +8,12 @@ from test_results import make_record
 from test_spec import make_cell
 
 from benchmark.__main__ import main
-from benchmark.record import write_json, write_record
-from benchmark.spec import Cell
-from results import Options, frame, report, select, tables
+from benchmark.core.cell import Cell
+from benchmark.core.files import write_json
+from benchmark.core.record import write_record
+from results import frame, tables
+from results.reporting import Options, report
+from results.tables import select
 
 
 def put(runs, test, data=(), **cell):

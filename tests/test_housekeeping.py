@@ -8,8 +8,8 @@ import pytest
 from test_guards import put
 from test_spec import make_cell
 
-from benchmark import claims
 from benchmark.__main__ import main
+from benchmark.sweep import claims
 
 PRECIOUS = ("record.json", "cell.json", "predictions.npz", "delta.safetensors", "rescored.json")
 

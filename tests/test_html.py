@@ -9,10 +9,14 @@ from test_results import make_record
 from test_spec import make_cell
 
 from benchmark.__main__ import main
-from benchmark.record import write_json, write_record
-from results import Options, frame, html, ledger, report, stats, tables
+from benchmark.core.files import write_json
+from benchmark.core.record import write_record
+from results import frame, html, tables
+from results.costs import ledger
 from results.html.contents import contents
 from results.html.provenance import counted
+from results.reporting import Options, report
+from results.statistics import stats
 
 HOSTILE = "z</script><img src=x onerror='window.taken = 1'>&amp;"
 

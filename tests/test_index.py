@@ -10,8 +10,10 @@ import pytest
 from test_guards import put
 from test_spec import make_cell
 
-from benchmark.record import touch, write_json
-from results import frame, index, rows, scan
+from benchmark.core.files import write_json
+from benchmark.core.record import touch
+from results import frame
+from results.frame import index, rows, scan
 
 
 @pytest.fixture

@@ -10,10 +10,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmark.bench import memory, subjects
-from methods import build, lean, seams
-from methods.adapters import Bottleneck
-from methods.bottlenecks import AttendBottleneck, GatedBottleneck, RowsBottleneck, quick_gelu
+from methods import build, seams
 from methods.convpass import Bypass
+from methods.parts import lean
+from methods.parts.adapters import Bottleneck
+from methods.parts.bottlenecks import AttendBottleneck, GatedBottleneck, RowsBottleneck, quick_gelu
 
 CPU = torch.device("cpu")
 

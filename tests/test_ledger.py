@@ -11,8 +11,11 @@ from test_claims import write
 from benchmark import backbones
 from benchmark.bench import latency
 from benchmark.bench.timing import Watch
-from benchmark.registry import InputError
-from results import Options, frame, ledger, ledger_text, papers, report, tables
+from benchmark.core.registry import InputError
+from results import frame, tables
+from results.costs import ledger, ledger_text
+from results.papers import papers
+from results.reporting import Options, report
 
 # PPE and PME of the published table, computed with the authors' own function
 FPT = {

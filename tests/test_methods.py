@@ -11,7 +11,7 @@ from torch import nn
 import methods
 from benchmark import audit
 from benchmark.__main__ import main
-from benchmark.registry import InputError
+from benchmark.core.registry import InputError
 from methods import build, seams
 
 torch.set_num_threads(1)

@@ -3,8 +3,8 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from benchmark import metrics
-from benchmark.tasks import Segmentation, soft_dice
+from benchmark.scores import metrics
+from benchmark.training.task import Segmentation, soft_dice
 
 
 def one_hot(predicted, num_classes):

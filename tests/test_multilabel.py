@@ -9,12 +9,12 @@ import torch
 from PIL import Image
 from sklearn.metrics import f1_score, roc_auc_score
 
-from benchmark import metrics
 from benchmark.__main__ import main
 from benchmark.data import datasets, open_dataset, show, split
 from benchmark.data.base import Card
-from benchmark.tasks import task_of
-from results import predictions
+from benchmark.scores import metrics
+from benchmark.training.task import task_of
+from results.frame import predictions
 
 CLASSES = ("mass", "nodule", "hernia")
 

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.data import datasets, layout, located, open_dataset, table
-from benchmark.data.medmnist import SETS, download
-from benchmark.registry import InputError
+from benchmark.core.registry import InputError
+from benchmark.data import datasets, located, open_dataset
+from benchmark.data.readers import layout, table
+from benchmark.data.sets.medmnist import SETS, download
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ import pytest
 from test_run import flags, made  # noqa: F401 - a fixture
 
 from benchmark.__main__ import main
-from results import peek
+from results.tables import peek
 
 
 @pytest.fixture

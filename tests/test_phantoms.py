@@ -9,7 +9,8 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from benchmark.data import open_dataset, phantom
+from benchmark.data import open_dataset
+from benchmark.data.sets import phantom
 
 # (series, index): grade, lesion pixels, and the mean of each 32-pixel block and channel. The means
 # are compared with a tolerance, so that float rounding of another platform does not matter.

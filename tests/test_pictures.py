@@ -9,15 +9,15 @@ import torch
 from test_html import make_page_runs
 from test_run import flags, made  # noqa: F401 - a fixture
 
-from benchmark import calibration, panels
 from benchmark.__main__ import main
-from benchmark.trained import load
+from benchmark.scores import calibration
+from benchmark.trained import load, panels
 from methods import families
-from methods.bottlenecks import AttendBottleneck, RowsBottleneck, quick_gelu
-from results import figures, frame, pictures, tables
-from results.naming import brief
-from results.pictures import attention, confusion, heatmap, reliability, training
-from results.pictures import panels as drawn
+from methods.parts.bottlenecks import AttendBottleneck, RowsBottleneck, quick_gelu
+from results import figures, frame, tables
+from results.figures import attention, confusion, heatmap, reliability, style, training
+from results.figures import panels as drawn
+from results.tables.naming import brief
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +173,7 @@ def report(runs, made, *more):  # noqa: F811
 def test_every_kind_is_drawn_from_tiny_cells(trained, made, capsys):  # noqa: F811
     assert report(trained, made, "--panels", "2", "--figures", "all") == 0
     found = {path.name for path in (trained / "report").glob("*.png")}
-    for kind in pictures.KINDS:
+    for kind in figures.KINDS:
         assert any(name.endswith(f"-{kind}.png") for name in found), kind
     read = [name for name in found if name.endswith("-attention.png")]
     assert [("class" in name, "mask" in name) for name in sorted(read)] == [
@@ -222,19 +222,19 @@ def test_images_that_are_not_there_are_told_and_the_rest_is_reported(trained, ca
 def test_without_data_a_kind_draws_nothing(tmp_path):
     make_page_runs(tmp_path)  # no predictions, no history, one trial
     loaded = frame.load([tmp_path])
-    kinds = [kind for kind in pictures.KINDS if kind != "heatmap"]
-    assert pictures.save(loaded, [tmp_path], tables.build(loaded), tmp_path / "out", kinds) == []
+    kinds = [kind for kind in figures.KINDS if kind != "heatmap"]
+    assert figures.save(loaded, [tmp_path], tables.build(loaded), tmp_path / "out", kinds) == []
 
 
 def test_kinds_are_named_or_all():
-    assert pictures.chosen(["trials", "heatmap"]) == ("heatmap", "trials")
-    assert pictures.chosen(["all"]) == tuple(pictures.KINDS)
-    assert pictures.chosen([]) == ()
+    assert figures.chosen(["trials", "heatmap"]) == ("heatmap", "trials")
+    assert figures.chosen(["all"]) == tuple(figures.KINDS)
+    assert figures.chosen([]) == ()
 
 
 def test_line_styles_change_where_colours_repeat():
     names = [f"m{i:02}" for i in range(30)]
-    looks = {(figures.styles(names)[n][0], figures.line(names, n)) for n in names}
+    looks = {(style.styles(names)[n][0], style.line(names, n)) for n in names}
     assert len(looks) == 30
 
 

@@ -5,8 +5,9 @@ import pytest
 from scipy import stats as scipy_stats
 from test_stats import built, write
 
-from benchmark.registry import InputError
-from results import Options, planning, report
+from benchmark.core.registry import InputError
+from results.reporting import Options, report
+from results.statistics import planning
 
 
 def test_seeds_needed_against_the_noncentral_t():

@@ -6,12 +6,13 @@ import pytest
 import torch
 
 import methods
-from benchmark import backbones, cost
-from benchmark.cells import Resolver
-from benchmark.grid import Grid
-from benchmark.pristine import Pristine, own_trained
-from benchmark.run import run
-from benchmark.session import Session
+from benchmark import backbones
+from benchmark.backbones.shared import Pristine, own_trained
+from benchmark.sweep.grid import Grid
+from benchmark.sweep.resolve import Resolver
+from benchmark.training import cost
+from benchmark.training.run import run
+from benchmark.training.session import Session
 
 CPU = torch.device("cpu")
 TINY = ("tiny_vit", "tiny_swin", "tiny_convnext", "tiny_resnet", "tiny_pvt")

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from results import diagram, ranks
+from results.figures import diagram
+from results.statistics import ranks
 
 
 def test_ranks_and_friedman_of_three_by_three_by_hand():

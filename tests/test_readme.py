@@ -11,7 +11,7 @@ from benchmark import audit
 from benchmark.__main__ import main
 from benchmark.audit import show
 from benchmark.audit.families import FAMILIES, make
-from benchmark.catalogue import table
+from benchmark.sweep.catalogue import table
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 EXAMPLE = re.search(r"## Add a method.*?```python\n(.*?)```", README, re.DOTALL)[1]

@@ -24,7 +24,7 @@ def test_the_example_in_the_readme_is_what_the_records_say():
 
 
 def test_every_reference_cell_names_clean_code():
-    from benchmark.record import read_records
+    from benchmark.core.record import read_records
 
     records, faults = read_records(REFERENCE)
     assert not faults

@@ -16,21 +16,13 @@ from test_spec import make_cell
 from test_stats import write
 
 from benchmark.__main__ import main
-from benchmark.origins import UNTRAINED, lookup, of_backbone, papers
-from benchmark.record import write_record
-from benchmark.registry import InputError
-from results import (
-    Options,
-    ablation,
-    frame,
-    plain,
-    rank_table,
-    render,
-    report,
-    sources,
-    stats,
-    tables,
-)
+from benchmark.core.record import write_record
+from benchmark.core.registry import InputError
+from benchmark.data.origins import UNTRAINED, lookup, of_backbone, papers
+from results import frame, tables
+from results.reporting import Options, report
+from results.statistics import rank_table, stats
+from results.tables import ablation, plain, render, sources
 
 
 @pytest.fixture

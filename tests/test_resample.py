@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from benchmark import metrics
-from results import predictions
-from results.resample import Sample, interval, probability, replicates, resample
+from benchmark.scores import metrics
+from results.frame import predictions
+from results.statistics.resample import Sample, interval, probability, replicates, resample
 
 CLASSES = ("healthy", "ill", "worse")
 ONE = np.eye(3)

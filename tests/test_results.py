@@ -7,9 +7,13 @@ from itertools import product
 import pytest
 from test_spec import make_cell
 
-from benchmark.record import Record, read_record, write_json, write_record
-from benchmark.registry import InputError
-from results import Options, figures, frame, render, report, tables
+from benchmark.core.files import write_json
+from benchmark.core.record import Record, read_record, write_record
+from benchmark.core.registry import InputError
+from results import frame, tables
+from results.figures import style
+from results.reporting import Options, report
+from results.tables import render
 
 COST = {
     "head_params": 15,
@@ -226,14 +230,14 @@ def test_latex_compiles(runs, tmp_path):
 
 def test_figures_are_written_and_methods_keep_their_look(runs, tmp_path):
     (table,) = tables.build(frame.load([runs]))
-    paths = figures.save(table, tmp_path / "figures")
+    paths = style.save(table, tmp_path / "figures")
     assert {p.suffix for p in paths} == {".png", ".svg", ".pdf"}
     assert sum("labels" in p.name for p in paths) == 3  # only set a has two fractions
     assert all(p.stat().st_size > 3000 for p in paths)
-    looks = figures.styles([f"m{i}" for i in range(30)])
+    looks = style.styles([f"m{i}" for i in range(30)])
     assert len(set(looks.values())) == 30
 
 
 def test_the_pareto_front_by_hand():
     points = [(0, 1.0), (10, 3.0), (10, 2.0), (20, 2.5), (30, 4.0)]
-    assert figures.pareto(points) == [(0, 1.0), (10, 3.0), (30, 4.0)]
+    assert style.pareto(points) == [(0, 1.0), (10, 3.0), (30, 4.0)]

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark import feature_store, weights
+from benchmark.backbones import weights
+from benchmark.core.files import write_json
 from benchmark.data import decoded, open_dataset
-from benchmark.record import write_json
+from benchmark.training.kept import store
 
 
 @pytest.mark.parametrize(("mask", "file", "folder"), [(0o022, 0o644, 0o755), (0o002, 0o664, 0o775)])
@@ -18,8 +19,8 @@ def test_others_may_read_what_one_wrote(tmp_path, mask, file, folder):
     try:
         write_json(tmp_path / "record.json", {})
         weights._store(tmp_path / "w.safetensors", {"x": torch.zeros(2)})
-        values = feature_store.Features(np.zeros((2, 3), np.float32), [[3]])
-        feature_store.write(tmp_path / "features", values)
+        values = store.Features(np.zeros((2, 3), np.float32), [[3]])
+        store.write(tmp_path / "features", values)
         decoded(open_dataset("phantom_grading"), 8, tmp_path / "cache")
     finally:
         os.umask(before)

@@ -12,13 +12,15 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from benchmark import backbones, run, work
+from benchmark import backbones
 from benchmark.__main__ import main
-from benchmark.cells import Resolver
-from benchmark.grid import Grid
-from benchmark.record import read_record
-from benchmark.session import Session
-from benchmark.train import evaluate
+from benchmark.core.record import read_record
+from benchmark.execution import one
+from benchmark.sweep.grid import Grid
+from benchmark.sweep.resolve import Resolver
+from benchmark.training import run
+from benchmark.training.fit import evaluate
+from benchmark.training.session import Session
 
 ROOT = Path(__file__).parent.parent
 
@@ -214,7 +216,7 @@ def test_a_cell_of_which_not_one_image_fits_says_what_to_do(made, tmp_path, monk
         raise RuntimeError("CUDA out of memory. Tried to allocate 1 GiB")
 
     monkeypatch.setattr(run, "fit", fit)
-    outcome = work.train(cell, Session(tmp_path / "cache", sources), tmp_path)
+    outcome = one.train(cell, Session(tmp_path / "cache", sources), tmp_path)
     assert outcome.state == "failed"
     assert outcome.reason.startswith(f"memory does not hold one image of {cell.image_size} px")
     assert outcome.reason.endswith("take a smaller --image-size or --backbones")
@@ -326,7 +328,7 @@ def test_data_or_weights_that_changed_since_the_plan_are_refused(made, tmp_path)
 def test_every_suite_names_things_that_exist():
     import methods
     from benchmark.data import datasets
-    from benchmark.suites import suites
+    from benchmark.sweep.suites import suites
 
     for name in suites:
         for grid in suites[name]():

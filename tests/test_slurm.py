@@ -14,12 +14,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmark import claims, estimate, work, workers
 from benchmark.__main__ import main
-from benchmark.executors import Listener, inline, local
-from benchmark.registry import InputError
-from benchmark.session import Session
-from benchmark.spec import Cell
+from benchmark.core.cell import Cell
+from benchmark.core.registry import InputError
+from benchmark.execution import one, workers
+from benchmark.execution.inline import Listener, inline
+from benchmark.execution.local import local
+from benchmark.sweep import claims, estimate
+from benchmark.training.session import Session
 from slurm import jobs, needs, queue, sharing, snapshot, submit
 from slurm.resources import parse
 
@@ -119,7 +121,7 @@ def test_a_dry_run_needs_no_slurm_and_predicts(tmp_path, monkeypatch, capsys):
 # Claims.
 def test_one_of_many_processes_gets_the_claim(tmp_path):
     code = (
-        "import sys, time; from pathlib import Path; from benchmark.claims import take;"
+        "import sys, time; from pathlib import Path; from benchmark.sweep.claims import take;"
         "got = take(Path(sys.argv[1])); print(got is not None); sys.stdout.flush(); time.sleep(3)"
     )
     started = [
@@ -133,7 +135,7 @@ def test_one_of_many_processes_gets_the_claim(tmp_path):
 
 
 def test_the_claim_of_a_dead_process_is_taken_over_and_of_a_live_one_not(tmp_path):
-    code = "import sys; from pathlib import Path; from benchmark.claims import take; "
+    code = "import sys; from pathlib import Path; from benchmark.sweep.claims import take; "
     code += "take(Path(sys.argv[1]))"
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
     assert (tmp_path / claims.CLAIM).exists()  # it died without giving it back
@@ -192,8 +194,8 @@ def with_images(runs):
 
 # Memory and failures.
 def tiny_cells(tmp_path, *methods):
-    from benchmark.cells import Resolver
-    from benchmark.grid import Grid
+    from benchmark.sweep.grid import Grid
+    from benchmark.sweep.resolve import Resolver
 
     resolver = Resolver()
     grid = Grid(
@@ -204,7 +206,7 @@ def tiny_cells(tmp_path, *methods):
 
 def test_out_of_memory_halves_the_images_at_once_and_says_so(tmp_path, monkeypatch):
     (cell,), session = tiny_cells(tmp_path, "lora(rank=2)")
-    reference = work.train(cell, session, tmp_path / "whole").record
+    reference = one.train(cell, session, tmp_path / "whole").record
     forward = Session.backbone
 
     def small(self, cell):
@@ -218,7 +220,7 @@ def test_out_of_memory_halves_the_images_at_once_and_says_so(tmp_path, monkeypat
         return body
 
     monkeypatch.setattr(Session, "backbone", small)
-    outcome = work.train(cell, session, tmp_path / "small")
+    outcome = one.train(cell, session, tmp_path / "small")
     assert outcome.state == "done"
     assert outcome.record.cost["micro_batch"] == 2
     assert reference.cost["micro_batch"] == 8
@@ -237,14 +239,14 @@ def test_memory_deaths_are_read_from_the_log(tmp_path):
 
 def test_one_failure_leaves_the_cells_beside_it_alone(tmp_path, monkeypatch):
     found, session = tiny_cells(tmp_path, "lora(rank=2)", "bitfit")
-    train = work.run
+    train = one.run
 
     def broken(cell, *arguments, **options):
         if cell.method == "bitfit":
             raise ValueError("this one breaks")
         return train(cell, *arguments, **options)
 
-    monkeypatch.setattr(work, "run", broken)
+    monkeypatch.setattr(one, "run", broken)
     states = {o.cell.method: (o.state, o.reason) for o in inline(found, session, tmp_path)}
     assert states["bitfit"] == ("failed", "this one breaks")
     assert [state for state, _ in states.values()].count("done") == 1
@@ -294,7 +296,7 @@ def test_a_process_number_that_lives_on_as_another_process_keeps_no_claim(tmp_pa
 def test_a_cell_that_was_taken_over_is_left_to_the_other(tmp_path, monkeypatch):
     (cell,), session = tiny_cells(tmp_path, "bitfit")
     monkeypatch.setattr(claims.Claim, "beat", lambda self, step, steps: step < 2)
-    assert work.train(cell, session, tmp_path).state == "taken"
+    assert one.train(cell, session, tmp_path).state == "taken"
     assert not (cell.folder(tmp_path) / "error.txt").exists()
     assert not (cell.folder(tmp_path) / "record.json").exists()
 
@@ -304,9 +306,9 @@ COMMAND = ["run", "--backbones", "tiny_vit", "--fractions", "0.1", "--batch-size
 
 
 def test_local_workers_give_the_records_of_one_process_bit_for_bit(tmp_path, monkeypatch):
-    from benchmark import executors
+    from benchmark.execution import local as local_module
 
-    monkeypatch.setattr(executors, "num_cores", lambda: 2 * torch.get_num_threads())
+    monkeypatch.setattr(local_module, "num_cores", lambda: 2 * torch.get_num_threads())
     asked, session = tiny_cells(tmp_path, "lora(rank=2)", "bitfit")
     found = [
         {o.cell: (o.record.val, o.record.test, o.record.history) for o in outcomes}
@@ -381,9 +383,9 @@ class Deadly(workers.Worker):
 
 
 def test_a_cell_that_kills_its_process_fails_alone(tmp_path, monkeypatch):
-    from benchmark import executors
+    from benchmark.execution import local as local_module
 
-    monkeypatch.setattr(executors, "Worker", Deadly)
+    monkeypatch.setattr(local_module, "Worker", Deadly)
     found, session = tiny_cells(tmp_path, "lora(rank=2)", "bitfit")
     outcomes = local(found, tmp_path, session.cache, session.sources, 1)
     states = {o.cell.method.partition("(")[0]: (o.state, o.reason) for o in outcomes}
@@ -556,7 +558,7 @@ def test_gpus_are_given_to_the_tasks_in_turn():
 
 
 def test_the_listener_is_asked_after_every_step(tmp_path):
-    from benchmark.checkpoint import Interrupted
+    from benchmark.training.checkpoint import Interrupted
 
     (cell,), session = tiny_cells(tmp_path, "bitfit")
     steps = []
@@ -697,7 +699,8 @@ def test_1000_cells_are_submitted_with_a_handful_of_calls(tmp_path, monkeypatch,
 
 
 def test_damaged_weights_are_found_before_anything_is_submitted(tmp_path, monkeypatch):
-    from benchmark import backbones, weights
+    from benchmark import backbones
+    from benchmark.backbones import weights
 
     monkeypatch.setenv("BENCHMARK_CACHE", str(tmp_path))
     path = tmp_path / "resnet10t.c3_in1k.safetensors"

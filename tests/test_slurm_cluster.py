@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.claims import is_alive, read
+from benchmark.sweep.claims import is_alive, read
 
 ROOT = Path(__file__).parents[1]
 LONG = ["--steps", "600", "--evaluations", "20", "--fractions", "0.1"]

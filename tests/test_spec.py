@@ -2,8 +2,11 @@ import dataclasses
 
 import pytest
 
-from benchmark.registry import InputError, Registry
-from benchmark.spec import Cell, expand, format_spec, parse_spec, plan, seed, split_list
+from benchmark.core.cell import Cell, seed
+from benchmark.core.registry import InputError, Registry
+from benchmark.core.spec import format_spec, parse_spec, split_list
+from benchmark.sweep.grid import expand
+from benchmark.sweep.plan import plan
 
 
 def make_cell(**changes):

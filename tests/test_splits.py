@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmark.core.registry import InputError
 from benchmark.data import Card, Dataset, open_dataset, split
-from benchmark.registry import InputError
 
 FRACTIONS = (0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
 

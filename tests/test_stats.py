@@ -10,9 +10,11 @@ from test_results import make_record
 from test_spec import make_cell
 
 from benchmark.__main__ import main
-from benchmark.record import write_record
-from benchmark.registry import InputError
-from results import Options, comparison, frame, ranks, report, samples, stats, tables
+from benchmark.core.record import write_record
+from benchmark.core.registry import InputError
+from results import frame, tables
+from results.reporting import Options, report
+from results.statistics import comparison, ranks, samples, stats
 
 CLASSES = ("healthy", "ill", "worse")
 ONE = np.eye(3)

@@ -8,18 +8,12 @@ import torch
 from test_spec import make_cell
 from torch import nn
 
-from benchmark import cost
-from benchmark.batches import batch_positions
-from benchmark.checkpoint import Interrupted
-from benchmark.optimizer import learning_rate, optimizer_of
-from benchmark.tasks import Classification
-from benchmark.train import (
-    Setup,
-    Subset,
-    evaluate,
-    fit,
-    set_mode,
-)
+from benchmark.training import cost
+from benchmark.training.batches import batch_positions
+from benchmark.training.checkpoint import Interrupted
+from benchmark.training.fit import Setup, Subset, evaluate, fit, set_mode
+from benchmark.training.optimizer import learning_rate, optimizer_of
+from benchmark.training.task import Classification
 
 SIDE = 8
 

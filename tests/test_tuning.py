@@ -7,13 +7,14 @@ from test_results import make_record
 from test_spec import make_cell
 
 import methods
-from benchmark.cells import Resolver
 from benchmark.commands._axes import grids
-from benchmark.grid import Grid, with_budget
-from benchmark.record import write_record
-from benchmark.registry import InputError
-from benchmark.tuning import read_tuned, trial
-from results import frame, tables, trials
+from benchmark.core.record import write_record
+from benchmark.core.registry import InputError
+from benchmark.sweep.grid import Grid, with_budget
+from benchmark.sweep.resolve import Resolver
+from benchmark.sweep.tuning import read_tuned, trial
+from results import frame, tables
+from results.tables import trials
 
 
 def resolve(**axes):
@@ -52,7 +53,7 @@ def test_a_larger_budget_holds_a_smaller_one():
 def arguments(**values):
     import argparse
 
-    from benchmark.grid import AXES
+    from benchmark.sweep.grid import AXES
 
     names = dict.fromkeys([*AXES, "suite", "config", "tune", "tune_budget"])
     return argparse.Namespace(**{**names, **values})

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from benchmark.__main__ import main
-from benchmark.data.unpack import unpack
-from benchmark.registry import InputError
+from benchmark.core.registry import InputError
+from benchmark.data.readers.unpack import unpack
 
 
 def zipped(path, members):
@@ -84,7 +84,7 @@ def test_a_damaged_archive_leaves_nothing(tmp_path):
 def test_too_little_room_is_told_before(tmp_path, monkeypatch):
     zipped(tmp_path / "x.zip", {"a/1": b"12345"})
     usage = type("usage", (), {"free": 4})
-    monkeypatch.setattr("benchmark.data.unpack.shutil.disk_usage", lambda place: usage)
+    monkeypatch.setattr("benchmark.data.readers.unpack.shutil.disk_usage", lambda place: usage)
     with pytest.raises(InputError, match="make room"):
         unpack(tmp_path)
     assert files(tmp_path) == ["x.zip"]

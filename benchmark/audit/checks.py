@@ -14,7 +14,7 @@ from torch import nn
 
 import methods
 from benchmark.audit.probe import STEPS, Maker, attached, dense, images, loss, trained
-from benchmark.train import set_mode
+from benchmark.training.fit import set_mode
 from methods import Method
 
 Check = Callable[[Method, Maker], None]

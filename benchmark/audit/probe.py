@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import methods
-from benchmark.train import set_mode
+from benchmark.training.fit import set_mode
 from methods import Method
 
 Maker = Callable[[], nn.Module]

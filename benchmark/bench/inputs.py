@@ -18,12 +18,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from benchmark.augment import change, draws, policies
 from benchmark.bench import timing
 from benchmark.bench.timing import Estimate, Watch
 from benchmark.data import decoded, open_dataset
-from benchmark.pixels import normalized, statistics
-from benchmark.subset import Subset
+from benchmark.training.augment import change, draws, policies
+from benchmark.training.pixels import normalized, statistics
+from benchmark.training.subset import Subset
 
 WORKERS = 2
 BATCH = 32

@@ -21,9 +21,10 @@ import methods
 from benchmark import backbones
 from benchmark.bench.subjects import batch_of
 from benchmark.bench.timing import Watch, interleaved
-from benchmark.provenance import hardware
-from benchmark.record import read_records, write_json
-from benchmark.registry import InputError
+from benchmark.core.files import write_json
+from benchmark.core.record import read_records
+from benchmark.core.registry import InputError
+from benchmark.training.provenance import hardware
 
 NAME = "latency.json"
 BARE = "backbone"

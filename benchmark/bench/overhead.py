@@ -14,12 +14,12 @@ import torch
 from benchmark import backbones
 from benchmark.bench import timing
 from benchmark.bench.timing import Estimate
-from benchmark.cells import Resolver
-from benchmark.grid import Grid
-from benchmark.registry import InputError
-from benchmark.run import assemble, run
-from benchmark.session import Session
-from benchmark.spec import Cell
+from benchmark.core.cell import Cell
+from benchmark.core.registry import InputError
+from benchmark.sweep.grid import Grid
+from benchmark.sweep.resolve import Resolver
+from benchmark.training.run import assemble, run
+from benchmark.training.session import Session
 
 SIDES = (28, 32, 64, 224)  # the smallest that a backbone takes: training must not hide the rest
 METHOD = "lora"

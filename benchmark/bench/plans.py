@@ -10,10 +10,11 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from benchmark.cells import Resolver
-from benchmark.grid import Grid
-from benchmark.record import Record, write_record
-from benchmark.spec import Cell, plan
+from benchmark.core.cell import Cell
+from benchmark.core.record import Record, write_record
+from benchmark.sweep.grid import Grid
+from benchmark.sweep.plan import plan
+from benchmark.sweep.resolve import Resolver
 
 STAGES = ("plan", "skip", "status", "report", "index", "load", "1% new", "100 new")
 ADDED = 100

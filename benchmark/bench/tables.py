@@ -11,8 +11,8 @@ from typing import Any
 from benchmark import backbones
 from benchmark.bench import inputs, overhead, show, steps, subjects
 from benchmark.bench.timing import Watch
-from benchmark.cells import precision
-from benchmark.spec import split_list
+from benchmark.core.spec import split_list
+from benchmark.sweep.resolve import precision
 
 NUM_JPEGS = 128
 INPUT_SIDE = 288

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmark.grid import AXES, Grid, read_config, with_axes, with_budget
-from benchmark.suites import suites
+from benchmark.sweep.grid import AXES, Grid, read_config, with_axes, with_budget
+from benchmark.sweep.suites import suites
 
 RUNS = Path("runs")
 
@@ -40,7 +40,7 @@ def grids(arguments: argparse.Namespace) -> list[Grid]:
     suite = arguments.suite or config.pop("suite", None) or "default"
     flags = {name: getattr(arguments, name) for name in AXES}
     if getattr(arguments, "tune", None):
-        from benchmark.tuning import read_tuned
+        from benchmark.sweep.tuning import read_tuned
 
         flags |= read_tuned(arguments.tune)
     found = [with_axes(with_axes(grid, config), flags) for grid in suites[suite]()]

@@ -11,14 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.registry import InputError
+from benchmark.core.registry import InputError
 
 if TYPE_CHECKING:
-    from benchmark.estimate import Forecast
-    from benchmark.progress import Display
-    from benchmark.session import Session
-    from benchmark.spec import Cell
-    from benchmark.work import Outcome
+    from benchmark.core.cell import Cell
+    from benchmark.execution.display import Display
+    from benchmark.execution.one import Outcome
+    from benchmark.sweep.estimate import Forecast
+    from benchmark.training.session import Session
     from slurm.submit import Order
 
 EXECUTORS = ("inline", "local", "slurm")
@@ -60,8 +60,8 @@ def train(
     forecast: Forecast,
 ) -> Failures:
     """Train `cells` on this machine and return (slug, reason) of those that failed."""
-    from benchmark.progress import Display
-    from benchmark.session import Session
+    from benchmark.execution.display import Display
+    from benchmark.training.session import Session
 
     failures: Failures = []
     session = Session(arguments.runs / "cache", sources)
@@ -80,9 +80,10 @@ def _outcomes(
     cells: Sequence[Cell], session: Session, arguments: argparse.Namespace, display: Display
 ) -> Iterator[Outcome]:
     """Train here or in workers; Ctrl-C leaves checkpoints and is raised as KeyboardInterrupt."""
-    from benchmark.bell import Bell
-    from benchmark.checkpoint import Interrupted
-    from benchmark.executors import Listener, inline, local
+    from benchmark.execution.inline import Listener, inline
+    from benchmark.execution.local import local
+    from benchmark.execution.signals import Bell
+    from benchmark.training.checkpoint import Interrupted
 
     runs = arguments.runs
     if arguments.executor == "local":
@@ -117,14 +118,14 @@ def _jobs(cells: Sequence[Cell], arguments: argparse.Namespace) -> int:
 
 def forecast(cells: Sequence[Cell], arguments: argparse.Namespace) -> Forecast:
     """Return what training `cells` on this machine will take, as far as records tell."""
-    from benchmark.estimate import Forecast, read
+    from benchmark.sweep.estimate import Forecast, read
 
     return Forecast(list(cells), read(arguments.runs), _jobs(cells, arguments))
 
 
 def order(cells: Sequence[Cell], sources: dict[str, str], arguments: argparse.Namespace) -> Order:
     """Return what would be submitted for `cells`; memory and time as measured, if not asked for."""
-    from benchmark import estimate
+    from benchmark.sweep import estimate
     from slurm import needs, probe
     from slurm.resources import parse
     from slurm.submit import Order, absolute
@@ -138,7 +139,7 @@ def order(cells: Sequence[Cell], sources: dict[str, str], arguments: argparse.Na
 
 def describe(order: Order) -> str:
     """Return the plan of a submission: jobs, predicted time, and a script for sbatch per group."""
-    from benchmark import estimate
+    from benchmark.sweep import estimate
     from slurm import submit
 
     cells = [cell for batch in order.batches for cell in batch]
@@ -191,7 +192,7 @@ def send(cells: Sequence[Cell], sources: dict[str, str], arguments: argparse.Nam
 def _prefetch(cells: Sequence[Cell], sources: dict[str, str], runs: Path) -> None:
     """Fetch weights and decode images, so that a node finds them on the disk."""
     from benchmark import backbones
-    from benchmark.session import Session
+    from benchmark.training.session import Session
 
     for backbone in dict.fromkeys(cell.backbone for cell in cells):
         backbones.prefetch(sources.get(backbone, backbone))

@@ -11,8 +11,8 @@ from typing import Any
 
 import methods
 from benchmark import backbones
-from benchmark.cells import head_lr
-from benchmark.grid import SINGULAR, Grid
+from benchmark.sweep.grid import SINGULAR, Grid
+from benchmark.sweep.resolve import head_lr
 
 
 def matches(grid: Grid) -> Callable[[Mapping[str, Any]], bool]:

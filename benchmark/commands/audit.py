@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the matrix; return 1 when a check failed."""
     from benchmark.audit import audit, show
-    from benchmark.record import write_json
+    from benchmark.core.files import write_json
 
     specs, families = chosen(arguments.methods, arguments.backbones)
     start = time.perf_counter()
@@ -45,8 +45,8 @@ def chosen(specs: str | None, families: str | None) -> tuple[list[str], list[str
     """
     import methods
     from benchmark.audit.families import FAMILIES
-    from benchmark.registry import unknown
-    from benchmark.spec import split_list
+    from benchmark.core.registry import unknown
+    from benchmark.core.spec import split_list
 
     wanted = split_list(specs) if specs else list(methods.methods)
     for spec in wanted:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.registry import InputError
+from benchmark.core.registry import InputError
 
 if TYPE_CHECKING:
     from benchmark.bench.timing import Watch
@@ -44,8 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the tables; nothing is asserted."""
     import torch
 
-    from benchmark.provenance import hardware
-    from benchmark.record import write_json
+    from benchmark.core.files import write_json
+    from benchmark.training.provenance import hardware
 
     parts = check(arguments)
     if arguments.threads:
@@ -62,8 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def check(arguments: argparse.Namespace) -> list[str]:
     """Return the parts asked for; numbers and names that make no sense raise InputError."""
-    from benchmark.registry import unknown
-    from benchmark.spec import split_list
+    from benchmark.core.registry import unknown
+    from benchmark.core.spec import split_list
 
     for name in ("batch_size", "rounds", "repeats"):
         if getattr(arguments, name) < 1:
@@ -80,7 +80,7 @@ def _watch(arguments: argparse.Namespace) -> Watch:
     import torch
 
     from benchmark.bench.timing import Watch
-    from benchmark.session import best_device
+    from benchmark.training.session import best_device
 
     device = best_device()
     if arguments.clock == "cpu" and (device.type != "cpu" or torch.get_num_threads() > 1):
@@ -111,7 +111,8 @@ def _plans(arguments: argparse.Namespace) -> dict[str, Any]:
     """Print and return what planning costs; `status` and `report` as a user calls them."""
     from benchmark.bench import plans, show
     from benchmark.commands import status
-    from results import frame, report
+    from results import frame
+    from results.reporting import report
 
     try:
         sizes = sorted({int(size) for size in arguments.plan_sizes.split(",")})

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write and show the comparison; return 1 when a record could not be read."""
     from benchmark.commands.report import show
-    from results.compare import compare
+    from results.papers.report import compare
 
     runs = arguments.runs or [RUNS]
     return show(compare(runs, arguments.out or runs[0] / "report", arguments.paper))

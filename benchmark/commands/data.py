@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmark.commands._axes import RUNS
-from benchmark.registry import InputError
+from benchmark.core.registry import InputError
 
 if TYPE_CHECKING:
     from benchmark.data import Dataset
-    from benchmark.doctor import Finding
+    from benchmark.data.doctor import Finding
 
 SHOWN = 3  # examples of a finding in the terminal; --json has all
 
@@ -52,8 +52,8 @@ def _list() -> int:
     """Print every named set, and whether it is here."""
     from tabulate import tabulate
 
+    from benchmark.core.files import data_root
     from benchmark.data import datasets
-    from benchmark.places import data_root
 
     entries = [datasets[name] for name in datasets]
     rows = []
@@ -65,14 +65,14 @@ def _list() -> int:
 
 
 def _place(name: str) -> str:
-    from benchmark.places import data_root
+    from benchmark.core.files import data_root
 
     return "present" if (data_root() / name).is_dir() else "absent"
 
 
 def _show(arguments: argparse.Namespace) -> int:
+    from benchmark.core.registry import InputError
     from benchmark.data import datasets, open_dataset, show, split
-    from benchmark.registry import InputError
 
     try:
         dataset = open_dataset(arguments.name)
@@ -93,8 +93,10 @@ def _show(arguments: argparse.Namespace) -> int:
 
 
 def _prepare(arguments: argparse.Namespace) -> int:
-    from benchmark.data import datasets, decoded, located, medmnist, open_dataset, prepare, unpack
-    from benchmark.places import data_root
+    from benchmark.core.files import data_root
+    from benchmark.data import datasets, decoded, located, open_dataset, prepare
+    from benchmark.data.readers import unpack
+    from benchmark.data.sets import medmnist
 
     name, _, place = located(arguments.name).partition("@")
     if name in datasets and place:
@@ -119,7 +121,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
 def _group(dataset: Dataset, arguments: argparse.Namespace) -> int:
     """Write a manifest in which near-duplicates share a group."""
     from benchmark.data import prepare
-    from benchmark.doctor import merged_groups, near_duplicates
+    from benchmark.data.doctor import merged_groups, near_duplicates
 
     pairs = near_duplicates(dataset.read_image, len(dataset), arguments.threshold)
     groups = merged_groups(list(dataset.groups), pairs)
@@ -132,7 +134,7 @@ def _group(dataset: Dataset, arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> int:
     from benchmark.data import open_dataset
-    from benchmark.doctor import examine
+    from benchmark.data.doctor import examine
 
     dataset = open_dataset(arguments.name)
     findings, pairs = examine(dataset, arguments.threshold)

@@ -19,8 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Export and name the files; return the exit code."""
-    from benchmark.export import export
     from benchmark.trained import find, load
+    from benchmark.trained.export import export
 
     trained = load(find(arguments.cell, arguments.runs), arguments.weights)
     out = arguments.out or Path(f"{trained.record.cell.key}-{arguments.format}")

@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the table of one registry and return the exit code."""
-    from benchmark.catalogue import table
+    from benchmark.sweep.catalogue import table
 
     print(table(arguments.kind, arguments.format))
     return 0

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmark.commands._axes import add_runs
-from benchmark.registry import InputError
+from benchmark.core.registry import InputError
 
 if TYPE_CHECKING:
     from benchmark.trained import Trained
@@ -55,7 +55,7 @@ def images_of(places: list[Path]) -> list[Path]:
 
 
 def _table(trained: Trained, paths: list[Path], out: Path, threshold: float | None) -> None:
-    from benchmark.record import write_text
+    from benchmark.core.files import write_text
 
     if out.suffix != ".csv":
         raise InputError(f"this cell classifies: --out {str(out)!r} must end in .csv")

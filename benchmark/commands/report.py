@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.commands._axes import RUNS
-from benchmark.registry import InputError, unknown
-from benchmark.spec import split_list
+from benchmark.core.registry import InputError, unknown
+from benchmark.core.spec import split_list
 
 if TYPE_CHECKING:
-    from results import Report
+    from results.reporting import Report
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,9 +72,9 @@ def _add_figures(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write and show the report; return 1 when a record could not be read."""
-    from benchmark.origins import lookup
-    from results import Options, report
-    from results.render import FORMATS
+    from benchmark.data.origins import lookup
+    from results.reporting import Options, report
+    from results.tables.render import FORMATS
 
     runs = arguments.runs or [RUNS]
     formats = split_list(arguments.format)
@@ -107,14 +107,14 @@ def run(arguments: argparse.Namespace) -> int:
 def _of_suite(name: str) -> Callable[[Mapping[str, Any]], bool]:
     """Return what says of a cell whether it is of the suite; resolving names takes torch."""
     from benchmark.commands._matching import matches
-    from benchmark.suites import suites
+    from benchmark.sweep.suites import suites
 
     grids = [matches(grid) for grid in suites[name]()]
     return lambda cell: any(grid(cell) for grid in grids)
 
 
 def _rescore(folders: list[Path]) -> None:
-    from benchmark.rescore import rescore
+    from benchmark.scores.rescore import rescore
 
     for folder in folders:
         count, faults = rescore(folder)
@@ -125,7 +125,7 @@ def _rescore(folders: list[Path]) -> None:
 
 def _kinds(arguments: argparse.Namespace) -> tuple[str, ...]:
     """Return the kinds of figures that the flags ask for."""
-    from results.pictures import chosen
+    from results.figures import chosen
 
     if arguments.panels < 0:
         raise InputError(f"--panels {arguments.panels} is no number of images; give 1 or more")
@@ -145,8 +145,8 @@ def _sources(pairs: list[str]) -> dict[str, str]:
 
 def _panels(folders: list[Path], num: int, sources: dict[str, str]) -> None:
     """Read test images and attention again; `results` cannot, it knows no torch."""
-    from benchmark.panels import write
-    from benchmark.session import Session
+    from benchmark.trained.panels import write
+    from benchmark.training.session import Session
 
     for folder in folders:
         paths, skipped = write(folder, Session(cache=folder / "cache", sources=sources), num)
@@ -159,7 +159,7 @@ def _latency(folders: list[Path]) -> None:
     """Time the methods of each folder; `results` cannot, it knows no torch."""
     from benchmark.bench.latency import write
     from benchmark.bench.timing import Watch
-    from benchmark.session import best_device
+    from benchmark.training.session import best_device
 
     for folder in folders:
         print(f"wrote {write(folder, Watch(best_device()), batch=16)}")

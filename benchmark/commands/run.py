@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from benchmark.commands import _execute
 from benchmark.commands._axes import add_axes, add_runs, add_tuning, grids
-from benchmark.spec import split_list
+from benchmark.core.spec import split_list
 
 if TYPE_CHECKING:
-    from benchmark.spec import Cell
+    from benchmark.core.cell import Cell
 
 ROUNDS = 3  # submissions of a cell whose job died, with --wait
 
@@ -37,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Plan, train what is to do, report; return 1 when a cell failed."""
-    from benchmark.cells import Resolver
-    from benchmark.spec import plan
+    from benchmark.sweep.plan import plan
+    from benchmark.sweep.resolve import Resolver
 
     _execute.check(arguments)
     for setting in ("peek", "compile"):  # workers and jobs are told by the environment
@@ -79,7 +79,7 @@ def _dry_run(
 
 def _on_slurm(cells: list[Cell], sources: dict[str, str], arguments: argparse.Namespace) -> int:
     """Submit; with `--wait`, submit again what died without a word, then report."""
-    from benchmark.spec import plan
+    from benchmark.sweep.plan import plan
 
     for number in range(ROUNDS if arguments.wait else 1):
         planned = plan(cells, arguments.runs)
@@ -98,8 +98,8 @@ def _on_slurm(cells: list[Cell], sources: dict[str, str], arguments: argparse.Na
 
 def _check_external(cells: list[Cell], sources: dict[str, str], specs: list[str]) -> None:
     """Refuse sets that cannot test these cells, before anything is trained."""
-    from benchmark import external
     from benchmark.data import open_dataset
+    from benchmark.trained import external
 
     trained = [open_dataset(sources.get(name, name)) for name in {cell.dataset for cell in cells}]
     for other in map(open_dataset, specs):
@@ -109,8 +109,8 @@ def _check_external(cells: list[Cell], sources: dict[str, str], specs: list[str]
 
 def _test_on(cells: list[Cell], sources: dict[str, str], arguments: argparse.Namespace) -> None:
     """Score what is trained on another set of the same classes."""
-    from benchmark import external
-    from benchmark.session import Session
+    from benchmark.trained import external
+    from benchmark.training.session import Session
 
     session = Session(cache=arguments.runs / "cache", sources=sources)
     for spec in split_list(arguments.test_on):
@@ -120,7 +120,7 @@ def _test_on(cells: list[Cell], sources: dict[str, str], arguments: argparse.Nam
 
 def write_plan(cells: list[Cell], runs: Path) -> None:
     """Write which cells were asked for, so that `status` knows what is to do."""
-    from benchmark.record import write_json
+    from benchmark.core.files import write_json
 
     slugs = [cell.slug for cell in cells]
     name = hashlib.sha256("\n".join(slugs).encode()).hexdigest()[:12]
@@ -130,7 +130,7 @@ def write_plan(cells: list[Cell], runs: Path) -> None:
 def _report(cells: list[Cell], runs: Path) -> None:
     """Print the table of these cells and say where everything lies."""
     from benchmark.commands.report import show
-    from results import report
+    from results.reporting import report
 
     show(report([runs], runs / "report", keys={cell.key for cell in cells}))
     print(f"records: {runs}/DATASET/BACKBONE/METHOD/.../record.json")

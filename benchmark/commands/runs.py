@@ -22,8 +22,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the disk use, clean what was asked for, and return the exit code."""
     from tabulate import tabulate
 
-    from benchmark.housekeeping import CLEANED, KINDS, clean, survey
-    from benchmark.spec import split_list
+    from benchmark.core.spec import split_list
+    from benchmark.execution.clean import CLEANED, KINDS, clean, survey
 
     use = survey(arguments.runs)
     rows = [

@@ -10,10 +10,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmark.claims import is_alive, read
 from benchmark.commands._axes import add_runs
-from benchmark.registry import InputError
-from benchmark.spec import state
+from benchmark.core.registry import InputError
+from benchmark.sweep.claims import is_alive, read
+from benchmark.sweep.plan import state
 
 ORDER = ("done", "running", "queued", "todo", "failed", "unsupported")
 LABELS = {"todo": "to do"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from benchmark.registry import InputError
+from benchmark.core.registry import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Do what is asked; return 1 when `check` finds damaged weights."""
-    from benchmark.spec import split_list
+    from benchmark.core.spec import split_list
 
     names = split_list(arguments.names) if arguments.names else []
     return {"list": _list, "fetch": _fetch, "check": _check}[arguments.what](names)
@@ -28,7 +28,7 @@ def _list(names: list[str]) -> int:
     from tabulate import tabulate
 
     from benchmark import backbones
-    from benchmark.places import cache_folder
+    from benchmark.core.files import cache_folder
 
     rows = []
     for name in names or _published():
@@ -52,7 +52,8 @@ def _fetch(names: list[str]) -> int:
 
 def _check(names: list[str]) -> int:
     """Compare the cached tensors with the fingerprint noted when they were fetched."""
-    from benchmark import backbones, weights
+    from benchmark import backbones
+    from benchmark.backbones import weights
 
     here = [n for n in names or _published() if names or backbones.cache_path(n).exists()]
     damaged = [name for name in here if not weights.is_whole(backbones.cache_path(name))]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmark.core.files import data_root
+from benchmark.core.registry import InputError, discover, unknown
 from benchmark.data.base import IGNORE, Card, Dataset, Entry, Split, datasets
 from benchmark.data.cache import Arrays, decoded
-from benchmark.data.folder import open_folder
-from benchmark.data.manifest import open_manifest
-from benchmark.data.npz import open_npz
+from benchmark.data.readers.folder import open_folder
+from benchmark.data.readers.manifest import open_manifest
+from benchmark.data.readers.npz import open_npz
 from benchmark.data.split import split
-from benchmark.places import data_root
-from benchmark.registry import InputError, discover, unknown
 
 __all__ = [
     "IGNORE",
@@ -27,7 +27,7 @@ __all__ = [
     "split",
 ]
 
-discover(__name__)
+discover("benchmark.data.sets")
 
 
 def located(spec: str) -> str:

@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from benchmark.registry import Registry
+from benchmark.core.registry import Registry
 
 TaskName = Literal["classification", "multilabel", "segmentation"]
 IGNORE = 255  # mask value that neither the loss nor a metric counts

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmark.core.files import usual_rights
+from benchmark.core.registry import InputError
 from benchmark.data.base import Dataset
-from benchmark.data.images import resize
-from benchmark.record import usual_rights
-from benchmark.registry import InputError
+from benchmark.data.readers.images import resize
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 VERSION = 2  # of the decoding: a change of `resize` must change it

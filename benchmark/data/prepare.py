@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from benchmark.core.files import write_text
+from benchmark.core.registry import InputError
 from benchmark.data.base import Dataset
 from benchmark.data.show import shown
-from benchmark.record import write_text
-from benchmark.registry import InputError
 
 
 def write_manifest(dataset: Dataset, groups: list[str], out: Path) -> Path:

@@ -11,7 +11,7 @@ from PIL import Image
 from tabulate import tabulate
 
 from benchmark.data.base import Dataset, Split
-from benchmark.data.images import resize
+from benchmark.data.readers.images import resize
 
 SIDE, COLUMNS, ROWS = 112, 8, 4
 COLOURS = np.array([[0, 0, 0], [230, 159, 0], [86, 180, 233], [0, 158, 115], [213, 94, 0]])

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from benchmark.core.registry import InputError
 from benchmark.data.base import Card, Dataset, Split
-from benchmark.registry import InputError
 
 TEST_SHARE = 0.2  # of all images, where there is no official test set
 VAL_SHARE = 0.2  # of the development images, where there is no official validation set

@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmark.record import write_text
-from results import render, stats_text
+from benchmark.core.files import write_text
+from results.costs.ledger import Ledger
+from results.costs.ledger_text import as_csv as ledger_csv
 from results.frame import Frame
 from results.html.contents import contents
-from results.ledger import Ledger
-from results.ledger_text import as_csv as ledger_csv
-from results.stats import Statistics
-from results.tables import with_ties
+from results.statistics import words
+from results.statistics.stats import Statistics
+from results.tables import render, with_ties
 
 NAME = "report.html"
 _HERE = Path(__file__).parent
@@ -42,7 +42,7 @@ def files(statistics: Sequence[Statistics], ledgers: Sequence[Ledger]) -> dict[s
     return {
         "table.csv": "\n".join(map(render.as_csv, tables)),
         "table.tex": "\n".join(map(render.latex, tables)),
-        "statistics.csv": stats_text.as_csv(statistics),
+        "statistics.csv": words.as_csv(statistics),
         "efficiency.csv": ledger_csv(ledgers),
     }
 

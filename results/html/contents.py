@@ -11,16 +11,17 @@ from typing import Any
 
 import pandas as pd
 
-from results import external, ledger_text, peek, stats_text
-from results.direction import less_is_better, scale
-from results.figures import line, styles
+from benchmark.scores.direction import less_is_better, scale
+from results.costs import ledger_text
+from results.costs.ledger import Entry, Ledger
+from results.figures.style import line, styles
 from results.frame import Frame
 from results.html.provenance import provenance
-from results.ledger import Entry, Ledger
-from results.naming import brief
-from results.select import RULE
-from results.stats import Statistics
-from results.tables import Column, Table, ranked
+from results.statistics import words
+from results.statistics.stats import Statistics
+from results.tables import Column, Table, external, peek, ranked
+from results.tables.naming import brief
+from results.tables.select import RULE
 
 Values = dict[str, Any]
 
@@ -57,7 +58,7 @@ def _table(s: Statistics, ledger: Ledger) -> Values:
         "columns": [_column(table, column, s) for column in table.columns],
         "methods": _methods(table),
         "scores": [list(row) for row in zip(*scores, strict=True)],
-        "statistics": stats_text.text(s),
+        "statistics": words.text(s),
         "ledger": {
             "devices": list(ledger.devices),
             "caption": ledger_text.caption(ledger),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from results.pictures.shown import record
+from results.figures.shown import record
 
 About = list[dict[str, Any]]  # sections: {"title": ..., "rows": [[name, value], ...]}
 AXES = {

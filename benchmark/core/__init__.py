@@ -1,0 +1,1 @@
+"""What everything else is built from: registries, spec strings, cells, records, files."""

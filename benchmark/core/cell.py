@@ -1,0 +1,122 @@
+"""The `Cell`: everything that a number depends on, its key and its seeds.
+
+Imports neither torch nor pandas: `--help` and `status` answer at once.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from benchmark.core.registry import InputError
+
+_SORTED = json.JSONEncoder(sort_keys=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One training run: everything that can change its number, and nothing that cannot.
+
+    `fraction` is a share of the development labels (training and validation together). With
+    `shots` > 0 it is 1 and ignored: so many images of each class train, and as many validate.
+    `warmup` is a share of `steps`; `evaluations` is how many times the validation set is scored,
+    evenly spaced, the last one at the last step. `head_lr` is the peak rate of the fresh head, 0
+    where it is `lr`. With `views` > 0 each image has so many fixed augmented views, of which every
+    step draws one: another protocol than fresh augmentation, but one whose features can be kept.
+    """
+
+    dataset: str
+    data: str
+    backbone: str
+    weights: str
+    normalize: str
+    method: str
+    fraction: float = 1.0
+    split_seed: int = 0
+    seed: int = 0
+    lr: float = 1e-3
+    weight_decay: float = 1e-4
+    steps: int = 100
+    batch_size: int = 16
+    warmup: float = 0.1
+    clip: float = 1.0
+    evaluations: int = 5
+    image_size: int = 56
+    augment: str = "default"
+    precision: str = "fp32"
+    head_lr: float = field(default=0.0, metadata={"later": True})
+    shots: int = field(default=0, metadata={"later": True})
+    balance: str = field(default="none", metadata={"later": True})
+    output: str = field(default="softmax", metadata={"later": True})
+    views: int = field(default=0, metadata={"later": True})
+
+    @functools.cached_property
+    def key(self) -> str:
+        """16 hex digits over the sorted JSON of all fields.
+
+        A field with `later` in its metadata counts only where it is not at its default: records
+        from before it existed keep their keys.
+        """
+        values = self.values()
+        for name, default in _later().items():
+            if values[name] == default:
+                del values[name]
+        return hashlib.sha256(_SORTED.encode(values).encode()).hexdigest()[:16]
+
+    def values(self) -> dict[str, Any]:
+        """Return the fields by name."""
+        found = vars(self)  # plainly, for speed: what `key` keeps there is no field
+        return {name: found[name] for name in self.__dataclass_fields__}
+
+    @property
+    def slug(self) -> str:
+        """Readable relative path `dataset/backbone/method/f10-s0-KEY`; the key makes it unique."""
+        share = f"f{100 * self.fraction:g}".replace(".", "p")
+        share = f"k{self.shots}" if self.shots else share
+        parts = [self.dataset, self.backbone, self.method]
+        return "/".join([*map(_safe, parts), f"{share}-s{self.seed}-{self.key}"])
+
+    def folder(self, runs: Path) -> Path:
+        """Return the folder of this cell below `runs`."""
+        return runs / self.slug
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Cell:
+        """Return the cell that `asdict` wrote; unknown or missing fields raise InputError."""
+        known, later = cls.__dataclass_fields__.keys(), _later().keys()
+        if wrong := (values.keys() - known) | (known - later - values.keys()):
+            raise InputError(f"a cell of another schema: fields {sorted(wrong)}")
+        return cls(**values)
+
+
+@functools.cache
+def _later() -> dict[str, Any]:
+    """Return the defaults of the fields that older records do not have."""
+    return {item.name: item.default for item in fields(Cell) if item.metadata.get("later")}
+
+
+def _safe(text: str) -> str:
+    """Return `text` with what a shell or file system minds replaced, at most 80 characters."""
+    text = text.replace("=", "").replace("(", "-").replace(",", "-")
+    return re.sub(r"[^\w.+-]+", "_", text).strip("_.")[:80] or "_"
+
+
+# What each random draw may depend on: all methods see the same split, subset and batches, and
+# learning-rate trials start from the same initialisation.
+_SEED_AXES = {
+    "order": ("dataset", "split_seed", "fraction", "seed"),
+    "init": ("dataset", "backbone", "method", "seed"),
+    "head": ("dataset", "backbone", "seed"),
+}
+
+
+def seed(cell: Cell, purpose: str) -> int:
+    """Return a 63-bit seed that depends on `purpose` and the axes it may depend on, only."""
+    axes = [purpose, *(getattr(cell, axis) for axis in _SEED_AXES[purpose])]
+    return int(hashlib.sha256(json.dumps(axes).encode()).hexdigest()[:15], 16)

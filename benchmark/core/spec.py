@@ -1,0 +1,72 @@
+"""Spec strings: `name` or `name(key=literal, ...)`, and comma lists of them."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from benchmark.core.registry import InputError
+
+_SPEC = re.compile(r"(?P<name>[^()\s]+?)\s*(?:\((?P<arguments>.*)\))?", re.DOTALL)
+
+
+def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
+    """Return ("lora", {"rank": 8}) for "lora(rank=8)"; bare words are strings.
+
+    Raises:
+        InputError: when the text is not `name` or `name(key=literal, ...)`.
+    """
+    match = _SPEC.fullmatch(text.strip())
+    if not match:
+        raise InputError(f"{text!r} is not a spec; write a name or name(key=value, ...)")
+    try:
+        call = ast.parse(f"_({match['arguments'] or ''})", mode="eval").body
+        assert isinstance(call, ast.Call)
+        if call.args or any(keyword.arg is None for keyword in call.keywords):
+            raise InputError(f"{text!r} has an argument without a name; write key=value")
+        return match["name"], {str(k.arg): _literal(k.value) for k in call.keywords}
+    except (SyntaxError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"cannot read the arguments of {text!r}; write key=value, ...") from None
+
+
+def _literal(node: ast.expr) -> Any:
+    """Return the literal of `node`; a bare word or an a+b of bare words is a string."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return f"{_literal(node.left)}+{_literal(node.right)}"
+    return ast.literal_eval(node)
+
+
+def format_spec(name: str, arguments: Mapping[str, Any]) -> str:
+    """Return the spec string that `parse_spec` reads back to the same values."""
+    if not arguments:
+        return name
+    return f"{name}({','.join(f'{key}={_word(value)}' for key, value in arguments.items())})"
+
+
+def _word(value: Any) -> str:
+    plain = isinstance(value, str) and re.fullmatch(r"[A-Za-z_]\w*(\+[A-Za-z_]\w*)*", value)
+    reserved = value in ("True", "False", "None")
+    if plain and not reserved:
+        return value
+    text = repr(value)
+    return text if isinstance(value, str) else text.replace(" ", "")
+
+
+def split_list(text: str) -> list[str]:
+    """Return the items of a comma list; commas inside brackets do not split."""
+    items, depth, start = [], 0, 0
+    for position, character in enumerate(text):
+        depth += (character in "([{") - (character in ")]}")
+        if character == "," and depth == 0:
+            items.append(text[start:position].strip())
+            start = position + 1
+    items.append(text[start:].strip())
+    if depth or not all(items):
+        raise InputError(f"{text!r} is not a comma list; an item is empty or a bracket is open")
+    return items

@@ -1,0 +1,188 @@
+"""What is examined: files, copies, groups, counts, sizes, brightness, traces of lossy coding.
+
+Legend: n images.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmark.core.registry import InputError
+from benchmark.data import Dataset, split
+from benchmark.data.doctor.coding import blockiness, jpeg_quality
+from benchmark.data.doctor.duplicates import THRESHOLD, Pair, near_duplicates
+
+FLAT = 8  # grey levels between the darkest and the brightest pixel of an image without content
+ODD_SIZE = 4.0  # times larger or smaller than the median side
+BLOCKY = 1.5  # differences at the borders of 8 x 8 blocks over those inside
+LOW_QUALITY = 75
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One fault: how grave ("error", "warning", "note"), what, and the images concerned."""
+
+    severity: str
+    check: str
+    text: str
+    images: tuple[str | tuple[str, ...], ...] = ()
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one reading of all images found; rows that cannot be read are in `unreadable`."""
+
+    unreadable: dict[int, str]
+    contents: dict[int, str]
+    sizes: dict[int, tuple[int, int]]
+    ranges: dict[int, int]
+    blocky: dict[int, float]
+
+
+def examine(dataset: Dataset, threshold: float = THRESHOLD) -> tuple[list[Finding], list[Pair]]:
+    """Return (findings, near-duplicate pairs across groups) of a data set that opens."""
+    seen = look(dataset)
+    readable = sorted(seen.contents)
+    found = near_duplicates(lambda i: dataset.read_image(readable[i]), len(readable), threshold)
+    pairs = [Pair(readable[p.a], readable[p.b], p.correlation) for p in found]
+    pairs = [p for p in pairs if dataset.groups[p.a] != dataset.groups[p.b]]
+    findings = [
+        *_unreadable(dataset, seen),
+        *_counts(dataset),
+        *_exact(dataset, seen),
+        *_near(dataset, pairs, threshold),
+        *_odd(dataset, seen),
+        *_coding(dataset, seen),
+    ]
+    return findings, pairs
+
+
+def look(dataset: Dataset) -> Look:
+    """Return what a reading of every image and mask finds."""
+    seen = Look({}, {}, {}, {}, {})
+    for index in range(len(dataset)):
+        try:
+            image = dataset.read_image(index)
+            if dataset.read_mask is not None:
+                dataset.read_mask(index)
+        except InputError as error:
+            seen.unreadable[index] = str(error)
+            continue
+        seen.contents[index] = hashlib.sha256(image.tobytes()).hexdigest()
+        seen.sizes[index] = image.shape[:2]
+        seen.ranges[index] = int(image.max()) - int(image.min())
+        seen.blocky[index] = blockiness(image)
+    return seen
+
+
+def _named(dataset: Dataset, rows: Iterable[int]) -> tuple[str, ...]:
+    return tuple(dataset.ids[row] for row in rows)
+
+
+def _unreadable(dataset: Dataset, seen: Look) -> Iterator[Finding]:
+    if seen.unreadable:
+        first = next(iter(seen.unreadable.values()))
+        text = f"{len(seen.unreadable)} images or masks cannot be read; first: {first}"
+        yield Finding("error", "unreadable", text, _named(dataset, seen.unreadable))
+
+
+def _counts(dataset: Dataset) -> Iterator[Finding]:
+    """Compare with the published counts of a named set."""
+    card = dataset.card
+    found = {"images": len(dataset), "volumes": len(set(dataset.volumes))}
+    if card.task == "classification":
+        names = Counter(card.classes[k] for k in dataset.labels)
+        found |= {name: names[name] for name in card.classes}
+    for name, expected in card.counts.items():
+        if found[name] != expected:
+            yield Finding("warning", "counts", f"{found[name]} {name}; published: {expected}")
+
+
+def _exact(dataset: Dataset, seen: Look) -> Iterator[Finding]:
+    same = defaultdict(list)
+    for row, content in seen.contents.items():
+        same[content].append(row)
+    copies = [rows for rows in same.values() if len({dataset.groups[r] for r in rows}) > 1]
+    if copies:
+        text = f"{len(copies)} images occur more than once, in different groups"
+        yield Finding("warning", "duplicates", text, tuple(_named(dataset, r) for r in copies))
+
+
+def _near(dataset: Dataset, pairs: Sequence[Pair], threshold: float) -> Iterator[Finding]:
+    """Tell near-duplicates within a class, across classes, and across the parts of a split."""
+    kinds: dict[str, list[Pair]] = {"within a class": [], "across classes": []}
+    for pair in pairs:
+        alike = (
+            dataset.card.task == "segmentation" or dataset.labels[pair.a] == dataset.labels[pair.b]
+        )
+        kinds["within a class" if alike else "across classes"].append(pair)
+    parts = _parts(dataset)
+    name = "official split" if any(dataset.splits) else "split of seed 0"
+    kinds[f"across the parts of the {name}"] = [p for p in pairs if parts[p.a] != parts[p.b]]
+    for kind, some in kinds.items():
+        if some:
+            text = f"{len(some)} near-duplicate pairs {kind} (64 px correlation > {threshold:g})"
+            named = tuple(_named(dataset, (p.a, p.b)) for p in some)
+            yield Finding("warning", f"near-duplicates {kind}", text, named)
+
+
+def _parts(dataset: Dataset) -> np.ndarray:
+    """Return the part (n,) of each image: 0 training, 1 validation, 2 test; -1 in none."""
+    parts = np.full(len(dataset), -1)
+    try:
+        rows = split(dataset, 1.0, 0)
+    except InputError:  # a set too small to split: no part, so no leak between parts
+        return parts
+    for number, some in enumerate((rows.train, rows.val, rows.test)):
+        parts[some] = number
+    return parts
+
+
+def _odd(dataset: Dataset, seen: Look) -> Iterator[Finding]:
+    flat = [row for row, span in seen.ranges.items() if span < FLAT]
+    if flat:
+        text = f"{len(flat)} images span fewer than {FLAT} of 255 grey levels"
+        yield Finding("warning", "range", text, _named(dataset, flat))
+    if not seen.sizes:
+        return
+    sides = {row: (h * w) ** 0.5 for row, (h, w) in seen.sizes.items()}
+    middle = float(np.median(list(sides.values())))
+    odd = [r for r, side in sides.items() if not 1 / ODD_SIZE < side / middle < ODD_SIZE]
+    if odd:
+        text = f"{len(odd)} images are over {ODD_SIZE:g} times larger or smaller than the median"
+        yield Finding("warning", "size", text, _named(dataset, odd))
+
+
+def _coding(dataset: Dataset, seen: Look) -> Iterator[Finding]:
+    """Tell low JPEG quality, and pictures without loss that were lossy once."""
+    if not dataset.files:
+        return
+    quality = {row: jpeg_quality(dataset.files[row]) for row in seen.contents}
+    low = [row for row, value in quality.items() if value is not None and value < LOW_QUALITY]
+    if low:
+        text = f"{len(low)} images are JPEG of a quality below {LOW_QUALITY}"
+        yield Finding("note", "coding", text, _named(dataset, low))
+    again = [row for row, v in seen.blocky.items() if v > BLOCKY and quality[row] is None]
+    if again:
+        text = f"{len(again)} images without loss show 8 x 8 blocks: they were JPEG before"
+        yield Finding("note", "coding", text, _named(dataset, again))
+    yield from _formats(dataset)
+
+
+def _formats(dataset: Dataset) -> Iterator[Finding]:
+    """Tell file formats that go with the class: a network can learn the format instead."""
+    if dataset.card.task != "classification":
+        return
+    kinds = defaultdict(set)
+    for path, label in zip(dataset.files, dataset.labels, strict=True):
+        kinds[int(label)].add(path.suffix.lower())
+    if len({frozenset(found) for found in kinds.values()}) > 1:
+        said = "; ".join(
+            f"{dataset.card.classes[k]}: {', '.join(sorted(v))}" for k, v in sorted(kinds.items())
+        )
+        yield Finding("warning", "formats", f"file formats differ between classes ({said})")

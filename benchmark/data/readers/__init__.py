@@ -1,0 +1,1 @@
+"""Readers of files: tables, folders, archives, images, DICOM and NIfTI volumes."""

@@ -1,6 +1,0 @@
-"""The data doctor: what is wrong with a data set, told before any training."""
-
-from benchmark.doctor.checks import Finding, examine
-from benchmark.doctor.duplicates import THRESHOLD, Pair, merged_groups, near_duplicates
-
-__all__ = ["THRESHOLD", "Finding", "Pair", "examine", "merged_groups", "near_duplicates"]

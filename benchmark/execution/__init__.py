@@ -1,0 +1,1 @@
+"""Where cells are trained: in this process, in local workers; signals and progress."""

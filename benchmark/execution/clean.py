@@ -1,0 +1,158 @@
+"""What a runs folder holds, by kind, and a clean-up that cannot lose a result.
+
+Records, predictions and deltas are never deleted; nor is anything of a cell that somebody trains.
+Imports neither torch nor pandas.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmark.core.registry import InputError, unknown
+from benchmark.sweep.claims import CLAIM, claimed, is_alive, read
+
+_BY_NAME = {
+    "record.json": "records",
+    "cell.json": "records",
+    "error.txt": "records",
+    "unsupported.txt": "records",
+    "rescored.json": "records",
+    "peek.json": "records",
+    "predictions.npz": "predictions",
+    "delta.safetensors": "deltas",
+    "checkpoint.pt": "checkpoints",
+    "checkpoint.part": "checkpoints",
+}
+_BY_FOLDER = {
+    "cache": "caches",
+    "report": "reports",
+    "plans": "plans",
+    "sweeps": "logs",
+    "probes": "logs",
+}
+_AT_TOP = {"index.parquet": "index", "latency.json": "reports"}
+_INSIDE = {"external": "records", "peek": "checkpoints"}  # folders of a cell
+KINDS = (
+    "records",
+    "predictions",
+    "deltas",
+    "checkpoints",
+    "caches",
+    "logs",
+    "plans",
+    "reports",
+    "index",
+    "other",
+)
+CLEANED = ("checkpoints", "caches", "reports", "index")
+ENDED = ("record.json", "unsupported.txt")
+
+
+@dataclass
+class Use:
+    """The files of each kind with their sizes in bytes; sums are taken of them."""
+
+    files: dict[str, list[tuple[Path, int]]] = field(
+        default_factory=lambda: {kind: [] for kind in KINDS}
+    )
+
+    def bytes(self, kind: str) -> int:
+        """Return the bytes of a kind."""
+        return sum(size for _, size in self.files[kind])
+
+
+def survey(runs: Path) -> Use:
+    """Return what lies below `runs`; links are counted as themselves and not followed.
+
+    Raises:
+        InputError: for a folder that is no runs folder: nothing is to be cleaned by mistake.
+    """
+    if not any(next(runs.glob(f"*/*/*/*/{name}"), None) for name in ("cell.json", "record.json")):
+        raise InputError(
+            f"{str(runs)!r} holds no cell (DATASET/BACKBONE/METHOD/...); name a folder of runs "
+            "with --runs"
+        )
+    use = Use()
+    for path in _files(runs):
+        use.files[kind_of(path.relative_to(runs))].append((path, path.lstat().st_size))
+    return use
+
+
+def _files(runs: Path) -> Iterator[Path]:
+    for folder, _, names in os.walk(runs):
+        yield from (Path(folder) / name for name in names)
+
+
+def kind_of(path: Path) -> str:
+    """Return the kind of a file by its path below the runs folder."""
+    if len(path.parts) == 1:
+        return _AT_TOP.get(path.name, "other")
+    found = _BY_FOLDER.get(path.parts[0])
+    return found or _INSIDE.get(path.parent.name) or _BY_NAME.get(path.name, "other")
+
+
+def clean(use: Use, runs: Path, kinds: Collection[str], *, dry: bool) -> tuple[Use, list[str]]:
+    """Delete what is safe of `kinds` (with `dry`, nothing) and return (what went, what stayed why).
+
+    Raises:
+        InputError: for a kind that is never deleted, or is none.
+    """
+    for kind in kinds:
+        if kind not in CLEANED and kind in KINDS:
+            raise InputError(
+                f"{kind} are never deleted by this command; it cleans {', '.join(CLEANED)}"
+            )
+        if kind not in CLEANED:
+            raise unknown("kind to clean", kind, CLEANED)
+    gone, kept = Use(), []
+    training = sum(_is_trained(path.parent) for path in runs.rglob(CLAIM))
+    for kind in dict.fromkeys(kinds):
+        if kind == "caches" and training:
+            kept.append(f"caches stay: {training} cells are being trained and may read them")
+        elif kind == "checkpoints":
+            kept += _checkpoints(use, gone, dry=dry)
+        else:
+            gone.files[kind] = [(path, size) for path, size in use.files[kind]]
+            _delete([path for path, _ in gone.files[kind]], dry=dry)
+    return gone, kept
+
+
+def _is_trained(folder: Path) -> bool:
+    claim = read(folder)
+    return claim is not None and is_alive(claim)
+
+
+def _checkpoints(use: Use, gone: Use, *, dry: bool) -> list[str]:
+    """Delete the checkpoints of ended cells, each under a claim; return why others stay."""
+    unfinished = trained = 0
+    cells: dict[Path, list[tuple[Path, int]]] = {}
+    for path, size in use.files["checkpoints"]:
+        inside = path.parent.name in _INSIDE
+        cells.setdefault(path.parent.parent if inside else path.parent, []).append((path, size))
+    for folder, files in cells.items():
+        if not any((folder / name).exists() for name in ENDED):
+            unfinished += 1
+        elif _is_trained(folder) or not _under_claim(folder, files, dry=dry):
+            trained += 1
+        else:
+            gone.files["checkpoints"] += files
+    told = ((unfinished, "are not finished: they would start anew"), (trained, "are being trained"))
+    return [f"checkpoints of {n} cells stay: they {why}" for n, why in told if n]
+
+
+def _under_claim(folder: Path, files: list[tuple[Path, int]], *, dry: bool) -> bool:
+    """Delete files of a cell that nobody else has claimed; return whether that was so."""
+    if dry:
+        return True
+    with claimed(folder) as claim:
+        if claim is not None:
+            _delete([path for path, _ in files], dry=False)
+    return claim is not None
+
+
+def _delete(paths: Collection[Path], *, dry: bool) -> None:
+    for path in () if dry else paths:
+        path.unlink(missing_ok=True)

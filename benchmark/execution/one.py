@@ -1,0 +1,121 @@
+"""Training cells that others may train as well: claims, memory, one failure at a time.
+
+The same for a run in this process, in local workers and in a Slurm job.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from benchmark.core.cell import Cell
+from benchmark.core.files import write_text
+from benchmark.core.record import RECORD, Record, read_record
+from benchmark.core.registry import InputError
+from benchmark.sweep.claims import Claim, claimed
+from benchmark.training.checkpoint import Interrupted
+from benchmark.training.run import run
+from benchmark.training.session import Session
+
+Listener = Callable[[int], object]
+_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
+
+
+class Lost(Interrupted):
+    """Somebody took the cell over, because this process looked dead; it is theirs now."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one cell ended: "done", "n/a", "failed" (with the reason) or "taken" by somebody else."""
+
+    cell: Cell
+    state: str
+    reason: str = ""
+    record: Record | None = None
+
+
+def train(
+    cell: Cell, session: Session, runs: Path, on_step: Listener = lambda step: None
+) -> Outcome:
+    """Train one cell unless it is done or taken, and return how it ended.
+
+    A failure is an outcome: the cells beside it go on.
+
+    Raises:
+        Interrupted: `on_step` answered true.
+    """
+    folder = cell.folder(runs)
+    with claimed(folder) as claim:
+        if claim is None:
+            return Outcome(cell, "taken")
+        try:
+            record = _within_memory(cell, session, runs, _listener(cell, claim, on_step))
+        except Lost:
+            return Outcome(cell, "taken")
+        except Interrupted:
+            raise
+        except Exception as error:
+            return Outcome(cell, "failed", " ".join(str(error).split()) or type(error).__name__)
+    return Outcome(cell, "n/a" if record is None else "done", record=record)
+
+
+def finished(cell: Cell, runs: Path) -> Outcome | None:
+    """Return the outcome of a cell that somebody has finished, else None."""
+    path = cell.folder(runs) / RECORD
+    return Outcome(cell, "done", "elsewhere", read_record(path)) if path.exists() else None
+
+
+def _listener(cell: Cell, claim: Claim, on_step: Listener) -> Listener:
+    def listen(step: int) -> object:
+        if not claim.beat(step, cell.steps):
+            raise Lost(f"{cell.slug} was taken over")
+        return on_step(step)
+
+    return listen
+
+
+def _within_memory(cell: Cell, session: Session, runs: Path, on_step: Listener) -> Record | None:
+    """Train; when memory runs out, go on from the checkpoint with half as many images at once.
+
+    The effective batch stays what the cell says; the record's cost tells `micro_batch`.
+
+    Raises:
+        InputError: not even one image fits.
+    """
+    micro_batch = max(1, cell.batch_size >> session.halvings)
+    while True:
+        try:
+            return run(cell, session, runs, on_step, micro_batch=micro_batch)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if micro_batch == 1:
+                raise _too_small(cell, runs) from error
+        micro_batch = -(-micro_batch // 2)
+        sys.stderr.write(f"out of memory: {cell.slug} goes on with {micro_batch} images at once\n")
+        if session.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _too_small(cell: Cell, runs: Path) -> InputError:
+    """Return why the cell cannot be trained here, and write it before what was told so far."""
+    reason = (
+        f"memory does not hold one image of {cell.image_size} px in {cell.method} of "
+        f"{cell.backbone}; take a smaller --image-size or --backbones"
+    )
+    path = cell.folder(runs) / "error.txt"
+    told = path.read_text() if path.exists() else ""
+    write_text(path, f"{reason}\n\n{told}")
+    return InputError(reason)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether memory, of the device or the host, is what `error` is about."""
+    known = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+    return known or bool(_MEMORY.search(str(error)))

@@ -1,0 +1,106 @@
+"""A process of its own that trains one cell after the other, and tells how each ended."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import torch
+
+from benchmark.core.cell import Cell
+from benchmark.execution.inline import Listener, inline
+from benchmark.execution.one import Outcome
+from benchmark.training.checkpoint import Interrupted
+from benchmark.training.session import Session
+
+KILLED = "killed"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a worker trains and with what: folders, sources of the cells, device, CPU threads."""
+
+    runs: Path
+    cache: Path
+    sources: dict[str, str]
+    device: str
+    threads: int
+
+
+def device_of(number: int, num_devices: int) -> str:
+    """Return the device of the worker or task of this number: a GPU in turn, or the CPU."""
+    return f"cuda:{number % num_devices}" if num_devices else "cpu"
+
+
+def num_cores() -> int:
+    """Return the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class Worker:
+    """One process with its pipe; `order` is (cell, how often the cell's process died) or None.
+
+    Backbone and images stay warm between its cells.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.order: tuple[Cell, int] | None = None
+        self._start()
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")  # a fork would share torch's threads
+        self.pipe, other = context.Pipe()
+        self.process = context.Process(target=_serve, args=(other, self.place), daemon=True)
+        self.process.start()
+        other.close()  # so that the death of the process ends the pipe
+
+    def give(self, cell: Cell, deaths: int) -> None:
+        """Have a cell trained; from its second death on with half as many images at once."""
+        self.order = (cell, deaths)
+        with suppress(OSError):  # died while it waited: `take` sees that as well
+            self.pipe.send((cell, max(0, deaths - 1)))
+
+    def take(self) -> tuple[Outcome, int]:
+        """Return what became of the cell and how often its process died by now.
+
+        A process that died is replaced, and its cell is `KILLED`.
+        """
+        assert self.order is not None
+        (cell, deaths), self.order = self.order, None
+        try:
+            return self.pipe.recv(), deaths
+        except (EOFError, OSError):
+            self.process.join()
+            self._start()
+            return Outcome(cell, KILLED), deaths + 1
+
+    def end(self) -> None:
+        """Ask the process to end: after this step, with a checkpoint."""
+        self.pipe.close()
+
+
+def _serve(pipe: Connection, place: Place) -> None:
+    """Train what comes through the pipe until it ends, because the caller closed it or died."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the caller tells us
+    torch.set_num_threads(place.threads)
+    session = Session(place.cache, place.sources, torch.device(place.device))
+
+    def check(cell: Cell) -> None:
+        if pipe.poll():
+            raise Interrupted("the caller is gone")
+
+    listener = Listener(check, lambda step: pipe.poll())
+    try:
+        while True:
+            cell, session.halvings = pipe.recv()
+            pipe.send(next(inline([cell], session, place.runs, listener)))
+    except (EOFError, OSError, Interrupted):
+        return

@@ -1,0 +1,1 @@
+"""What is measured: metrics, calibration, surface distances. Without torch."""

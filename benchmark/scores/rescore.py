@@ -1,0 +1,39 @@
+"""New scores of old cells, from their stored predictions: `report --rescore`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from benchmark.core.files import PREDICTIONS, write_json
+from benchmark.core.record import RESCORED, find_records, read_record, touch
+from benchmark.core.registry import InputError
+from benchmark.scores import stored
+
+
+def rescore(runs: Path) -> tuple[int, list[str]]:
+    """Write `rescored.json` beside every record below `runs` that has predictions.
+
+    Returns the number of cells scored, and a sentence for each that could not be.
+    """
+    count, faults = 0, []
+    for path in find_records(runs):
+        try:
+            _one(path)
+            count += 1
+        except InputError as error:
+            faults.append(str(error))
+    return count, faults
+
+
+def _one(path: Path) -> None:
+    record = read_record(path)
+    try:
+        with np.load(path.parent / PREDICTIONS, allow_pickle=False) as archive:
+            arrays = dict(archive)
+        parts = {part: stored.scores(arrays, record.data, part) for part in ("val", "test")}
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise InputError(f"{path.parent} has no whole {PREDICTIONS} ({error})") from None
+    write_json(path.parent / RESCORED, {"version": stored.VERSION, **parts})
+    touch(path.parent)

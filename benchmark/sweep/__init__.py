@@ -1,0 +1,1 @@
+"""What is to be done: grids, suites, the plan on disk, estimates, claims."""

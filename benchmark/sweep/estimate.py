@@ -1,0 +1,137 @@
+"""How long cells take and what memory they need, read off finished records and short probes.
+
+Imports no torch: a dry run answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmark.core.cell import Cell
+from benchmark.core.record import find_records
+
+PROBES = "probes"
+FIXED_S = 0.3  # of a cell in a warm process, training and validation aside
+Kind = tuple[str, str, str, int, int, str, bool]
+
+
+def kind(cell: Cell) -> Kind:
+    """Return what the cost of a step depends on: features are kept where images stay the same."""
+    kept = cell.augment == "none" or cell.views > 0
+    model = (cell.method, cell.backbone, cell.dataset)
+    return (*model, cell.image_size, cell.batch_size, cell.precision, kept)
+
+
+@dataclass
+class Estimate:
+    """Seconds and MiB by kind of cell: lists of (seconds per step, MiB of the host or 0)."""
+
+    known: dict[Kind, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
+
+    def seconds(self, cell: Cell) -> float | None:
+        """Return the predicted seconds of a cell, or None where no cell of its kind ended."""
+        found = self.known.get(kind(cell))
+        return statistics.median(s for s, _ in found) * cell.steps if found else None
+
+    def mib(self, cells: Iterable[Cell]) -> float | None:
+        """Return the largest memory that a cell of these kinds took, or None if unknown."""
+        return max(
+            (m for cell in cells for _, m in self.known.get(kind(cell), ()) if m), default=None
+        )
+
+    def total_s(self, cells: Iterable[Cell]) -> tuple[float, int]:
+        """Return (predicted seconds of the known cells, number of the others)."""
+        found = [self.seconds(cell) for cell in cells]
+        return sum(s for s in found if s is not None), sum(s is None for s in found)
+
+
+def read(runs: Path) -> Estimate:
+    """Return the estimate from all records and probes below `runs`; unreadable ones are left out.
+
+    The time of a record is that of training and validation; a tenth is added for the rest. The
+    memory of a record is that of its device: on a GPU it says nothing of the host's.
+    """
+    estimate = Estimate()
+    for path in [*find_records(runs), *sorted((runs / PROBES).glob("*.json"))]:
+        try:
+            values = json.loads(path.read_text())
+            cell, cost = Cell.from_dict(values["cell"]), values["cost"]
+            on_gpu = values.get("provenance", {}).get("hardware", {}).get("gpu")
+            mib = cost.get("host_mib", 0.0 if on_gpu else cost["peak_mib"])
+            pair = (1.1 * cost["train_s"] / cell.steps, mib)
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        estimate.known[kind(cell)].append(pair)
+    return estimate
+
+
+def sentence(cells: Sequence[Cell], known: Estimate, jobs: int = 1) -> str:
+    """Return "predicted: 12 min for 10 cells, 1.4 GiB; nothing is known of 2 kinds yet".
+
+    `jobs` processes share the cells; the time is that of the known kinds only.
+    """
+    strange = [cell for cell in cells if known.seconds(cell) is None]
+    kinds = len({kind(cell) for cell in strange})
+    rest = f"nothing is known of {kinds} kind{'s' * (kinds > 1)} yet" if kinds else ""
+    number = len(cells) - len(strange)
+    if not number:
+        return f"predicted: {rest}; the first cell of each kind will tell"
+    seconds = (known.total_s(cells)[0] + FIXED_S * number) / jobs
+    text = f"predicted: {length(seconds)} for {number} cell{'s' * (number > 1)}"
+    mib = known.mib(cells)
+    text += f", {jobs * mib / 1024:.1f} GiB" if mib else ""
+    return f"{text}; {rest}" if rest else text
+
+
+def length(seconds: float) -> str:
+    """Return "45 s", "12 min" or "3.4 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+@dataclass
+class Forecast:
+    """The time that is left of a run; what its own cells took counts more than old records."""
+
+    left: list[Cell]
+    old: Estimate = field(default_factory=Estimate)
+    jobs: int = 1
+    fresh: Estimate = field(default_factory=Estimate)
+
+    def sentence(self) -> str:
+        """Return what the cells that are left will take, as far as old records tell."""
+        return sentence(self.left, self.old, self.jobs)
+
+    def learn(self, cell: Cell, seconds: float) -> None:
+        """Take a cell off the list that ended after so many seconds."""
+        if cell in self.left:
+            self.left.remove(cell)
+        self.fresh.known[kind(cell)].append((seconds / cell.steps, 0.0))
+
+    def drop(self, cell: Cell) -> None:
+        """Take a cell off the list whose time tells nothing: it failed, or was not trained."""
+        if cell in self.left:
+            self.left.remove(cell)
+
+    def left_s(self, current: Cell | None, step: int, elapsed_s: float) -> tuple[float, int]:
+        """Return (seconds left of the kinds that are known, number of the other kinds).
+
+        `current` is the cell that trains, whose own steps tell where nothing else does.
+        """
+        total, strange = 0.0, set()
+        for cell in self.left:
+            known = self.fresh.seconds(cell)
+            known = self.old.seconds(cell) if known is None else known
+            if known is None and current is not None and step and kind(cell) == kind(current):
+                known = elapsed_s / step * cell.steps
+            if known is None:
+                strange.add(kind(cell))
+            else:
+                total += max(known - elapsed_s, 0.0) if cell == current else known
+        return total / self.jobs, len(strange)

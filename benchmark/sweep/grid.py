@@ -1,0 +1,135 @@
+"""The axes of a sweep as one frozen value, and how flags and a TOML file fill it.
+
+Imports neither torch nor pandas, because `--help` reads it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from benchmark.core.registry import InputError, unknown
+from benchmark.core.spec import split_list
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Axes of a sweep, each a tuple; the sweep is their product. None: the owner's default."""
+
+    methods: tuple[str, ...] = ("linear", "lora", "dvpt")
+    backbones: tuple[str, ...] = ("vit_s14_imgfocus",)
+    datasets: tuple[str, ...] = ("phantom_grading",)
+    fractions: tuple[float, ...] = (0.1, 0.4)
+    shots: tuple[int, ...] = (0,)
+    split_seeds: tuple[int, ...] = (0,)
+    seeds: tuple[int, ...] = (0,)
+    lr: tuple[float | None, ...] = (None,)
+    head_lr: tuple[float | None, ...] = (None,)
+    weight_decay: tuple[float, ...] = (1e-4,)
+    steps: tuple[int, ...] = (80,)
+    epochs: tuple[float | None, ...] = (None,)
+    batch_size: tuple[int, ...] = (16,)
+    warmup: tuple[float, ...] = (0.1,)
+    clip: tuple[float, ...] = (1.0,)
+    evaluations: tuple[int, ...] = (4,)
+    image_size: tuple[int | None, ...] = (None,)
+    augment: tuple[str, ...] = ("default",)
+    views: tuple[int, ...] = (0,)
+    balance: tuple[str, ...] = ("none",)
+    output: tuple[str, ...] = ("softmax",)
+    precision: tuple[str, ...] = ("auto",)
+    trial: tuple[int, ...] = (0,)  # 0: the settings above; others are drawn by `tuning.trial`
+
+
+# Axes whose field of a Cell has another name.
+SINGULAR = {
+    "methods": "method",
+    "backbones": "backbone",
+    "datasets": "dataset",
+    "fractions": "fraction",
+    "split_seeds": "split_seed",
+    "seeds": "seed",
+}
+
+# Axis: how one item is read, and what it is.
+AXES: dict[str, tuple[Callable[[str], Any], str]] = {
+    "methods": (str, "method specs, e.g. dvpt,lora(rank=8); see `list methods`"),
+    "backbones": (str, "backbones; see `list backbones`; timm:NAME, random:NAME, file:PATH@NAME"),
+    "datasets": (str, "data sets; see `list datasets`; or a manifest.csv, a folder, an .npz"),
+    "fractions": (float, "label fractions in (0, 1] of the development images"),
+    "shots": (int, "images per class for training, as many for validation, instead of a fraction"),
+    "split_seeds": (int, "seeds of the split into test, validation and training images"),
+    "seeds": (int, "training seeds (initialisation, batches, augmentation)"),
+    "lr": (float, "learning rates; left out: each method's own"),
+    "head_lr": (float, "learning rate of the head; left out: as `lr`, but at least 1e-3"),
+    "weight_decay": (float, "weight decay of AdamW on matrices"),
+    "steps": (int, "optimiser steps, the same for every label fraction"),
+    "epochs": (float, "length in epochs instead of steps"),
+    "batch_size": (int, "images in a batch"),
+    "warmup": (float, "share of the steps with a rising learning rate"),
+    "clip": (float, "largest norm of the gradient"),
+    "evaluations": (int, "how often the validation set is scored; the best point is kept"),
+    "image_size": (int, "side of the input in pixels; left out: the backbone's own default"),
+    "augment": (str, "augmentation policies: none, flip, default, rotate, dvpt (the authors')"),
+    "views": (int, "fixed augmented views per image to draw from; 0: a fresh one in every step"),
+    "balance": (str, "against class imbalance: none, loss (weighted), sampler"),
+    "output": (str, "of a classifier: softmax, or ordinal for grades (continuation ratios)"),
+    "precision": (str, "auto (bf16 on a GPU), fp32 or bf16"),
+}
+
+
+def read_axis(name: str, value: Any) -> tuple[Any, ...]:
+    """Return the items of an axis from a comma list, a number, or a list of a TOML file.
+
+    Raises:
+        InputError: when an item is not of the axis's type.
+    """
+    items = value if isinstance(value, list) else split_list(str(value))
+    parse = AXES[name][0]
+    try:
+        return tuple(parse(str(item)) for item in items)
+    except ValueError:
+        raise InputError(
+            f"--{name.replace('_', '-')} {value!r} is not a comma list of {parse.__name__} values"
+        ) from None
+
+
+def with_budget(grid: Grid, budget: int) -> Grid:
+    """Return `grid` with `budget` trials of every method, the default settings among them."""
+    if budget < 1:
+        raise InputError(f"--tune-budget {budget} must be above 0")
+    if grid.lr != (None,) or len(grid.weight_decay) > 1:
+        raise InputError("--tune-budget draws lr and weight_decay; leave out --lr, --weight-decay")
+    return replace(grid, trial=tuple(range(budget)))
+
+
+def with_axes(grid: Grid, axes: Mapping[str, Any]) -> Grid:
+    """Return `grid` with the given axes replaced; axes that are None stay as they are."""
+    given = {name: read_axis(name, value) for name, value in axes.items() if value is not None}
+    return replace(grid, **given)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Return the axes (and `suite`) in a TOML file; its keys are the flags' names.
+
+    Raises:
+        InputError: when the file cannot be read or has a key that is no flag.
+    """
+    try:
+        values = tomllib.loads(path.read_text())
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"cannot read the configuration {str(path)!r}: {error}") from None
+    known = {field.name for field in fields(Grid)} - {"trial"} | {"suite"}
+    for key in values:
+        if key not in known:
+            raise unknown("configuration key", key, known)
+    return values
+
+
+def expand(axes: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """Return one dictionary per point of the grid, the last axis fastest."""
+    return [dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]

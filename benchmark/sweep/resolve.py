@@ -1,0 +1,144 @@
+"""From grids to cells: names resolved, defaults written out, identities filled in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import methods
+from benchmark import backbones
+from benchmark.core.cell import Cell
+from benchmark.core.registry import InputError
+from benchmark.data import Dataset, located, open_dataset, split
+from benchmark.sweep.grid import SINGULAR, Grid, expand
+from benchmark.sweep.tuning import trial
+from benchmark.training import balance, head
+from benchmark.training.augment import MOST_VIEWS, Augmentation, policies
+from benchmark.training.session import best_device
+
+LOWEST_HEAD_LR = 1e-3
+
+
+@dataclass
+class Resolver:
+    """Turns grids into cells; opens every data set and reads every fingerprint once."""
+
+    sources: dict[str, str] = field(default_factory=dict)  # name in cells -> what opens it
+    _opened: dict[str, Dataset] = field(default_factory=dict)
+    _fingerprints: dict[str, str] = field(default_factory=dict)
+    _num_train: dict[tuple[str, float, int, int], int] = field(default_factory=dict)
+
+    def cells(self, grids: Iterable[Grid]) -> list[Cell]:
+        """Return the cells of `grids`, each once, in order; bad values raise InputError."""
+        points = [point for grid in grids for point in expand(vars(grid))]
+        return list(dict.fromkeys(self._cell(point) for point in points))
+
+    def _cell(self, point: dict[str, Any]) -> Cell:
+        values = {SINGULAR.get(axis, axis): value for axis, value in point.items()}
+        epochs, number = values.pop("epochs"), values.pop("trial")
+        dataset = self._dataset(values["dataset"])
+        method = methods.build(values["method"])
+        backbone = backbones.resolve(values["backbone"])
+        self._remember(backbone.name, values["backbone"])
+        preprocessing = backbones.preprocessing(values["backbone"])
+        values |= trial(method.search_space(), number) if number else {}
+        values["views"] = _views(values["views"], values["augment"])
+        balance.check(values["balance"], dataset.card.task)
+        head.check_output(values["output"], dataset.card.ordinal)
+        lr = method.lr if values["lr"] is None else values["lr"]
+        values |= {
+            "dataset": dataset.card.name,
+            "data": dataset.fingerprint,
+            "backbone": backbone.name,
+            "weights": self._fingerprint(values["backbone"]),
+            "normalize": "/".join(
+                ",".join(f"{v:g}" for v in preprocessing[key]) for key in ("mean", "std")
+            ),
+            "method": str(method),
+            "lr": lr,
+            "head_lr": head_lr(values["head_lr"], lr),
+            "image_size": values["image_size"] or backbone.default_size,
+            "precision": precision(values["precision"]),
+        }
+        values["fraction"] = 1.0 if values["shots"] else values["fraction"]
+        cell = Cell(**values)
+        _check(cell)
+        backbones.check_size(self.sources.get(cell.backbone, cell.backbone), cell.image_size)
+        num_train = self._training_images(dataset, cell)
+        if epochs is not None:
+            cell = replace(cell, steps=max(1, round(epochs * num_train / cell.batch_size)))
+        return cell
+
+    def _training_images(self, dataset: Dataset, cell: Cell) -> int:
+        """Return the size of the training split; a fraction that is too small raises InputError."""
+        drawn = (cell.dataset, cell.fraction, cell.split_seed, cell.shots)
+        if drawn not in self._num_train:
+            rows = split(dataset, cell.fraction, cell.split_seed, shots=cell.shots)
+            self._num_train[drawn] = len(rows.train)
+        return self._num_train[drawn]
+
+    def _dataset(self, spec: str) -> Dataset:
+        """Return the opened data set."""
+        if spec not in self._opened:
+            dataset = open_dataset(spec)
+            self._remember(dataset.card.name, located(spec))
+            self._opened[spec] = dataset
+        return self._opened[spec]
+
+    def _fingerprint(self, spec: str) -> str:
+        if spec not in self._fingerprints:
+            self._fingerprints[spec] = backbones.fingerprint(spec)
+        return self._fingerprints[spec]
+
+    def _remember(self, name: str, spec: str) -> None:
+        """Note what opens `name`; two different things of one name are refused."""
+        known = self.sources.setdefault(name, spec)
+        if known != spec:
+            raise InputError(
+                f"{known!r} and {spec!r} are both called {name!r}; rename a file or folder, "
+                "because the name stands in tables"
+            )
+
+
+def head_lr(given: float | None, lr: float) -> float:
+    """Return the cell's `head_lr`, 0 where it equals `lr`.
+
+    Full fine-tuning needs a small rate to keep what the backbone has learned; its head starts from
+    nothing and would hardly move at that rate, which no other method suffers.
+    """
+    rate = max(lr, LOWEST_HEAD_LR) if given is None else given
+    if not 0 < rate < math.inf:
+        raise InputError(f"head_lr {rate!r} must be a finite number above 0")
+    return 0.0 if rate == lr else rate
+
+
+def _views(count: int, policy: str) -> int:
+    """Return the number of views, 0 where nothing is changed: all views would be the image."""
+    if not 0 <= count <= MOST_VIEWS:
+        raise InputError(f"views {count!r} must be a number from 0 to {MOST_VIEWS}")
+    return 0 if policies[policy] == Augmentation() else count
+
+
+def precision(name: str) -> str:
+    """Return "fp32" or "bf16"; "auto" is bf16 on a GPU."""
+    if name == "auto":
+        return "bf16" if best_device().type == "cuda" else "fp32"
+    if name not in ("fp32", "bf16"):
+        raise InputError(f"unknown precision {name!r}; allowed: auto, fp32, bf16")
+    return name
+
+
+_POSITIVE = ("lr", "steps", "batch_size", "clip", "evaluations", "image_size")
+
+
+def _check(cell: Cell) -> None:
+    """Raise InputError for a number outside its range."""
+    for name in _POSITIVE:
+        if not 0 < getattr(cell, name) < math.inf:
+            raise InputError(f"{name} {getattr(cell, name)!r} must be a finite number above 0")
+    if not 0 <= cell.warmup < 1:
+        raise InputError(f"warmup {cell.warmup!r} must be a share of the steps in [0, 1)")
+    if not 0 <= cell.weight_decay < math.inf:
+        raise InputError(f"weight_decay {cell.weight_decay!r} must be finite and not negative")

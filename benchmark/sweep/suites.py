@@ -1,0 +1,106 @@
+"""Named suites: Python functions that return grids.
+
+Imports neither torch nor pandas. Names of methods, backbones and data sets are checked when the
+grids become cells, and by a test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from benchmark.core.registry import Registry
+from benchmark.sweep.grid import Grid
+
+Suite = Callable[[], list[Grid]]
+suites: Registry[Suite] = Registry("suite")
+
+IN_PLACE = ("linear", "bitfit", "vpt_shallow", "vpt_deep", "adaptformer", "lora", "ssf", "dvpt")
+
+
+@suites.add("smoke")
+def smoke() -> list[Grid]:
+    """Classification and segmentation on untrained tiny backbones, in seconds."""
+    small: dict[str, Any] = {"steps": (4,), "batch_size": (8,), "evaluations": (2,)}
+    methods = ("linear", "lora(rank=4)", "dvpt(prompts=4,bottleneck=4)")
+    return [
+        Grid(methods, ("tiny_vit",), ("phantom_grading",), (0.2,), **small),
+        Grid(methods, ("tiny_swin",), ("phantom_lesions",), (0.2,), **small),
+    ]
+
+
+@suites.add("default")
+def default() -> list[Grid]:
+    """The paper's method, LoRA and a linear probe with few labels on the embedded backbone."""
+    return [Grid()]
+
+
+@suites.add("fractions")
+def fractions() -> list[Grid]:
+    """Label efficiency: from 10 % to all labels, three seeds, full fine-tuning as reference."""
+    shares = (0.1, 0.2, 0.4, 0.6, 1.0)
+    return [Grid(("full", *IN_PLACE), fractions=shares, seeds=(0, 1, 2), steps=(200,))]
+
+
+@suites.add("ablation")
+def ablation() -> list[Grid]:
+    """What makes DVPT work: attention, sharing, prompts, width, merge; with its controls."""
+    variants = (
+        "dvpt",
+        "dvpt(attention=False)",
+        "dvpt(merge=attend)",
+        "dvpt(share=3)",
+        "dvpt(prompts=10)",
+        "dvpt(bottleneck=8)",
+        "dvpt_released",
+        "vpt_shallow(prompts=50)",
+    )
+    return [Grid(variants, fractions=(0.4,), seeds=(0, 1, 2))]
+
+
+@suites.add("controls")
+def controls() -> list[Grid]:
+    """What a comparison must beat: nothing pre-trained, nothing trained, networks from scratch."""
+    common: dict[str, Any] = {"fractions": (0.1, 0.4, 1.0), "seeds": (0, 1, 2), "steps": (200,)}
+    untrained = ("random:vit_s14_imgfocus", "small_cnn", "unet")
+    return [
+        Grid(("full", "linear", "knn"), **common),
+        Grid(("full",), untrained, lr=(1e-3,), **common),
+    ]
+
+
+@suites.add("paper")
+def paper() -> list[Grid]:
+    """The DVPT paper's axes, for users who have its data; see `list datasets` for where to get it.
+
+    60 epochs for grading and 80 for segmentation, learning rate 5e-4 and weight decay 1e-4 are the
+    authors'; split, selection and pooling follow this benchmark's protocol.
+    """
+    methods = ("full", *IN_PLACE, "dvpt_released")
+    shares = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
+    common: dict[str, Any] = {
+        "fractions": shares,
+        "seeds": (0, 1, 2),
+        "weight_decay": (1e-4,),
+        "lr": (5e-4,),
+    }
+    grading = Grid(
+        methods,
+        ("vit_b16_clip",),
+        ("ddr_grading",),
+        **common,
+        epochs=(60,),
+        batch_size=(50,),
+        image_size=(288,),
+        augment=("dvpt",),
+    )
+    segmentation = Grid(
+        methods,
+        ("swin_b_in22k", "pvt_v2_b4"),
+        ("isic2016", "kvasir_seg"),
+        **common,
+        epochs=(80,),
+        batch_size=(10,),
+        image_size=(224,),
+    )
+    return [grading, segmentation]

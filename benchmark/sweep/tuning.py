@@ -1,0 +1,54 @@
+"""Equal tuning: the same number of trials for every method, from the search space it declares.
+
+A trial is a cell. Which trial is reported is decided afterwards, on validation (`results.select`).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+from scipy.stats import qmc
+
+from benchmark.core.registry import InputError
+
+Ranges = dict[str, tuple[float, float]]
+
+
+def trial(space: Ranges, number: int) -> dict[str, float]:
+    """Return the values of trial 1, 2, ... of a space of log-uniform ranges, to two digits.
+
+    Halton points, the same for every method in the unit cube: a larger budget holds a smaller one,
+    and no method is tuned with luckier draws. Trial 0 is the method's default and not drawn here.
+    """
+    for name, (low, high) in space.items():
+        if not 0 < low <= high:
+            raise InputError(f"the search range {low:g} to {high:g} of {name} must lie above 0")
+    point = _points(len(space), number + 1)[number + 1]  # point 1 is the middle: the default
+    return {
+        name: float(f"{low * (high / low) ** share:.1e}")
+        for (name, (low, high)), share in zip(space.items(), point, strict=True)
+    }
+
+
+@cache
+def _points(dimensions: int, number: int) -> list[list[float]]:
+    return qmc.Halton(dimensions, scramble=False).random(number + 1).tolist()
+
+
+def read_tuned(items: list[str]) -> dict[str, str]:
+    """Return {axis: comma list} of `--tune NAME=A,B` flags.
+
+    Raises:
+        InputError: for an item that is not of this form, or an axis that is no tuned one.
+    """
+    known = ("lr", "head_lr", "weight_decay", "batch_size", "warmup", "augment", "steps")
+    found = {}
+    for item in items:
+        name, equals, values = item.partition("=")
+        name = name.strip().replace("-", "_")
+        if not equals or not values or name not in known:
+            raise InputError(
+                f"--tune {item!r} must be NAME=A,B with NAME one of {', '.join(known)}"
+            )
+        found[name] = values
+    return found

@@ -1,0 +1,1 @@
+"""One cell: from its definition to its record."""

@@ -1,0 +1,64 @@
+"""Files beside a record: the delta that reloads the trained model, and per-image predictions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from safetensors.torch import load_file, save_file
+
+from benchmark.core.files import DELTA, PREDICTIONS
+from benchmark.data import Dataset
+from benchmark.scores import metrics
+from benchmark.training.checkpoint import State
+from benchmark.training.session import Data
+from benchmark.training.subset import Subset
+from benchmark.training.task import Arrays
+
+
+def write_delta(folder: Path, state: State) -> int:
+    """Write trained tensors, head and the buffers they need; return the size of the file."""
+    path = folder / DELTA
+    temporary = path.with_suffix(".part")
+    save_file({name: t.contiguous().cpu() for name, t in state.items()}, temporary)
+    temporary.replace(path)
+    return path.stat().st_size
+
+
+def read_delta(folder: Path) -> State:
+    """Return the tensors that `write_delta` wrote, on the CPU."""
+    return load_file(folder / DELTA)
+
+
+def write_predictions(folder: Path, data: Data, val: Arrays, test: Arrays) -> Arrays:
+    """Write per-image results of both splits, compressed.
+
+    Classification: `val_probs` (n, K) float32 and `val_labels` (n,). Segmentation: `val_masks` and
+    `val_truth` (n, S, S) uint8, `val_tp`, `val_fp`, `val_fn` (n, K) pixel counts, `val_volumes`
+    (n,), and for volumes `val_extent` (n, 3) in mm. Both: `val_ids` and `val_groups` (n,) strings;
+    the same with `test_`. Returns what was written.
+    """
+    arrays = {}
+    for name, subset, results in (("val", data.val, val), ("test", data.test, test)):
+        for key, values in prediction_rows(subset, results, data.dataset).items():
+            arrays[f"{name}_{key}"] = values
+    path = folder / PREDICTIONS
+    temporary = folder / f".{PREDICTIONS}"
+    with temporary.open("wb") as stream:
+        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
+    temporary.replace(path)
+    return arrays
+
+
+def prediction_rows(subset: Subset, results: Arrays, dataset: Dataset) -> Arrays:
+    """Return what is stored of one split, names without its prefix."""
+    named = {"ids": np.array(subset.ids), "groups": np.array(subset.groups)}
+    if "probs" in results:
+        return {**named, "probs": results["probs"], "labels": results["labels"]}
+    counts = metrics.overlap(results["masks"], results["truth"], len(dataset.card.classes))
+    tp, fp, fn = np.moveaxis(counts.astype(np.int32), -1, 0)
+    masks = {"masks": results["masks"], "truth": results["truth"].astype(np.uint8)}
+    named |= {"volumes": np.array(subset.units)}
+    if dataset.extent is not None:
+        named |= {"extent": dataset.extent[subset.rows]}
+    return {**named, **masks, "tp": tp, "fp": fp, "fn": fn}

@@ -1,0 +1,122 @@
+"""Task heads: the same for every method, always trained, counted apart from the method.
+
+Legend: B images, D pooled features, K classes, S image side, C_l channels of pyramid level l.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from benchmark.core.registry import InputError
+
+WIDTH = 128  # channels of the pyramid head
+
+
+class Classifier(nn.Module):
+    """`body(x)` (B, D) and a linear layer: logits (B, K)."""
+
+    def __init__(self, body: nn.Module, num_features: int, num_classes: int) -> None:
+        super().__init__()
+        self.body = body
+        self.head = nn.Linear(num_features, num_classes)
+
+    def encode(self, images: Tensor) -> list[Tensor]:
+        """Return what the head reads: the features (B, D) of `images` (B, 3, S, S)."""
+        return [self.body(images)]
+
+    def decide(self, features: Sequence[Tensor], side: int) -> Tensor:
+        """Return logits (B, K) of what `encode` returned; the images' side does not matter."""
+        return self.head(features[0])
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (B, K) of `images` (B, 3, S, S)."""
+        return self.decide(self.encode(images), images.shape[-1])
+
+
+class OrdinalClassifier(Classifier):
+    """`body(x)` (B, D) and K - 1 continuation ratios: log-probabilities (B, K) of ordered grades.
+
+    P(y > k | y >= k) = sigmoid(l_k), so P(y = c) = (1 - sigmoid(l_c)) prod_{k < c} sigmoid(l_k)
+    (Fienberg 1980; as a loss for networks: Shi et al. 2021, arXiv:2111.08851, CORN).
+    """
+
+    def __init__(self, body: nn.Module, num_features: int, num_classes: int) -> None:
+        super().__init__(body, num_features, num_classes - 1)
+
+    def decide(self, features: Sequence[Tensor], side: int) -> Tensor:
+        """Return log-probabilities (B, K) of what `encode` returned."""
+        ratios = self.head(features[0]).float()
+        passed = F.logsigmoid(ratios).cumsum(1)  # log P(y > k)
+        stopped = F.logsigmoid(-ratios)
+        before = F.pad(passed, (1, 0))
+        return torch.cat([before[:, :-1] + stopped, before[:, -1:]], 1)
+
+
+OUTPUTS = {"softmax": Classifier, "ordinal": OrdinalClassifier}
+
+
+def check_output(name: str, ordinal: bool) -> None:
+    """Raise InputError for an unknown output, or grades where the classes have no order."""
+    if name not in OUTPUTS:
+        raise InputError(f"unknown output {name!r}; allowed: {', '.join(OUTPUTS)}")
+    if name == "ordinal" and not ordinal:
+        raise InputError("output 'ordinal' needs classes with an order, such as grades")
+
+
+class PyramidHead(nn.Module):
+    """A light decoder: norm and 1x1 convolution per level, sum, 3x3 and 1x1 convolution.
+
+    Levels are layer-normed over channels first, because raw residual streams differ in scale
+    between backbones by orders of magnitude.
+    """
+
+    def __init__(self, channels: Sequence[int], num_classes: int) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(nn.GroupNorm(1, c) for c in channels)
+        self.laterals = nn.ModuleList(nn.Conv2d(c, WIDTH, 1) for c in channels)
+        self.smooth = nn.Conv2d(WIDTH, WIDTH // 2, 3, padding=1)
+        self.classify = nn.Conv2d(WIDTH // 2, num_classes, 1)
+
+    def forward(self, levels: Sequence[Tensor], side: int) -> Tensor:
+        """Return logits (B, K, side, side) from `levels` of (B, C_l, h_l, w_l)."""
+        quarter = [
+            max(side // 4, levels[0].shape[-1])
+        ] * 2  # a U-Net's level is as large as the image
+        parts = zip(self.norms, self.laterals, levels, strict=True)
+        maps = [
+            F.interpolate(conv(norm(x)), quarter, mode="bilinear", align_corners=False)
+            for norm, conv, x in parts
+        ]
+        hidden = F.gelu(self.smooth(F.gelu(torch.stack(maps).sum(0))))
+        logits = self.classify(hidden)
+        return F.interpolate(logits, [side, side], mode="bilinear", align_corners=False)
+
+
+class Segmenter(nn.Module):
+    """The body's own feature pyramid under a `PyramidHead`."""
+
+    def __init__(
+        self, body: nn.Module, levels: Sequence[int], channels: Sequence[int], num_classes: int
+    ) -> None:
+        super().__init__()
+        self.body = body
+        self.levels = list(levels)
+        self.head = PyramidHead(channels, num_classes)
+
+    def encode(self, images: Tensor) -> list[Tensor]:
+        """Return what the head reads: levels of (B, C_l, h_l, w_l) of `images` (B, 3, S, S)."""
+        return self.body.forward_intermediates(  # type: ignore[operator,no-any-return]
+            images, indices=self.levels, output_fmt="NCHW", intermediates_only=True
+        )
+
+    def decide(self, features: Sequence[Tensor], side: int) -> Tensor:
+        """Return logits (B, K, side, side) of what `encode` returned."""
+        return self.head(features, side)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (B, K, S, S) of `images` (B, 3, S, S)."""
+        return self.decide(self.encode(images), images.shape[-1])

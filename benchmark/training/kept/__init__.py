@@ -1,0 +1,1 @@
+"""Features of a frozen backbone or prefix that are computed once and kept."""

@@ -1,0 +1,64 @@
+"""Features on the disk: whole or not at all, and never believed when they are damaged.
+
+Legend: n images, v what is kept of each (itself and its views), F values of one.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from benchmark.core.files import usual_rights
+from benchmark.data.cache import checksum
+
+Shapes = list[list[int]]
+
+
+@dataclass(frozen=True)
+class Features:
+    """`values` (v n, F) float32; `shapes` of the tensors that F is made of."""
+
+    values: np.ndarray
+    shapes: Shapes
+
+
+def parts(values: Tensor, shapes: Shapes) -> list[Tensor]:
+    """Return the tensors (B, *shape) that the rows of `values` (B, F) are made of."""
+    pieces = values.split([int(np.prod(shape)) for shape in shapes], 1)
+    return [piece.unflatten(1, shape) for piece, shape in zip(pieces, shapes, strict=True)]
+
+
+def write(folder: Path, features: Features) -> None:
+    """Write features whole or not at all; a folder that stands there is replaced."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".part-"))
+    try:
+        np.save(temporary / "values.npy", features.values)
+        meta = {"shapes": features.shapes, "checksum": checksum(temporary / "values.npy")}
+        (temporary / "meta.json").write_text(json.dumps(meta))
+        shutil.rmtree(folder, ignore_errors=True)
+        usual_rights(temporary)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def read(folder: Path, count: int) -> Features | None:
+    """Return the features of `count` rows in `folder`; None where any is absent or damaged."""
+    try:
+        meta: dict[str, Any] = json.loads((folder / "meta.json").read_text())
+        if meta["checksum"] != checksum(folder / "values.npy"):
+            return None
+        values = np.load(folder / "values.npy", mmap_mode="r")
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    width = sum(int(np.prod(shape)) for shape in meta["shapes"])
+    fits = values.shape == (count, width) and values.dtype == np.float32
+    return Features(values, meta["shapes"]) if fits else None

@@ -1,0 +1,37 @@
+"""The optimiser and the schedule of its rate: the same for every method."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from benchmark.core.cell import Cell
+
+
+def learning_rate(step: int, cell: Cell) -> float:
+    """Return the rate of optimiser step 0, 1, ...: linear from lr / warm-up, then cosine to 0."""
+    warm = max(1, round(cell.warmup * cell.steps))
+    if step < warm:
+        return cell.lr * (step + 1) / warm
+    return cell.lr * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, cell.steps - warm)))
+
+
+def optimizer_of(model: nn.Module, cell: Cell) -> torch.optim.AdamW:
+    """Return AdamW on the `requires_grad` tensors only; no decay on vectors and scalars.
+
+    A group's `share` of the cell's rate differs from 1 for the head of a cell with a `head_lr`.
+    """
+    trained = [p for p in model.parameters() if p.requires_grad]
+    head = getattr(model, "head", None)
+    fresh = {id(p) for p in head.parameters()} if cell.head_lr and head is not None else set()
+    groups = [
+        {"params": [p for p in trained if (p.ndim > 1, id(p) in fresh) == (matrix, at_head)]}
+        | {"weight_decay": cell.weight_decay if matrix else 0.0}
+        | {"share": cell.head_lr / cell.lr if at_head else 1.0}
+        for at_head in (False, True)
+        for matrix in (True, False)
+    ]
+    fused = bool(trained) and trained[0].is_cuda
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=cell.lr, fused=fused)

@@ -1,0 +1,122 @@
+"""What stays warm between cells of one process: pristine backbones and decoded images."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from benchmark import backbones
+from benchmark.backbones.shared import Pristine
+from benchmark.core.cell import Cell
+from benchmark.data import Dataset, decoded, open_dataset, split
+from benchmark.training.cost import Probe
+from benchmark.training.subset import Subset
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Data:
+    """The images of one cell. Only `train` and `val` ever reach `fit`."""
+
+    dataset: Dataset
+    train: Subset
+    val: Subset
+    test: Subset
+
+
+@dataclass
+class Session:
+    """Loads backbones and images once for many cells; `cache` is where decoded images are kept.
+
+    `sources` maps the name of a data set or backbone in cells to what opens it, where that is a
+    path: cells hold no paths. `halvings`: how often memory ran out before; each time, half as many
+    images go through a model at once. `peek` keeps unselected checkpoints for `benchmark.peek`;
+    the environment says so to workers and jobs as well, and for `compile`.
+
+    `compile` has `torch.compile` take each model. It is off by default: on two CPU cores a step got
+    5 % faster after 46 s of compilation, which a cell of minutes does not pay back. It changes
+    numbers by rounding only, so it is not in the key.
+    """
+
+    cache: Path
+    sources: dict[str, str]
+    device: torch.device = field(default_factory=lambda: best_device())
+    num_kept: int = 2
+    halvings: int = 0
+    probes: dict[Hashable, Probe] = field(default_factory=dict)
+    peek: bool = field(default_factory=lambda: bool(os.environ.get("BENCHMARK_PEEK")))
+    compile: bool = field(default_factory=lambda: bool(os.environ.get("BENCHMARK_COMPILE")))
+    _kept: OrderedDict[Hashable, Any] = field(default_factory=OrderedDict)
+
+    def dataset(self, name: str) -> Dataset:
+        """Return the opened data set of this name."""
+        return self.kept(("dataset", name), lambda: open_dataset(self.source(name)))
+
+    def source(self, name: str) -> str:
+        """Return what opens the data set or backbone that cells call `name`."""
+        return self.sources.get(name, name)
+
+    def weights(self, cell: Cell) -> str:
+        """Return the fingerprint of the weights that the cell's backbone has now."""
+        source = self.source(cell.backbone)
+        return self.kept(("fingerprint", source), lambda: backbones.fingerprint(source))
+
+    def backbone(self, cell: Cell) -> nn.Module:
+        """Return a fresh copy of the cell's pre-trained backbone on the device.
+
+        Its parameters lie in memory that all copies share: `own_trained` before training.
+        """
+        key = ("backbone", cell.backbone, cell.image_size)
+        source = self.source(cell.backbone)
+        pristine = self.kept(
+            key, lambda: Pristine(lambda: backbones.create(source, cell.image_size), self.device)
+        )
+        return pristine.copy()
+
+    def data(self, cell: Cell) -> Data:
+        """Return the cell's three splits over images decoded at its size."""
+        dataset = self.dataset(cell.dataset)
+        arrays = self.kept(
+            ("arrays", cell.dataset, cell.image_size),
+            lambda: decoded(dataset, cell.image_size, self.cache),
+        )
+        targets = dataset.labels if arrays.masks is None else arrays.masks
+        rows = split(dataset, cell.fraction, cell.split_seed, shots=cell.shots)
+        parts = (
+            subset_of(dataset, arrays.images, targets, part)
+            for part in (rows.train, rows.val, rows.test)
+        )
+        return Data(dataset, *parts)
+
+    def kept(self, key: tuple[Hashable, ...], make: Callable[[], T]) -> T:
+        """Return what `make` made for this key; per kind, the `num_kept` last used stay."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        self._kept.move_to_end(key)
+        same_kind = [k for k in self._kept if k[0] == key[0]]  # type: ignore[index]
+        for old in same_kind[: -self.num_kept]:
+            del self._kept[old]
+        return self._kept[key]
+
+
+def subset_of(
+    dataset: Dataset, images: np.ndarray, targets: np.ndarray, rows: np.ndarray
+) -> Subset:
+    """Return the part of a data set in `rows`, over decoded `images` and all `targets`."""
+    kinds = (dataset.ids, dataset.groups, dataset.volumes or dataset.groups)
+    names, groups, volumes = ([values[i] for i in rows] for values in kinds)
+    return Subset(images, targets, rows, names, groups, volumes)
+
+
+def best_device() -> torch.device:
+    """Return the first GPU, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,0 +1,64 @@
+"""The bottleneck that adapter methods share, and where they put it. Not a method itself."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from methods import families, seams
+from methods.parts import lean
+
+
+class Bottleneck(nn.Module):
+    """`scale * (act(x W_down + b_down) W_up + b_up)` on the last axis; zero at the start.
+
+    W_up is zero and W_down random (as in LoRA): with both zero nothing but b_up would ever move.
+    """
+
+    def __init__(self, width: int, bottleneck: int, act: Literal["gelu", "relu"], scale: float):
+        super().__init__()
+        self.down = nn.Linear(width, bottleneck)
+        self.up = nn.Linear(bottleneck, width)
+        self.act = F.gelu if act == "gelu" else F.relu
+        self.scale = scale
+        nn.init.kaiming_uniform_(self.down.weight, a=5**0.5)
+        nn.init.zeros_(self.down.bias)
+        nn.init.zeros_(self.up.weight)
+        nn.init.zeros_(self.up.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the adapter's output for `x` (..., C)."""
+        return self.scale * self.up(self.act(self.down(x)))
+
+    def onto(self, base: Tensor, x: Tensor) -> Tensor:
+        """Return `base` (..., C) plus the adapter's output for `x`, leaner than the sum."""
+        hidden = lean.linear(x, self.down.weight, self.down.bias)
+        return lean.add_up(base, self.act(hidden), self.up, self.scale)
+
+
+def size(width: int, bottleneck: int) -> int:
+    """Return the values in one bottleneck: 2 d b + b + d."""
+    return 2 * width * bottleneck + bottleneck + width
+
+
+def add(block: nn.Module, branch: Literal["attn", "mlp"], mixin: type, adapter: nn.Module) -> None:
+    """Put `adapter` at a branch of `block`."""
+    module = families.branch(block, branch)
+    assert module is not None
+    if mixin is not seams.Serial:
+        lean.remake(families.source(block, branch))
+    seams.extend(module, mixin, adapter=adapter)
+
+
+def missing(backbone: nn.Module, *branches: Literal["attn", "mlp"]) -> str | None:
+    """Return why adapters have no place in `backbone`, or None."""
+    blocks = families.blocks(backbone)
+    for name in branches:
+        part = "attention" if name == "attn" else "MLP"
+        if not blocks or any(families.branch(block, name) is None for block in blocks):
+            return f"its blocks have no {part} branch to adapt"
+    if any(families.linear(block, "fc1") is None for block in blocks):
+        return "its MLP is made of convolutions, an adapter needs channels last"
+    return None

@@ -1,0 +1,1 @@
+"""The efficiency ledger: parameters, storage, time and memory."""

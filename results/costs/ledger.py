@@ -1,0 +1,176 @@
+"""What a method costs beside what it scores: one row per method, and the published combined scores.
+
+Percentages are of the backbone that the ledger names.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+from scipy.stats import spearmanr
+
+from benchmark.scores.direction import less_is_better, scale
+from results.costs.pareto import pareto
+from results.frame import Frame
+from results.tables import Table
+
+CPU = "cpu"
+LATENCY = "latency.json"
+
+
+def ppt(score: float, trained: float) -> float:
+    """Return score * exp(-log10(P / 1e7 + 1)) for P trained values.
+
+    Performance-parameter trade-off of V-PETL Bench (Xin et al. 2024), as its printed scores say.
+    """
+    return score * math.exp(-math.log10(trained / 1e7 + 1))
+
+
+def ppe(score: float, share: float) -> float:
+    """Return score * exp(-log10(r + 1)); r is trained values over those of full fine-tuning.
+
+    Huang et al. 2024 (FPT+, arXiv 2408.02426), performance-parameter efficiency. The same with
+    peak memory over that of full fine-tuning is the performance-memory efficiency, PME.
+    """
+    return score * math.exp(-math.log10(share + 1))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Costs of one method; means over its chosen cells where nothing else is said.
+
+    `trained` (without head) and `share` (percent of the backbone); `active` are the values that
+    inference uses, unmerged; `stored` MiB of the delta with the smallest head; `gflop` of training
+    on one image; `seconds` of training one cell, and `searched` with all trials that it was chosen
+    from. `peak` MiB of training, None on a CPU, where it is the whole process's. `score` is the
+    mean over the table's columns, None where one is empty; `best` marks the Pareto front of score
+    against trained values. The combined scores are None where their parts are.
+    """
+
+    method: str
+    trained: int
+    share: float
+    active: int
+    stored: float
+    gflop: float
+    images_per_s: float
+    seconds: float
+    searched: float
+    peak: float | None = None
+    score: float | None = None
+    ppt: float | None = None
+    ppe: float | None = None
+    pme: float | None = None
+    best: bool = False
+    latency: float | None = None
+    merged: float | None = None
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The entries of one table in its order of methods; `devices` are what they were trained on."""
+
+    backbone: str
+    image_size: int
+    entries: tuple[Entry, ...]
+    devices: tuple[str, ...]
+
+    def agreement(self, name: str) -> float | None:
+        """Return Spearman's correlation of a combined score with the score.
+
+        None under 3 methods or where all are equal.
+        """
+        pairs = [(e.score, getattr(e, name)) for e in self.entries]
+        known = [pair for pair in pairs if None not in pair]
+        if len(known) < 3 or any(len(set(values)) == 1 for values in zip(*known, strict=True)):
+            return None
+        return float(spearmanr(*zip(*known, strict=True)).statistic)
+
+
+def read_latency(folders: Sequence[Path]) -> dict[tuple[str, int, str], dict[str, float]]:
+    """Return what was timed, by backbone, image size and method; empty where nothing was.
+
+    Half a file counts as none: `report --latency` writes it again.
+    """
+    found: dict[tuple[str, int, str], dict[str, float]] = {}
+    for path in (folder / LATENCY for folder in folders if (folder / LATENCY).exists()):
+        with suppress(ValueError, KeyError, TypeError):
+            rows = json.loads(path.read_text())["rows"]
+            found |= {(row["backbone"], row["image_size"], row["method"]): row for row in rows}
+    return found
+
+
+def build(frame: Frame, table: Table, folders: Sequence[Path] = ()) -> Ledger:
+    """Return the ledger of a table; `folders` may hold times of inference."""
+    done = frame.done
+    here = table.of(done)
+    chosen = pd.concat(table.chosen.values()) if table.columns else here
+    full = _peak(chosen[chosen["method"] == "full"])
+    entries = [
+        _entry(table, method, part, here[here["method"] == method], full)
+        for method in table.methods
+        if len(part := chosen[chosen["method"] == method])
+    ]
+    scored = [(e.trained, e.score) for e in entries if e.score is not None]
+    front = set(pareto(scored, less=any(less_is_better(c.metric) for c in table.columns)))
+    timed = read_latency(folders)
+    marked = []
+    for e in entries:
+        times = timed.get((table.backbone, table.image_size, e.method), {})
+        marked.append(
+            replace(
+                e,
+                best=(e.trained, e.score) in front,
+                latency=_times(times, "ms"),
+                merged=_times(times, "merged_ms"),
+            )
+        )
+    devices = tuple(sorted(chosen["device"].unique()))
+    return Ledger(table.name, table.image_size, tuple(marked), devices)
+
+
+def _times(row: dict[str, float], name: str) -> float | None:
+    """Return a time as a multiple of the bare backbone's."""
+    return row[name] / row["bare_ms"] if row.get(name) else None
+
+
+def _peak(rows: pd.DataFrame) -> float | None:
+    """Return the mean peak memory of training; None without rows or with some on a CPU."""
+    if rows.empty or (rows["device"] == CPU).any():
+        return None
+    return float(rows["peak_mib"].mean())
+
+
+def _entry(
+    table: Table, method: str, chosen: pd.DataFrame, every: pd.DataFrame, full: float | None
+) -> Entry:
+    row = chosen.loc[chosen["delta_bytes"].idxmin()]
+    share = row["trainable_params"] / row["backbone_params"]
+    means = [table.scores[method, column].mean for column in table.columns]
+    known = [mean for mean in means if mean is not None]
+    score = sum(known) / len(known) if known and len(known) == len(means) else None
+    peak = _peak(chosen)
+    plain = all(scale(c.metric) == 100 and not less_is_better(c.metric) for c in table.columns)
+    combined = score if plain else None  # the combined scores are of shares that should be high
+    return Entry(
+        method=method,
+        trained=int(row["trainable_params"]),
+        share=100 * share,
+        active=int(row["total_params"]),
+        stored=row["delta_bytes"] / 2**20,
+        gflop=float(chosen["train_gflop_per_image"].mean()),
+        images_per_s=float(chosen["images_per_s"].mean()),
+        seconds=float(chosen["train_s"].mean()),
+        searched=float(every["train_s"].sum() / len(chosen)),
+        peak=peak,
+        score=score,
+        ppt=None if combined is None else ppt(combined, row["trainable_params"]),
+        ppe=None if combined is None else ppe(combined, share),
+        pme=None if None in (combined, peak, full) else ppe(combined, peak / full),  # type: ignore[arg-type, operator]
+    )

@@ -1,0 +1,82 @@
+"""Confusion matrices of every method on one column, from the stored predictions.
+
+Legend: K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from results.figures.shown import Shown, folded, multiples
+from results.figures.style import heading
+from results.frame.predictions import confusion
+from results.tables import Column
+
+MOST = 12  # classes whose numbers are written
+
+
+def figures(shown: Shown) -> Iterator[tuple[str, Figure]]:
+    """Yield the matrices of each classified data set, at the column with the most labels."""
+    for column in shown.last:
+        stored = shown.classified(column, ("test_probs", "test_labels"))
+        if stored:
+            matrices = {m: added(arrays) for m, arrays in stored.items()}
+            yield column.name, draw(shown, column, matrices)
+
+
+def added(seeds: Sequence[dict[str, np.ndarray]]) -> np.ndarray:
+    """Return the confusion matrix (K, K) added up over seeds: truth along axis 0."""
+    return np.sum([_one(s["test_probs"], s["test_labels"]) for s in seeds], axis=0)
+
+
+def _one(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    rows = np.zeros(len(labels), int)
+    return confusion(probs.argmax(1), labels, rows, probs.shape[1])[0]
+
+
+def shares(matrix: np.ndarray) -> np.ndarray:
+    """Return each row in percent of its images; NaN for a class without any."""
+    with np.errstate(invalid="ignore"):
+        return 100 * matrix / matrix.sum(1, keepdims=True)
+
+
+def draw(shown: Shown, column: Column, matrices: dict[str, np.ndarray]) -> Figure:
+    """Return one matrix per method: of the images of a true class, the percent put into each."""
+    figure, axes = multiples(len(matrices), ratio=1.02)
+    names = _classes(shown, column)
+    for one, (method, matrix) in zip(axes, matrices.items(), strict=True):
+        sns.heatmap(
+            shares(matrix),
+            annot=len(matrix) <= MOST,
+            fmt=".0f",
+            vmin=0,
+            vmax=100,
+            cmap="Blues",
+            cbar=False,
+            square=True,
+            linewidths=0.5,
+            annot_kws={"size": 7 if len(matrix) <= 5 else 5},
+            xticklabels=names,
+            yticklabels=names,
+            ax=one,
+        )
+        seeds = shown.table.scores[method, column]
+        one.set_title(folded(f"{shown.name(method)}  {seeds}"), fontsize=7)
+        one.tick_params(length=0, labelsize=6.5)
+        one.tick_params(axis="x", labelrotation=90 if len(names) > 5 else 30)
+        one.tick_params(axis="y", labelrotation=0)
+    figure.supxlabel("predicted class", fontsize=8)
+    figure.supylabel("true class", fontsize=8)
+    title = f"{heading(shown.table, column)}, {column.share} of the labels"
+    figure.suptitle(f"{title}: percent of each true class, all seeds together", fontsize=8)
+    return figure
+
+
+def _classes(shown: Shown, column: Column) -> list[str]:
+    """Return the names of the classes, cut where they are long."""
+    names = next(iter(shown.table.chosen[column]["classes"]))
+    return [n if len(n) <= 14 else n[:13] + "…" for n in map(str, names)]

@@ -1,0 +1,168 @@
+"""Segmentation panels: image, truth, what each method predicts, and where it errs.
+
+Masks are the stored predictions; the images come from `RUNS/panels/` (`report --panels N`).
+
+Legend: n images, S image side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import Patch
+
+from results.figures.shown import Shown, folded
+from results.figures.style import PAGE, heading, theme
+from results.tables import Column
+
+FOLDER = "panels"
+NAMES = ("test_ids", "test_masks", "test_truth")
+MOST = 6  # methods beside image and truth
+IGNORE = 255  # truth that does not count
+# Errors: nothing where something is, something where nothing is, one class for another.
+ERRORS = {"missed": "#0072B2", "false alarm": "#D55E00", "wrong class": "#F0E442"}
+
+
+def figures(shown: Shown) -> Iterator[tuple[str, Figure]]:
+    """Yield the panels of each segmented data set, at the column with the most labels."""
+    for column in shown.last:
+        stored = shown.predictions(column, NAMES)
+        kept = images(shown, column)
+        masks = {m: found for m, seeds in stored.items() if (found := _rows(seeds[0], kept))}
+        if masks:
+            yield column.name, draw(shown, column, kept, dict(list(masks.items())[:MOST]))
+
+
+def images(shown: Shown, column: Column) -> dict[str, np.ndarray]:
+    """Return the stored test images (S, S, 3) of a column's data set by id; empty without any."""
+    found: dict[str, np.ndarray] = {}
+    for data in shown.table.chosen[column]["data"].unique():
+        for folder in shown.runs:
+            path = folder / FOLDER / f"images-{data}-{shown.table.image_size}.npz"
+            found |= read_images(path)
+    return found
+
+
+def read_images(path: Path) -> dict[str, np.ndarray]:
+    """Return the images of one file by id; empty where it is not there."""
+    if not path.exists():
+        return {}
+    with np.load(path) as stored:
+        return dict(zip(map(str, stored["ids"]), stored["images"], strict=True))
+
+
+def _rows(
+    stored: dict[str, np.ndarray], kept: dict[str, np.ndarray]
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return (mask, truth) of the kept images by id."""
+    places = {str(name): i for i, name in enumerate(stored["test_ids"])}
+    return {
+        name: (stored["test_masks"][places[name]], stored["test_truth"][places[name]])
+        for name in kept
+        if name in places
+    }
+
+
+def error_map(mask: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Return 0 right, 1 missed, 2 false alarm, 3 wrong class, (S, S); uncounted truth is right."""
+    wrong = (mask != truth) & (truth != IGNORE)
+    kinds = np.where(mask == 0, 1, np.where(truth == 0, 2, 3))
+    return np.where(wrong, kinds, 0)
+
+
+def dice(mask: np.ndarray, truth: np.ndarray) -> float:
+    """Return the mean Dice x 100 over the foreground classes in mask or truth; NaN without any."""
+    counted = truth != IGNORE
+    classes = np.setdiff1d(np.union1d(mask[counted], truth[counted]), [0])
+    values = [_dice((mask == k) & counted, (truth == k) & counted) for k in classes]
+    return 100 * float(np.mean(values)) if values else float("nan")
+
+
+def _dice(p: np.ndarray, t: np.ndarray) -> float:
+    return float(2 * (p & t).sum() / (p.sum() + t.sum()))
+
+
+def tinted(image: np.ndarray, mask: np.ndarray, colours: list[str], share: float) -> np.ndarray:
+    """Return `image` (S, S, 3) in [0, 1] with mask value k > 0 tinted by `colours[k - 1]`."""
+    out: np.ndarray = image.astype(float) / 255
+    for k, colour in enumerate(colours, 1):
+        out[mask == k] = (1 - share) * out[mask == k] + share * np.array(to_rgb(colour))
+    return out
+
+
+def draw(
+    shown: Shown,
+    column: Column,
+    kept: dict[str, np.ndarray],
+    masks: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]],
+) -> Figure:
+    """Return two rows per image: predictions over the image, and below them the errors."""
+    theme()
+    ids = [name for name in kept if all(name in found for found in masks.values())]
+    classes = list(next(iter(shown.table.chosen[column]["classes"])))[1:]
+    colours = [sns.color_palette("colorblind").as_hex()[i % 10] for i in (2, 4, 8, 9, 1, 3, 5)]
+    colours = [colours[i % len(colours)] for i in range(len(classes))]
+    side = min(1.1, PAGE / (2 + len(masks)))
+    figure, grid = plt.subplots(
+        2 * len(ids),
+        2 + len(masks),
+        figsize=(side * (2 + len(masks)), side * 2 * len(ids) + 0.6),
+        squeeze=False,
+        layout=ConstrainedLayoutEngine(wspace=0.01, hspace=0.01, w_pad=0.01, h_pad=0.01),
+    )
+    for place, name in enumerate(ids):
+        rows = grid[2 * place], grid[2 * place + 1]
+        _image(rows, kept[name], next(iter(masks.values()))[name][1], colours)
+        for number, found in enumerate(masks.values()):
+            pair = rows[0][2 + number], rows[1][2 + number]
+            _prediction(pair, kept[name], found[name], colours)
+    for axes, title in zip(grid[0], ("image", "truth", *map(shown.name, masks)), strict=True):
+        axes.set_title(folded(title, 18), fontsize=7, pad=3)
+    _legend(figure, classes, colours)
+    figure.suptitle(f"{heading(shown.table, column)}, {column.share} of the labels", fontsize=8)
+    return figure
+
+
+def _image(
+    rows: tuple[np.ndarray, np.ndarray], image: np.ndarray, truth: np.ndarray, colours: list[str]
+) -> None:
+    rows[0][0].imshow(image)
+    rows[0][1].imshow(tinted(image, truth, colours, 0.6))
+    for axes in (*rows[0], *rows[1]):
+        axes.set_axis_off()
+
+
+def _prediction(
+    pair: tuple[Axes, Axes],
+    image: np.ndarray,
+    found: tuple[np.ndarray, np.ndarray],
+    colours: list[str],
+) -> None:
+    mask, truth = found
+    pair[0].imshow(tinted(image, mask, colours, 0.6))
+    grey = np.repeat(image.mean(2, keepdims=True), 3, 2) * 0.4 + 150
+    pair[1].imshow(tinted(grey, error_map(mask, truth), list(ERRORS.values()), 0.9))
+    value = dice(mask, truth)
+    text = "no foreground" if np.isnan(value) else f"Dice {value:.0f}"
+    style = {"boxstyle": "square,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
+    pair[1].text(0.03, 0.04, text, transform=pair[1].transAxes, size=6, bbox=style)
+
+
+def _legend(figure: Figure, classes: list[str], colours: list[str]) -> None:
+    errors = list(ERRORS.items())[: 2 + (len(classes) > 1)]  # one class cannot be another
+    named = {**dict(zip(classes, colours, strict=True)), **dict(errors)}
+    handles = [Patch(facecolor=colour, label=name) for name, colour in named.items()]
+    figure.legend(
+        handles=handles[:12],
+        loc="outside lower center",
+        ncol=min(6, len(handles)),
+        frameon=False,
+    )

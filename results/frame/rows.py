@@ -1,0 +1,107 @@
+"""One record, or one unfinished cell, as a row of the frame."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmark.core.cell import Cell
+from benchmark.core.files import PREDICTIONS
+from benchmark.core.record import PEEK, RECORD, RESCORED, add_rescored, read_record
+from benchmark.core.registry import InputError
+
+EXTERNAL = "external"
+BESIDE = (PREDICTIONS, PEEK, EXTERNAL)  # what a row tells of: `has_predictions`, ...
+# what every finished cell tells; a runs folder of failures alone has these columns too, empty
+FINISHED = (
+    *("labels", "metric", "synthetic", "classes", "task", "ordinal", "device", "sources"),
+    *("trainable_params", "head_params", "total_params", "backbone_params"),
+    *("delta_bytes", "full_bytes", "train_gflop_per_image", "train_s", "images_per_s", "peak_mib"),
+)
+_UNDONE = {"unsupported.txt": "n/a", "error.txt": "failed"}
+
+
+def done(folder: str) -> dict[str, Any]:
+    """Return the row of the record in `folder`; costs and scores under names of their own.
+
+    Raises:
+        InputError: for a record that cannot be used.
+    """
+    path = Path(f"{folder}/{RECORD}")
+    names = set(os.listdir(folder))  # noqa: PTH208 - a third of the time of `iterdir`
+    record = read_record(path)
+    if RESCORED in names:
+        add_rescored(record, path)
+    try:
+        data = record.data
+        row = {
+            **record.cell.values(),
+            "key": record.cell.key,
+            "state": "done",
+            "labels": data["labels_used"],
+            "metric": data["metric"],
+            "synthetic": data["synthetic"],
+            "classes": tuple(data.get("classes", ())),
+            "task": data.get("task", ""),
+            "ordinal": data.get("ordinal", False),
+            "device": record.provenance.get("hardware", {}).get("gpu") or "cpu",
+            "sources": _text(record.provenance.get("sources")),
+            "selected_step": record.selected_step,
+        }
+        for start, numbers in (("val_", record.val), ("test_", record.test), ("", record.cost)):
+            row |= {start + n: None if v is None else float(v) for n, v in numbers.items()}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{path} is not a record of this schema ({error}); move it away") from None
+    return row | _beside(names)
+
+
+def undone(folder: str) -> dict[str, Any] | None:
+    """Return the row of a cell that failed or that its method does not support; else None.
+
+    Raises:
+        InputError: for a cell that cannot be read.
+    """
+    names = set(os.listdir(folder))  # noqa: PTH208
+    state = next((state for mark, state in _UNDONE.items() if mark in names), None)
+    if state is None:
+        return None
+    path = Path(folder) / "cell.json"
+    try:
+        cell = Cell.from_dict(json.loads(path.read_text()))
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(f"{path} is not the cell of a {state} run ({error}); delete it") from None
+    return {**cell.values(), "key": cell.key, "state": state, **_beside(names)}
+
+
+def _text(sources: object) -> str:
+    return json.dumps(sources, sort_keys=True) if sources else ""
+
+
+def _beside(names: Collection[str]) -> dict[str, bool]:
+    return {f"has_{name.partition('.')[0]}": name in names for name in BESIDE}
+
+
+def framed(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """Return the rows as a frame with one type per column; what a row lacks is missing there.
+
+    Rows of the same names come together.
+    """
+    layouts: dict[tuple[str, ...], list[Any]] = {}
+    for row in rows:
+        layouts.setdefault(tuple(row), []).append(row.values())
+    parts = []
+    for names, lines in layouts.items():
+        columns = zip(names, zip(*lines, strict=True), strict=True)
+        parts.append(pd.DataFrame({name: _column(name, values) for name, values in columns}))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def _column(name: str, values: Sequence[Any]) -> Any:
+    is_score = name.startswith(("val_", "test_"))
+    return np.array(values, float) if is_score or isinstance(values[0], float) else list(values)

@@ -1,0 +1,1 @@
+"""Intervals, tests and ranks over the records of a table."""

@@ -1,0 +1,131 @@
+"""How many seeds are needed to see a difference of D points, from the scatter seen so far."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.stats import norm
+from tabulate import tabulate
+
+from benchmark.core.registry import InputError
+from results.statistics.samples import Samples
+from results.statistics.stats import Statistics
+from results.tables import Column, short
+
+ALPHA, POWER, MOST = 0.05, 0.8, 1000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one column needs; deviations are of the difference between a method and the reference.
+
+    `seed_deviation` is over seeds (of one seed's difference), `test_error` that of resampled test
+    groups, both pooled over methods as root mean squares; None where there is nothing to pool.
+    `seeds` is None where no number of them helps, because the test set is too small: it would take
+    `groups` test groups.
+    """
+
+    column: Column
+    methods: int
+    seed_deviation: float | None
+    test_error: float | None
+    seeds: int | None
+    groups: int | None = None
+
+
+def plan(statistics: Statistics, points: float) -> list[Plan]:
+    """Return the plan of each column to see `points` against the reference with 80 % power.
+
+    Raises:
+        InputError: for points that are not above 0.
+    """
+    if not points > 0:
+        raise InputError(f"--plan-seeds {points:g} is not a difference; give points above 0")
+    return [_plan(statistics, column, points) for column in statistics.table.columns]
+
+
+def _plan(s: Statistics, column: Column, points: float) -> Plan:
+    variances: list[float] = []
+    errors: list[float] = []
+    for method in s.table.methods:
+        if method != s.reference and {(method, column), (s.reference, column)} <= set(s.samples):
+            over_seeds, over_patients = _scatter(s.samples, method, s.reference, column)
+            variances += over_seeds
+            errors += over_patients
+    deviation, error = (math.sqrt(np.mean(v)) if v else None for v in (variances, errors))
+    found = Plan(column, len(variances), deviation, error, None)
+    if deviation is None:
+        return found
+    needed = (norm.isf(ALPHA / 2) + norm.ppf(POWER)) * (error or 0)
+    if needed >= points:
+        groups = math.ceil(_groups(s.samples, column) * (needed / points) ** 2)
+        return replace(found, groups=groups)
+    return replace(found, seeds=seeds_needed(math.sqrt(points**2 - needed**2), deviation))
+
+
+def _scatter(
+    samples: Samples, method: str, other: str, column: Column
+) -> tuple[list[float], list[float]]:
+    """Return ([variance over seeds], [variance over resampled patients]) of the difference."""
+    one, two = samples[method, column], samples[other, column]
+    units = sorted(set(one.scores) & set(two.scores))
+    variance, error = [], []
+    if len(units) > 1:
+        variance = [float(np.var([one.scores[u] - two.scores[u] for u in units], ddof=1))]
+    if units and all(u in sample.resampled for u in units for sample in (one, two)):
+        drawn = np.mean([one.resampled[u] - two.resampled[u] for u in units], axis=0)
+        error = [float(np.nanvar(drawn))]
+    return variance, error
+
+
+def _groups(samples: Samples, column: Column) -> int:
+    return max(s.groups for (_, c), s in samples.items() if c == column)
+
+
+def seeds_needed(points: float, deviation: float) -> int:
+    """Return the fewest seeds whose paired t-test sees `points` (5 %, two-sided) 4 times in 5.
+
+    At least 2; MOST + 1 where MOST are not enough.
+    """
+    from statsmodels.stats.power import TTestPower
+
+    if deviation == 0:
+        return 2  # the smallest number that shows a scatter at all
+    test, effect = TTestPower(), points / deviation
+    high = 2
+    while high <= MOST and test.power(effect, high, ALPHA) < POWER:  # NaN: far above POWER
+        high *= 2
+    fewer = range(high // 2 + 1, min(high, MOST) + 1)
+    return next((n for n in fewer if not test.power(effect, n, ALPHA) < POWER), MOST + 1)
+
+
+def text(statistics: Statistics, points: float) -> str:
+    """Return the plan as a table of at most 100 columns under one sentence."""
+    name = short(statistics.reference, statistics.table.methods)
+    header = ("column", "methods", "seed deviation", "test-set error", "seeds needed")
+    rows = [
+        (
+            f"{p.column.name} {p.column.share}",
+            str(p.methods),
+            "" if p.seed_deviation is None else f"{p.seed_deviation:.1f}",
+            "unknown" if p.test_error is None else f"{p.test_error:.1f}",
+            _needed(p),
+        )
+        for p in plan(statistics, points)
+    ]
+    body = tabulate(rows, header, disable_numparse=True, colalign=("left", *["right"] * 4))
+    head = (
+        f"Seeds needed to see {points:g} points against {name} (paired t-test at {ALPHA:g}, power "
+        f"{POWER:g},\none comparison, not corrected), from the scatter of differences seen so far:"
+    )
+    return f"{head}\n{body}\n"
+
+
+def _needed(plan: Plan) -> str:
+    if plan.seed_deviation is None:
+        return "n = 1: unknown"
+    if plan.seeds is None:
+        return f"none: {plan.groups} test groups"
+    return f"over {MOST}" if plan.seeds > MOST else str(plan.seeds)

@@ -1,0 +1,175 @@
+"""Statistics as a short text under a table, and as CSV with every number."""
+
+from __future__ import annotations
+
+import csv
+import io
+import textwrap
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from tabulate import tabulate
+
+from results.statistics import ranks
+from results.statistics.comparison import ALPHA, Comparison, Interval
+from results.statistics.stats import Statistics
+from results.tables import Column, short
+
+WIDTH = 100
+
+
+def text(statistics: Statistics) -> str:
+    """Return at most 100 columns: a row per method, then what is and is not told apart."""
+    s = statistics
+    where = s.table.title
+    if not any(c.seeds > 1 for c in s.blockwise):
+        why = "n = 1: no interval" if s.blockwise else "nothing to compare"
+        told = f"Statistics of {where}: {why}; --seeds 0,1,2 gives each cell three seeds."
+        return "\n".join(map(_wrap, [told, *(f"Note: {note}." for note in s.notes)]))
+    name = short(s.reference, s.table.methods)
+    header = ["method", "rank", "95 %", f"- {name}"[:16], "95 %", "P(better)", "better/tie/worse"]
+    rows = [_row(s, method) for method in _order(s)]
+    body = tabulate(rows, header, tablefmt="simple", disable_numparse=True, colalign=_ALIGN)
+    sentences = [f"Statistics of {where}: {_legend(s)}", body, *map(_wrap, _sentences(s))]
+    return "\n".join([_wrap(sentences[0]), *sentences[1:]]) + "\n"
+
+
+_WHERE = ("backbone", "image_size", "dataset", "share", "metric", "method", "other")
+_WHAT = ("difference", "low", "high", "patients_low", "patients_high", "probability", "seeds")
+CSV_HEADER = (*_WHERE, *_WHAT, "test", "p", "p_holm", "verdict")
+_ALIGN = ("left", *["right"] * 6)
+
+
+def _wrap(sentence: str) -> str:
+    return textwrap.fill(sentence, WIDTH)
+
+
+def _order(s: Statistics) -> list[str]:
+    """Return the ranked methods by rank; where there is no ranking, all that are compared."""
+    if s.ranking:
+        pairs = sorted(zip(s.ranking.ranks, s.ranking.methods, strict=True))
+        return [method for _, method in pairs]
+    return list(dict.fromkeys(c.method for c in s.blockwise))
+
+
+def _legend(s: Statistics) -> str:
+    blocks, name = len(s.table.columns), short(s.reference, s.table.methods)
+    over = f"mean over {blocks} columns" if blocks > 1 else "one column"
+    return (
+        f"rank 1 is best; '- {name}': the method minus {name}, {over}; 95 % intervals and "
+        "P(better) from resampled test patients and seeds (paired); better/tie/worse: columns, "
+        f"paired tests at {ALPHA:g}, Holm over {sum(c.p is not None for c in s.blockwise)} of them."
+    )
+
+
+def _row(s: Statistics, method: str) -> list[str]:
+    rank, spread = "", ""
+    if s.ranking and method in s.ranking.methods:
+        rank = f"{s.ranking.ranks[s.ranking.methods.index(method)]:.1f}"
+        spread = _interval(s.rank_intervals.get(method), "{:.1f}")
+    start = [short(method, s.table.methods)[:24], rank, spread]
+    against = _against(s, method)
+    if against is None:
+        return [*start, "", "", "", "reference" if method == s.reference else ""]
+    verdicts = Counter(c.verdict for c in s.blockwise if c.method == method)
+    counts = "/".join(str(verdicts[v]) for v in ("better", "tie", "worse"))
+    if verdicts["n = 1"]:
+        counts += f" ({verdicts['n = 1']} n = 1)"
+    return [
+        *start,
+        f"{against.difference:+.1f}",
+        _interval(against.interval, "{:+.1f}"),
+        "" if against.probability is None else f"{against.probability:.2f}",
+        counts,
+    ]
+
+
+def _against(s: Statistics, method: str) -> Comparison | None:
+    """Return the method's comparison with the reference over all columns."""
+    found = s.overall if len(s.table.columns) > 1 else s.blockwise
+    for c in found:
+        if (c.method, c.other) == (method, s.reference):
+            return c
+        if (c.other, c.method) == (method, s.reference):
+            return c.flipped()
+    return None
+
+
+def _interval(values: Interval | None, form: str) -> str:
+    return "n = 1" if values is None else " to ".join(form.format(v) for v in values)
+
+
+def _sentences(s: Statistics) -> Iterable[str]:
+    yield from _over_blocks(s)
+    for column in s.table.columns:
+        yield f"Best or tied on {_name(column)}: {_tied(s, column)}."
+    if s.unranked and s.ranking:
+        names = ", ".join(short(m, s.table.methods) for m in s.unranked)
+        yield f"Not ranked, a column is empty: {names}."
+    yield from (f"Note: {note}." for note in s.notes)
+
+
+def _over_blocks(s: Statistics) -> Iterable[str]:
+    tested = [c for c in s.overall if c.p_holm is not None]
+    if s.ranking is None or not tested:
+        return
+    blocks, pairs = s.ranking.num_blocks, len(tested)
+    found = sum(c.verdict != "tie" for c in tested)
+    best = ranks.smallest_p(blocks) * pairs
+    few = f" (with {blocks} columns none can be: the smallest p is {best:.2g})" * (best >= ALPHA)
+    yield f"Wilcoxon over {blocks} columns with Holm separates {found} of {pairs} pairs{few}."
+    if s.ranking.critical_difference is not None:
+        yield (
+            f"Friedman p = {s.ranking.friedman_p:.2g}; Nemenyi's critical difference of "
+            f"{s.ranking.critical_difference:.1f} ranks separates {s.ranking.separated()} of "
+            f"{pairs} pairs."
+        )
+
+
+def _name(column: Column) -> str:
+    return f"{column.name} {column.share}"
+
+
+def _tied(s: Statistics, column: Column) -> str:
+    scores = {m: s.table.scores[m, column] for m in s.table.methods}
+    once = sum(score.num_seeds == 1 for score in scores.values())
+    scored = sum(score.num_seeds > 1 for score in scores.values())
+    found = s.tied[column]
+    every = len(found) == scored > 2
+    names = f"all {scored}" if every else ", ".join(short(m, s.table.methods) for m in found)
+    return (names or "none") + f"; n = 1, untold: {once}" * (once > 0)
+
+
+def as_csv(found: Sequence[Statistics]) -> str:
+    """Return one row per comparison; columns are explained by `Comparison`.
+
+    `dataset` and `share` are empty where a row is over all columns of a table.
+    """
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(CSV_HEADER)
+    for s in found:
+        start = [s.table.name, s.table.image_size]
+        writer.writerows([*start, *_values(c)] for c in (*s.blockwise, *s.overall))
+    return stream.getvalue()
+
+
+def _values(c: Comparison) -> list[object]:
+    (where, test) = (
+        ([], "Wilcoxon over columns") if len(c.columns) > 1 else (c.columns, "bootstrap")
+    )
+    place = [where[0].name, where[0].share, where[0].metric] if where else ["", "", ""]
+    spans = [*(c.interval or ("", "")), *(c.patients or ("", ""))]
+    return [
+        *place,
+        c.method,
+        c.other,
+        c.difference,
+        *spans,
+        c.probability,
+        c.seeds,
+        test,
+        c.p,
+        c.p_holm,
+        c.verdict,
+    ]

@@ -1,0 +1,133 @@
+"""One axis varied, everything else equal: `report --ablation AXIS`.
+
+An axis is a field of a cell (`lr`, `image_size`, ...) or a method's own argument (`dvpt.prompts`).
+What else was tuned is chosen on validation, within each value of the axis; the test set is read for
+each value, so the table informs and selects nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+
+import pandas as pd
+
+from benchmark.core.cell import Cell
+from benchmark.core.registry import InputError, unknown
+from benchmark.core.spec import format_spec, parse_spec
+from benchmark.scores.direction import less_is_better, scale
+from results.frame import Frame
+from results.tables import Score, short
+from results.tables.columns import Column, columns_of
+from results.tables.plain import Plain
+from results.tables.select import SETTING, best_trials
+
+KEPT = {"dataset", "data", "method", "seed"}  # no axes: what a value would be compared on
+NEUTRAL = {"fraction": 1.0, "shots": 0, "split_seed": 0}  # what would make columns of their own
+VALUE = "value of the axis"
+
+
+def build(frame: Frame, axis: str, metric: str | None = None) -> list[Plain]:
+    """Return a table per setting: methods and columns in rows, values of `axis` in columns.
+
+    Raises:
+        InputError: for an axis that is none, or that has one value everywhere.
+    """
+    rows = _valued(frame.done, axis)
+    apart = [name for name in SETTING if name != axis]
+    found = []
+    for setting, part in rows.groupby(apart, sort=True):
+        where = dict(zip(apart, setting, strict=True))
+        if table := _table(part, axis, metric, where):
+            found.append(table)
+    if not found:
+        raise InputError(
+            f"nothing to ablate: no method has two values of {axis!r} on the same data; "
+            f"found: {', '.join(map(str, sorted(set(rows[VALUE])))) or 'none'}"
+        )
+    return found
+
+
+def _valued(done: pd.DataFrame, axis: str) -> pd.DataFrame:
+    """Return the rows with the axis in a column of its own, and out of the method."""
+    method, _, argument = axis.partition(".")
+    if argument:
+        specs = {spec: parse_spec(spec) for spec in done["method"].unique()}
+        own = {s: (n, a) for s, (n, a) in specs.items() if n == method and argument in a}
+        if not own:
+            named = [f"{n}.{a}" for n, arguments in specs.values() for a in arguments]
+            raise unknown("axis", axis, {*named, *_fields()})
+        rows = done[done["method"].isin(list(own))]
+        values = {spec: arguments[argument] for spec, (_, arguments) in own.items()}
+        rest = {
+            spec: format_spec(name, {k: v for k, v in arguments.items() if k != argument})
+            for spec, (name, arguments) in own.items()
+        }
+        return rows.assign(
+            **{VALUE: rows["method"].map(values), "method": rows["method"].map(rest)}
+        )
+    if axis not in _fields():
+        raise unknown("axis", axis, _fields())
+    neutral = {axis: NEUTRAL[axis]} if axis in NEUTRAL else {}
+    return done.assign(**{VALUE: done[axis], **neutral})
+
+
+def _fields() -> set[str]:
+    return {field.name for field in fields(Cell)} - KEPT
+
+
+def _table(
+    rows: pd.DataFrame, axis: str, metric: str | None, where: Mapping[str, object]
+) -> Plain | None:
+    several = rows.groupby(["method", "dataset", "data"])[VALUE].transform("nunique") > 1
+    rows = rows[several]
+    if rows.empty:
+        return None
+    values = sorted(rows[VALUE].unique(), key=lambda v: (isinstance(v, str), v))
+    columns, _ = columns_of(rows, metric)
+    scores = {value: _scores(rows[rows[VALUE] == value], columns) for value in values}
+    methods = list(rows["method"].unique())
+    lines: list[list[str]] = []
+    bold: set[tuple[int, int]] = set()
+    for column in columns:
+        for method in methods:
+            entries = [scores[value].get((method, column), Score()) for value in values]
+            known = [(e.mean, j) for j, e in enumerate(entries) if e.mean is not None]
+            if len(known) < 2:
+                continue
+            best = (min if less_is_better(column.metric) else max)(known)[0]
+            bold |= {(len(lines), j + 2) for mean, j in known if f"{mean:.1f}" == f"{best:.1f}"}
+            place = f"{column.name} {column.metric} {'' if axis in NEUTRAL else column.share}"
+            lines.append([short(method, methods), place.strip(), *map(_text, entries)])
+    title = f"Ablation of {axis} on {where.get('backbone', 'several backbones')}"
+    sides = [f"{where[name]} px" for name in ("image_size",) if name in where]
+    header = ["method", "data", *(f"{axis.rpartition('.')[2]} {value}" for value in values)]
+    return Plain(", ".join([title, *sides]), header, lines, _caption(rows), bold) if lines else None
+
+
+def _scores(rows: pd.DataFrame, columns: list[Column]) -> dict[tuple[str, Column], Score]:
+    found = {}
+    for column in columns:
+        best = best_trials(column.of(rows), column.metric)
+        unit = scale(column.metric)
+        for method, values in best.groupby("method")[f"test_{column.metric}"]:
+            values = unit * values.dropna()
+            if len(values):
+                spread = float(values.std(ddof=1)) if len(values) > 1 else None
+                found[str(method), column] = Score(float(values.mean()), spread, len(values))
+    return found
+
+
+def _text(score: Score) -> str:
+    return "missing" if score.mean is None else f"{score} ({score.num_seeds})"
+
+
+def _caption(rows: pd.DataFrame) -> str:
+    data = rows[["dataset", "data"]].drop_duplicates().itertuples(index=False)
+    return (
+        "Test scores (x 100 for shares), mean ± standard deviation over (n) runs; everything else "
+        "equal, what else was tuned chosen on validation within each value. The test set is read "
+        "for each value: this table informs, it selects nothing. Fingerprints: data "
+        f"{', '.join(f'{name} {found}' for name, found in data)}; weights "
+        f"{', '.join(sorted(rows['weights'].unique()))}."
+    )

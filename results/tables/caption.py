@@ -1,0 +1,149 @@
+"""What stands under a table: its protocol, what is unequal in it, what is missing from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import pandas as pd
+
+from benchmark.scores.direction import less_is_better, scale
+from results.tables.columns import DIGITS, Column
+from results.tables.select import RULE, SETTING
+
+SHOWN = 5  # of the entries that are missing, and of the methods of one number
+_UNEQUAL = (("runs", "not equally repeated"), ("trials", "not equally tuned"))
+_USED = ["dataset", "data", "weights", "precision", "normalize", "steps", "split_seed"]
+Chosen = Mapping[Column, pd.DataFrame]  # the rows behind each column, of all methods
+Empty = Mapping[tuple[str, Column], str]  # why entries have no number
+
+
+def caption(chosen: Chosen, empty: Empty, lacking: Sequence[str]) -> str:
+    """Return the protocol of a table from the rows behind its entries."""
+    columns = list(chosen)
+    counts = _counts(chosen, empty)
+    if counts.empty:
+        return " ".join(["No finished cell.", *lacking])
+    rows = pd.concat(part[_USED] for part in chosen.values())
+    steps = ", ".join(str(s) for s in sorted(rows["steps"].unique()))
+    runs, trials = (_equal(counts, *told) for told in _UNEQUAL)
+    parts = [
+        f"{_scaling(columns)}, {_spread(rows, counts['runs'].max())}; runs per entry: {runs}.",
+        "Columns name the metric, the label fraction and the number of labels (training + "
+        "validation). Checkpoint chosen on validation; trials per entry: "
+        f"{trials}, chosen by: {RULE}; test read once, after the choice.",
+        f"{steps} steps. Head not counted in trained. Fingerprints: {_identity(rows)}.",
+        *_apart(columns),
+        *lacking,
+    ]
+    if any(column.synthetic for column in columns):
+        parts.append("Synthetic data is no evidence about patients.")
+    return " ".join(parts)
+
+
+def _scaling(columns: Sequence[Column]) -> str:
+    """Return what the numbers are, and that less is better where it is."""
+    text = "Test scores"
+    if any(scale(c.metric) == 100 for c in columns):
+        text += " x 100"
+    less = dict.fromkeys(c.metric for c in columns if less_is_better(c.metric))
+    return text + (f" (less is better: {', '.join(less)})" if less else "")
+
+
+def _spread(rows: pd.DataFrame, most: int) -> str:
+    if most < 2:
+        return "n = 1: no spread"
+    num_splits = rows["split_seed"].nunique()
+    over = "seeds" if num_splits == 1 else f"seeds and {num_splits} splits"
+    return f"mean ± standard deviation over {over}"
+
+
+def _counts(chosen: Chosen, empty: Empty) -> pd.DataFrame:
+    """Return method, column, runs and trials of every entry with a number."""
+    parts = []
+    for column, rows in chosen.items():
+        part = rows.groupby("method", as_index=False).agg(
+            runs=("key", "size"), trials=("trials", "first")
+        )
+        kept = [(method, column) not in empty for method in part["method"]]
+        parts.append(part[kept].assign(column=column.name + " " + column.share))
+    return pd.concat(parts) if parts else pd.DataFrame()
+
+
+def _equal(counts: pd.DataFrame, name: str, blame: str) -> str:
+    """Return the one number of all entries, or the numbers of each method and the blame."""
+    if len(set(counts[name])) == 1:
+        return str(counts[name].iloc[0])
+    if counts.groupby("column")[name].agg(lambda found: len(set(found))).max() == 1:
+        return f"{counts[name].min()} to {counts[name].max()}, within a column the same"
+    spans = counts.groupby("method", sort=False)[name].agg(["min", "max"])
+    by_number: dict[str, list[str]] = {}
+    for method, low, high in spans.itertuples(name=None):
+        text = str(low) if low == high else f"{low} to {high}"
+        by_number.setdefault(text, []).append(str(method).partition("(")[0])
+    parts = (f"{_first(methods)} {number}" for number, methods in by_number.items())
+    return f"{'; '.join(parts)} ({blame})"
+
+
+def _first(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def _identity(rows: pd.DataFrame) -> str:
+    data = rows[["dataset", "data"]].drop_duplicates().sort_values(["dataset", "data"])
+    names = ", ".join(f"{name} {found}" for name, found in data.itertuples(index=False))
+    same = {name: str(rows[name].iloc[0]) for name in ("weights", "precision", "normalize")}
+    return (
+        f"data {names}; weights {same['weights']}; {same['precision']}, normalized by "
+        f"{same['normalize']}"
+    )
+
+
+def _apart(columns: Sequence[Column]) -> list[str]:
+    """Return a sentence per reason for which columns of one data set stand apart."""
+    prints = {c.dataset for c in columns if c.note.startswith(c.data[:DIGITS] or "-")}
+    splits = {c.dataset for c in columns if c.split is not None}
+    parts = []
+    if prints:
+        parts.append(
+            f"Of {', '.join(sorted(prints))} there are several versions with other images or "
+            "labels, in columns of their own."
+        )
+    if splits:
+        parts.append(
+            f"On {', '.join(sorted(splits))} the methods were not run on the same splits: a column "
+            "for each split seed."
+        )
+    return parts
+
+
+def missing(chosen: Chosen, methods: Sequence[str], empty: Empty) -> str:
+    """Return a sentence that names the entries without all runs of their column; "" for none."""
+    named = []
+    for column, rows in chosen.items():
+        wanted = len(rows[["split_seed", "seed"]].drop_duplicates())
+        sizes = rows["method"].value_counts()
+        for method in methods:
+            name = f"{method.partition('(')[0]} on {column.name} {column.share}"
+            if empty.get((method, column)) == "missing":
+                named.append(name)
+            elif (method, column) not in empty and sizes[method] < wanted:
+                named.append(f"{name} ({sizes[method]} of {wanted} runs)")
+    return f"Missing: {_first(named)}." if named else ""
+
+
+def notes(settings: Iterable[Mapping[str, object]]) -> list[str]:
+    """Return for each table's setting what tells it from others of its backbone and size.
+
+    A fingerprint is cut to its first digits; "" where there is nothing to tell.
+    """
+    rows = pd.DataFrame(list(settings), columns=list(SETTING))
+    same = rows.groupby(["backbone", "image_size"])
+    found = [""] * len(rows)
+    for name, form in (("weights", "weights {}"), ("precision", "{}"), ("normalize", "norm {}")):
+        several = same[name].transform("nunique") > 1
+        for i in rows.index[several]:
+            value = str(rows[name][i])
+            text = form.format(value[:DIGITS] if name == "weights" else value)
+            found[i] = f"{found[i]}, {text}" if found[i] else text
+    return found

@@ -1,0 +1,109 @@
+"""Whose work the tables stand on: a BibTeX entry and a licence of each data set, backbone, method.
+
+Both come from the records; of what a record does not tell, from who asks for the report.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from results.tables import Table
+from results.tables.latex import escape
+from results.tables.plain import Plain
+
+Lookup = Callable[[str, str], dict[str, str]]  # (kind, name) -> citation, licence, url
+KINDS = {"data": "dataset", "backbone": "backbone", "method": "method"}  # and the cell's field
+_PAPER = re.compile(r"(?P<authors>.*?)\b(?P<year>(?:19|20)\d\d)\b,?\s*(?P<rest>.*)", re.DOTALL)
+_ARXIV = re.compile(r"arXiv[: ](\d{4}\.\d{4,5})")
+UNKNOWN = "not known"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One data set, backbone or method; what is not known is empty."""
+
+    kind: str
+    name: str
+    citation: str = ""
+    licence: str = ""
+    url: str = ""
+
+
+def collect(tables: Sequence[Table], lookup: Lookup | None = None) -> list[Source]:
+    """Return the sources of all cells behind the tables, each once, by kind and name."""
+    found: dict[tuple[str, str], Source] = {}
+    for rows in (rows for table in tables for rows in table.chosen.values()):
+        used = rows[[*KINDS.values(), "sources"]].drop_duplicates()
+        for *names, text in used.itertuples(index=False, name=None):
+            told = json.loads(text) if text else {}
+            for kind, name in zip(KINDS, names, strict=True):
+                name = name.partition("(")[0] if kind == "method" else name
+                values = told.get(kind) or (lookup(kind, name) if lookup else {})
+                source = Source(kind, name, **values)
+                if not found.get((kind, name), Source(kind, name)).citation:
+                    found[kind, name] = source
+    return sorted(found.values(), key=lambda s: (list(KINDS).index(s.kind), s.name))
+
+
+def licences(sources: Sequence[Source]) -> Plain:
+    """Return the table of licences and citations."""
+    rows = [
+        [
+            s.kind,
+            s.name,
+            s.licence or ("code of this benchmark" if s.kind == "method" else UNKNOWN),
+            s.citation or UNKNOWN,
+            s.url,
+        ]
+        for s in sources
+    ]
+    told = (
+        "Licences of data and weights as their registries state them: read the terms themselves "
+        "before you publish or share."
+    )
+    return Plain(
+        "Licences and citations", ["kind", "name", "licence", "citation", "url"], rows, told
+    )
+
+
+def bibtex(sources: Sequence[Source]) -> str:
+    """Return a BibTeX file with an entry per paper; the keys start with kind and name."""
+    entries = [entry for source in sources for entry in _entries(source)]
+    return "\n".join(entries) or "% no source of these cells is known\n"
+
+
+def _entries(source: Source) -> Iterator[str]:
+    """Yield an entry for each paper of a citation such as "A et al. 2020, T; B and C 2021, U"."""
+    papers = [text.strip() for text in source.citation.split(";") if text.strip()]
+    for number, paper in enumerate(papers):
+        fields = {"title": f"{{{escape(_title(source, paper))}}}", **_facts(paper)}
+        if source.url and number == 0:
+            fields["howpublished"] = f"\\url{{{source.url}}}"
+        note = paper + (f". Licence: {source.licence}" if source.licence and not number else "")
+        fields["note"] = escape(note)
+        key = f"{source.kind}-{source.name}{'' if len(papers) == 1 else f'-{number + 1}'}"
+        body = "".join(f"  {name} = {{{value}}},\n" for name, value in fields.items())
+        yield f"@misc{{{re.sub(r'[^A-Za-z0-9-]+', '-', key)},\n{body}}}\n"
+
+
+def _facts(paper: str) -> dict[str, str]:
+    """Return author, year and arXiv number, as far as a citation tells them."""
+    facts = {}
+    if match := _PAPER.fullmatch(paper):
+        authors = re.split(r"[:,] | of ", match["authors"].strip().rstrip(","))[-1]
+        facts = {"author": escape(authors.replace(" et al.", " and others")), "year": match["year"]}
+    if number := _ARXIV.search(paper):
+        facts |= {"eprint": number[1], "archivePrefix": "arXiv"}
+    return {name: value for name, value in facts.items() if value}
+
+
+def _title(source: Source, paper: str) -> str:
+    """Return the title that follows the year, or the name where a journal or nothing follows."""
+    match = _PAPER.fullmatch(paper)
+    first = match["rest"].split(", ")[0] if match else ""
+    if source.kind == "data" or not first or _ARXIV.match(first) or re.search(r"\d+:\d+", first):
+        return source.name
+    return first

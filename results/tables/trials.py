@@ -1,0 +1,68 @@
+"""Score against the number of trials, from the records alone: what a smaller budget would have got.
+
+Legend: N trials of one method on one (data set, fraction), k of them tried.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import comb
+
+import numpy as np
+import pandas as pd
+
+from benchmark.scores.direction import less_is_better, scale
+from results.tables import Column, Table
+from results.tables.select import TUNED
+
+
+def expected(val: np.ndarray, test: np.ndarray, *, less: bool = False) -> np.ndarray:
+    """Return (N,): the expected test score of the best trial on validation among k = 1 ... N.
+
+    Exact, over all subsets of k of the N trials: the i-th best is chosen with the probability
+    C(N - i, k - 1) / C(N, k), i = 1 ... N. `val`, `test` (N,).
+    """
+    ranked = test[np.argsort(val if less else -val, kind="stable")]
+    count = len(ranked)
+    return np.array(
+        [
+            sum(comb(count - i, k - 1) * ranked[i - 1] for i in range(1, count - k + 2))
+            / comb(count, k)
+            for k in range(1, count + 1)
+        ]
+    )
+
+
+def curves(rows: pd.DataFrame, column: Column) -> dict[str, np.ndarray]:
+    """Return the curve of each method with more than one trial, in the units of tables.
+
+    `rows` are of one table's setting.
+    """
+    done = column.of(rows[rows["state"] == "done"])
+    names = [f"val_{column.metric}", f"test_{column.metric}"]
+    found = {}
+    every = done.groupby(["method", *TUNED])[names].mean().dropna()
+    for method, means in every.groupby(level="method"):
+        if len(means) > 1:
+            val, test = (means[name].to_numpy() for name in names)
+            less = less_is_better(column.metric)
+            found[str(method)] = scale(column.metric) * expected(val, test, less=less)
+    return found
+
+
+def joined(tables: Sequence[Table], rows: pd.DataFrame) -> str:
+    """Return `as_csv` of all tables under one header."""
+    parts = [part for table in tables if (part := as_csv(table, rows))]
+    return "".join(part.partition("\n")[2] if i else part for i, part in enumerate(parts))
+
+
+def as_csv(table: Table, rows: pd.DataFrame) -> str:
+    """Return one line per method, column and number of trials; empty where nothing was tuned."""
+    lines = []
+    rows = table.of(rows)
+    for column in table.columns:
+        for method, curve in curves(rows, column).items():
+            where = f'{table.name},{column.name},{column.share},{column.metric},"{method}"'
+            lines += [f"{where},{k},{value:.4f}" for k, value in enumerate(curve, 1)]
+    head = "backbone,dataset,labels,metric,method,trials,expected_test\n"
+    return head + "\n".join(lines) + "\n" if lines else ""
