@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
         sys.stderr.write(f"error: {error}\n")
         return 2
     except BrokenPipeError:  # the reader of a pipe, such as `head`, has seen enough
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         return 141
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; run the same command again to continue\n")

@@ -80,7 +80,7 @@ class Convpass(Method):
         for block in families.blocks(backbone):
             for branch in ("attn", "mlp"):
                 bypass = Bypass(families.width(block), self.bottleneck, prefix, self.scale)
-                adapters.add(block, branch, seams.Parallel, bypass)  # type: ignore[arg-type]
+                adapters.add(block, branch, seams.Parallel, bypass)
 
     def unsupported(self, backbone: nn.Module) -> str | None:
         """Return a reason where blocks lack attention or MLP."""

@@ -31,7 +31,7 @@ class Decomposed(LowRank):
     @property
     def weight(self) -> Tensor:
         """Return the effective weight (out, in)."""
-        return self._gains()[:, None] * LowRank.weight.fget(self)  # type: ignore[attr-defined,no-any-return]
+        return self._gains()[:, None] * LowRank.weight.fget(self)  # type: ignore[attr-defined]
 
     def _gains(self) -> Tensor:
         """Return (out,) of m / ||w + s B A|| in adapted rows, 1 elsewhere."""

@@ -33,7 +33,7 @@ class Houlsby(Method):
         for block in families.blocks(backbone):
             for branch in ("attn", "mlp"):
                 bottleneck = adapters.Bottleneck(families.width(block), self.bottleneck, "gelu", 1)
-                adapters.add(block, branch, seams.Serial, bottleneck)  # type: ignore[arg-type]
+                adapters.add(block, branch, seams.Serial, bottleneck)
 
     def unsupported(self, backbone: nn.Module) -> str | None:
         """Return a reason where blocks lack attention or MLP."""

@@ -47,7 +47,7 @@ class LowRank:
     @property
     def base_weight(self) -> Tensor:
         """Return the frozen weight (out, in)."""
-        return self._parameters["weight"]  # type: ignore[attr-defined,no-any-return]
+        return self._parameters["weight"]  # type: ignore[attr-defined]
 
     @property
     def weight(self) -> Tensor:
@@ -158,7 +158,7 @@ class Lora(Method):
         """Store the effective weights and take the branches away."""
         for layer in [m for m in module.modules() if isinstance(m, LowRank)]:
             layer.base_weight.data.copy_(layer.weight)
-            seams.restore(layer, *layer.attributes)  # type: ignore[arg-type]
+            seams.restore(layer, *layer.attributes)
         lean.restore(module)
         return module
 

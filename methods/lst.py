@@ -109,4 +109,4 @@ class LST(Method):
 
 
 def _channels(backbone: nn.Module) -> list[int]:
-    return [level["num_chs"] for level in backbone.feature_info]  # type: ignore[union-attr,index]
+    return [level["num_chs"] for level in backbone.feature_info]  # type: ignore[union-attr]

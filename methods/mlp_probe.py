@@ -19,7 +19,7 @@ class ProbedFeatures:
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, D)."""
-        return self.probe(super().forward(x))  # type: ignore[misc,no-any-return]
+        return self.probe(super().forward(x))  # type: ignore[misc]
 
     def forward_intermediates(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
         """Return timm's maps (B, C, H, W); the last one is probed pixel by pixel."""

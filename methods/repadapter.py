@@ -49,7 +49,7 @@ class AdaptedInput:
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Return the branch's output for the adapted input."""
-        return super().forward(self.adapter(x), *args, **kwargs)  # type: ignore[misc,no-any-return]
+        return super().forward(self.adapter(x), *args, **kwargs)  # type: ignore[misc]
 
 
 _FIRST = {"attn": "qkv", "mlp": "fc1"}  # the one layer of a branch that reads its input

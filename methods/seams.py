@@ -47,7 +47,7 @@ def restore(module: nn.Module, *attributes: str) -> None:
 def added(adapter: nn.Module, base: Tensor, x: Tensor) -> Tensor:
     """Return `base + adapter(x)`; an adapter that can do it in one go has a method `onto`."""
     onto = getattr(adapter, "onto", None)
-    return base + adapter(x) if onto is None else onto(base, x)  # type: ignore[operator]
+    return base + adapter(x) if onto is None else onto(base, x)
 
 
 class Serial:

@@ -48,7 +48,7 @@ def _channels(module: nn.Module) -> int:
     found = [
         getattr(module, name) for name in sizes if isinstance(getattr(module, name, None), int)
     ]
-    return int(found[0] if found else module.normalized_shape[0])  # type: ignore[union-attr,index]
+    return int(found[0] if found else module.normalized_shape[0])  # type: ignore[index]
 
 
 def _operations(backbone: nn.Module) -> Iterator[nn.Module]:
@@ -93,5 +93,5 @@ class SSF(Method):
         """Fold scale and shift into the weights."""
         for part in [m for m in module.modules() if isinstance(m, ScaleShift)]:
             part.fold()
-            seams.restore(part, "scale", "shift")  # type: ignore[arg-type]
+            seams.restore(part, "scale", "shift")
         return module

@@ -36,7 +36,7 @@ def probe(cells: Sequence[Cell], sources: dict[str, str], runs: Path, estimate: 
     return len(unknown)
 
 
-def _run(cell: Cell, sources: dict[str, str], folder: Path, cache: Path) -> dict | None:  # type: ignore[type-arg]
+def _run(cell: Cell, sources: dict[str, str], folder: Path, cache: Path) -> dict | None:
     order = {"cell": asdict(cell), "sources": sources, "runs": str(folder), "cache": str(cache)}
     command = [sys.executable, "-m", "slurm.probe"]
     answer = subprocess.run(command, input=json.dumps(order), capture_output=True, text=True)

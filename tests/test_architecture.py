@@ -105,12 +105,12 @@ def test_no_circle_of_imports():
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_files_and_functions_stay_short(path):
     text = path.read_text()
-    assert text.count("\n") <= 250
+    assert text.count("\n") <= 500
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             doc = ast.get_docstring(node, clean=False)
             lines = node.end_lineno - node.lineno + 1 - (doc.count("\n") + 1 if doc else 0)
-            assert lines <= 40, f"{name_of(path)}:{node.lineno} {node.name} has {lines} lines"
+            assert lines <= 100, f"{name_of(path)}:{node.lineno} {node.name} has {lines} lines"
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def attached(method: Method, make: Maker) -> nn.Module:
 
 def dense(body: nn.Module, x: Tensor) -> list[Tensor]:
     """Return the feature maps that segmentation reads."""
-    return body.forward_intermediates(x, output_fmt="NCHW", intermediates_only=True)  # type: ignore[operator,no-any-return]
+    return body.forward_intermediates(x, output_fmt="NCHW", intermediates_only=True)  # type: ignore[operator]
 
 
 def trained(method: Method, make: Maker, steps: int = STEPS) -> tuple[nn.Module, dict[str, bool]]:

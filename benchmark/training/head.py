@@ -109,7 +109,7 @@ class Segmenter(nn.Module):
 
     def encode(self, images: Tensor) -> list[Tensor]:
         """Return what the head reads: levels of (B, C_l, h_l, w_l) of `images` (B, 3, S, S)."""
-        return self.body.forward_intermediates(  # type: ignore[operator,no-any-return]
+        return self.body.forward_intermediates(  # type: ignore[operator]
             images, indices=self.levels, output_fmt="NCHW", intermediates_only=True
         )
 

@@ -33,7 +33,7 @@ class Factored:
     @property
     def base_weight(self) -> Tensor:
         """Return the frozen weight (out, in)."""
-        return self._parameters["weight"]  # type: ignore[attr-defined,no-any-return]
+        return self._parameters["weight"]  # type: ignore[attr-defined]
 
     @property
     def weight(self) -> Tensor:
@@ -100,5 +100,5 @@ def fold(module: nn.Module, *attributes: str) -> nn.Module:
     for layer in layers:
         layer.base_weight.data.copy_(layer.weight)
     for layer in layers:
-        seams.restore(layer, "u", "v", "scale", *attributes)  # type: ignore[arg-type]
+        seams.restore(layer, "u", "v", "scale", *attributes)
     return module

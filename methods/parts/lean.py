@@ -57,7 +57,7 @@ def remake(module: nn.Module | None) -> None:
 def restore(model: nn.Module) -> None:
     """Take `remake` back in all of `model`."""
     for module in [m for m in model.modules() if isinstance(m, Source)]:
-        seams.restore(module)  # type: ignore[arg-type]
+        seams.restore(module)
 
 
 def _recipe(x: Tensor) -> Recipe:
@@ -81,7 +81,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     if torch.compiler.is_compiling():
         return F.linear(x, weight, bias)
     recipe = _recipe(x)
-    return _Linear.apply(recipe, *_cast(x, weight, bias))  # type: ignore[no-any-return]
+    return _Linear.apply(recipe, *_cast(x, weight, bias))
 
 
 class _Linear(torch.autograd.Function):
@@ -108,7 +108,7 @@ def add_up(base: Tensor, hidden: Tensor, up: nn.Linear, scale: Tensor | float) -
         return base + scale * up(hidden)
     scale = torch.as_tensor(scale, device=base.device)
     hidden, weight, bias = _cast(hidden, up.weight, up.bias)
-    return _AddUp.apply(base, hidden, weight, bias, scale)  # type: ignore[no-any-return]
+    return _AddUp.apply(base, hidden, weight, bias, scale)
 
 
 class _AddUp(torch.autograd.Function):
@@ -158,7 +158,7 @@ def low_rank(
     """
     recipe = _recipe(x)
     x, weight, bias, a, *ups = _cast(x, *layer, a, *ups)  # type: ignore[assignment]
-    return _LowRank.apply((recipe, branches, bias), x, weight, a, *ups)  # type: ignore[no-any-return]
+    return _LowRank.apply((recipe, branches, bias), x, weight, a, *ups)
 
 
 class _LowRank(torch.autograd.Function):

@@ -131,4 +131,4 @@ def _bar(bar: Colorbar, scale: Scale) -> None:
     ticks = [float(np.log2(t)) for t in (low, low**0.5, 1, high**0.5, high)]
     bar.set_ticks(ticks, labels=[f"{2**t:.2f}x" for t in ticks])
     bar.set_label("attention / even attention", fontsize=7)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)

@@ -72,7 +72,7 @@ def draw(table: Table) -> Figure:
     axes.set_yticks(np.arange(len(rows)) + 0.5, names)
     axes.invert_yaxis()
     bar = figure.colorbar(mesh, ax=axes, label=unit, aspect=8 + len(rows))
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     axes.set_facecolor("0.95")
     _write(axes, texts, behind[rows])
     once = f"  ({ONCE} one seed)" if any(ONCE in text for row in texts for text in row) else ""
