@@ -1,4 +1,4 @@
-"""What the README says is what the project does."""
+"""What the README files say is what the project does."""
 
 import itertools
 import re
@@ -13,16 +13,27 @@ from benchmark.audit import show
 from benchmark.audit.families import FAMILIES, make
 from benchmark.sweep.catalogue import table
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
-EXAMPLE = re.search(r"## Add a method.*?```python\n(.*?)```", README, re.DOTALL)[1]
+ROOT = Path(__file__).parent.parent
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text()
+    for folder in (".", "benchmark", "benchmark/*", "methods", "results", "slurm")
+    for path in ROOT.glob(f"{folder}/README.md")
+}
+EXAMPLE = re.search(
+    r"## Add a method.*?```python\n(.*?)```", PAGES["methods/README.md"], re.DOTALL
+)[1]
+
+
+def between(mark):
+    """The text of the only page that has `<!-- mark -->`, up to `<!-- end -->`."""
+    (page,) = (text for text in PAGES.values() if f"<!-- {mark} -->" in text)
+    return re.search(rf"<!-- {mark} -->\n(.*?)\n<!-- end -->", page, re.DOTALL)[1]
 
 
 @pytest.mark.parametrize("kind", ["methods", "backbones", "datasets"])
 def test_tables_are_those_of_the_registries(kind):
-    section = re.search(rf"<!-- list {kind} -->\n(.*?)\n<!-- end -->", README, re.DOTALL)
-    told = f"paste the output of `python -m benchmark list {kind} --format markdown`"
-    assert section, told
-    assert section[1].strip() == table(kind, "markdown").strip(), told
+    expected = table(kind, "markdown").strip()
+    assert between(f"list {kind}") == expected, "run .ci/refresh_readme --tables"
 
 
 def test_the_audit_matrix_is_that_of_today():
@@ -33,13 +44,16 @@ def test_the_audit_matrix_is_that_of_today():
         for spec, family in pairs
         for reason in [methods.build(spec).unsupported(make(family))]
     ]
-    section = re.search(r"<!-- audit -->\n(.*?)\n<!-- end -->", README, re.DOTALL)
-    assert section[1] == show.matrix(verdicts, "markdown"), "run .ci/refresh_readme"
+    assert between("audit") == show.matrix(verdicts, "markdown"), "run .ci/refresh_readme"
 
 
-def test_named_files_exist():
-    for name in re.findall(r"`((?:benchmark|methods|results)/[\w/.]+)`", README):
-        assert (Path(__file__).parent.parent / name).exists(), name
+@pytest.mark.parametrize("page", PAGES)
+def test_named_files_exist(page):
+    text = PAGES[page]
+    for name in re.findall(r"`((?:benchmark|methods|results|slurm)/[\w/.]+)`", text):
+        assert (ROOT / name).exists(), name
+    for link in re.findall(r"\]\(([^)#:]+)[^):]*\)", text):
+        assert ((ROOT / page).parent / link).exists(), link
 
 
 @pytest.fixture
