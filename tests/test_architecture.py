@@ -24,7 +24,7 @@ ROOMS = {
     "benchmark.sweep": ("benchmark methods", ""),
     "benchmark.execution": ("benchmark", "torch"),
     "benchmark.trained": ("benchmark methods", "torch timm"),
-    "benchmark.audit": ("benchmark methods", "torch timm"),
+    "benchmark.auditing": ("benchmark methods", "torch timm"),
     "slurm": ("benchmark", "torch"),
     "results.frame": ("benchmark.core benchmark.scores", ""),
     "results.tables": ("benchmark.core benchmark.scores results", ""),

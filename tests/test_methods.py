@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import methods
-from benchmark import audit
+from benchmark import auditing
 from benchmark.__main__ import main
 from benchmark.core.registry import InputError
 from methods import build, seams
@@ -34,7 +34,7 @@ def maker(family):
 @pytest.mark.parametrize("family", tiny_backbones.FAMILIES)
 @pytest.mark.parametrize("spec", SPECS)
 def test_contract(spec, family):
-    verdict = audit.examine(spec, family)
+    verdict = auditing.examine(spec, family)
     assert verdict.state != "fail", f"{verdict.check}: {verdict.reason}"
     if verdict.state == "n/a":
         assert len(verdict.reason) > 10
@@ -54,9 +54,9 @@ def test_no_two_methods_are_the_same_function(family):
     outputs = {}
     for spec in SPECS:
         if build(spec).unsupported(tiny_backbones.make(family)) is None:
-            body, _ = audit.trained(build(spec), maker(family))
+            body, _ = auditing.trained(build(spec), maker(family))
             with torch.no_grad():
-                outputs[spec] = body(audit.images())
+                outputs[spec] = body(auditing.images())
     if family == "swin":
         del outputs["dvpt(merge=attend)"]  # what auto means on Swin
     del outputs["knn"]  # a linear probe up to the head
@@ -124,7 +124,7 @@ def test_exact_counts_elsewhere():
 
 def test_fused_and_separate_lora_have_one_count_and_two_functions():
     specs = ("lora(rank=2,targets=qkv)", "lora(rank=2,targets=q+v)")
-    bodies = [audit.trained(build(s), maker("vit"))[0] for s in specs]
+    bodies = [auditing.trained(build(s), maker("vit"))[0] for s in specs]
     counts = [build(s).count(tiny_backbones.make("vit")) for s in specs]
     assert counts[0] == counts[1]
     keys = [body.blocks[0].attn.qkv.weight - body.blocks[0].attn.qkv.base_weight for body in bodies]
@@ -134,13 +134,13 @@ def test_fused_and_separate_lora_have_one_count_and_two_functions():
 
 @pytest.mark.parametrize("family", ["eva02", "beit", "swinv2"])
 def test_models_that_read_the_weight_do_not_bypass_lora(family):
-    body = audit.attached(build("lora(rank=2)"), maker(family))
+    body = auditing.attached(build("lora(rank=2)"), maker(family))
     with torch.no_grad():
-        before = body(audit.images())
+        before = body(auditing.images())
         for module in body.modules():
             for factor in getattr(module, "lora_b", []):
                 factor.add_(1.0)
-        assert not torch.allclose(before, body(audit.images()))
+        assert not torch.allclose(before, body(auditing.images()))
 
 
 @pytest.mark.parametrize(
@@ -166,12 +166,12 @@ def test_a_rank_above_the_width_is_refused():
 
 
 def test_a_delta_of_another_method_or_size_is_refused_and_nothing_is_loaded():
-    body = audit.attached(build("lora(rank=2)"), maker("vit"))
+    body = auditing.attached(build("lora(rank=2)"), maker("vit"))
     before = {n: t.clone() for n, t in body.state_dict().items()}
-    other, _ = audit.trained(build("adaptformer"), maker("vit"))
+    other, _ = auditing.trained(build("adaptformer"), maker("vit"))
     with pytest.raises(InputError, match="of another method or backbone"):
         methods.load_delta(body, methods.delta(other))
-    wider, _ = audit.trained(build("lora(rank=4)"), maker("vit"))
+    wider, _ = auditing.trained(build("lora(rank=4)"), maker("vit"))
     with pytest.raises(InputError, match="has shape"):
         methods.load_delta(body, methods.delta(wider))
     assert all(torch.equal(before[n], t) for n, t in body.state_dict().items())
@@ -259,7 +259,7 @@ class AlwaysTraining:
 )
 def test_broken_methods_are_caught(cls, family, check, message):
     with pytest.raises(AssertionError, match=message):
-        audit.CHECKS[check](cls(), maker(family))
+        auditing.CHECKS[check](cls(), maker(family))
 
 
 class Idle(Broken):  # announces values and trains none
@@ -290,7 +290,7 @@ def test_a_method_of_another_package_is_found_by_its_entry_point(tmp_path, monke
 
 def test_a_copy_of_another_method_is_caught():
     specs = ["lora", f"{__name__}:Copied", "lora(targets=qkv)"]
-    verdicts = audit.twins(audit.examine(spec, "vit") for spec in specs)
+    verdicts = auditing.twins(auditing.examine(spec, "vit") for spec in specs)
     assert [verdict.state for verdict in verdicts] == ["pass", "fail", "pass"]
     assert verdicts[1].check == "distinct"
     assert "those of lora" in verdicts[1].reason

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 import methods
-from benchmark import audit
+from benchmark import auditing
 from benchmark.__main__ import main
-from benchmark.audit import show
-from benchmark.audit.families import FAMILIES, make
+from benchmark.auditing import show
+from benchmark.auditing.families import FAMILIES, make
 from benchmark.sweep.catalogue import table
 
 ROOT = Path(__file__).parent.parent
@@ -40,7 +40,7 @@ def test_the_audit_matrix_is_that_of_today():
     # what the matrix calls "pass", the contract tests run
     pairs = itertools.product(methods.methods, FAMILIES)
     verdicts = [
-        audit.Verdict(spec, family, "n/a" if reason else "pass", reason=reason or "")
+        auditing.Verdict(spec, family, "n/a" if reason else "pass", reason=reason or "")
         for spec, family in pairs
         for reason in [methods.build(spec).unsupported(make(family))]
     ]
@@ -65,7 +65,7 @@ def example(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("family", ["vit", "swin", "convnext"])
 def test_the_example_method_passes_the_audit(example, family):
-    verdict = audit.examine(example, family)
+    verdict = auditing.examine(example, family)
     assert verdict.state == "pass", f"{verdict.check}: {verdict.reason}"
 
 

@@ -1,3 +1,3 @@
-from benchmark.audit.families import FAMILIES, SIZE, make
+from benchmark.auditing.families import FAMILIES, SIZE, make
 
 __all__ = ["FAMILIES", "SIZE", "make"]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from benchmark.audit import Verdict
+    from benchmark.auditing import Verdict
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the matrix; return 1 when a check failed."""
-    from benchmark.audit import audit, show
+    from benchmark.auditing import audit, show
     from benchmark.core.files import write_json
 
     specs, families = chosen(arguments.methods, arguments.backbones)
@@ -44,7 +44,7 @@ def chosen(specs: str | None, families: str | None) -> tuple[list[str], list[str
         InputError: for a method or a family that does not exist.
     """
     import methods
-    from benchmark.audit.families import FAMILIES
+    from benchmark.auditing.families import FAMILIES
     from benchmark.core.registry import unknown
     from benchmark.core.spec import split_list
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 import methods
-from benchmark.audit.probe import STEPS, Maker, attached, dense, images, loss, trained
+from benchmark.auditing.probe import STEPS, Maker, attached, dense, images, loss, trained
 from benchmark.training.fit import set_mode
 from methods import Method
 

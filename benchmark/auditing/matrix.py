@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 import methods
-from benchmark.audit import checks, families, graph
-from benchmark.audit.checks import Check
-from benchmark.audit.probe import images, trained
+from benchmark.auditing import checks, families, graph
+from benchmark.auditing.checks import Check
+from benchmark.auditing.probe import images, trained
 
 CHECKS: dict[str, Check] = {
     check.__name__.removeprefix("check_"): check

@@ -3,7 +3,7 @@
 Works on any `methods.Method`, registered or not: `audit(["my_module:MyMethod"])`.
 """
 
-from benchmark.audit.matrix import CHECKS, Verdict, audit, examine, twins
-from benchmark.audit.probe import attached, images, trained
+from benchmark.auditing.matrix import CHECKS, Verdict, audit, examine, twins
+from benchmark.auditing.probe import attached, images, trained
 
 __all__ = ["CHECKS", "Verdict", "attached", "audit", "examine", "images", "trained", "twins"]

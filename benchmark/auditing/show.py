@@ -7,7 +7,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from benchmark.audit.matrix import CHECKS, Verdict
+from benchmark.auditing.matrix import CHECKS, Verdict
 
 
 def matrix(verdicts: Sequence[Verdict], style: str = "terminal") -> str:
