@@ -345,7 +345,7 @@ def test_an_edited_snapshot_trains_nothing_and_says_so(tmp_path):
     runs = tmp_path / "runs"
     blocker = occupy()
     submit(runs, "--methods", "bitfit", *SHORT)
-    (code,) = runs.glob("sweeps/*/code/benchmark/run.py")
+    (code,) = runs.glob("sweeps/*/code/benchmark/training/run.py")
     code.write_text(code.read_text() + "# edited\n")
     subprocess.run(["scancel", blocker], check=True)
     wait_for(lambda: not queue())

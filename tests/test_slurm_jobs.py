@@ -1,0 +1,218 @@
+"""From cells to jobs: batches, groups by need, resources, the script for sbatch, submission."""
+
+import dataclasses
+import json
+import re
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from sweep_helpers import CELL, cells, fake, known, with_images
+
+from benchmark.__main__ import main
+from benchmark.core.registry import InputError
+from benchmark.execution import workers
+from benchmark.sweep import estimate
+from slurm import needs, sharing, submit
+from slurm.resources import parse
+
+
+def test_auto_fills_fifteen_minutes_and_keeps_what_shares_a_session_together():
+    batches = sharing.batches(cells(10), "auto", known(3.0))  # 300 s each
+    assert [len(batch) for batch in batches] == [3, 3, 3, 1]
+    mixed = [
+        cell for pair in zip(cells(4), cells(4, backbone="other"), strict=True) for cell in pair
+    ]
+    split = sharing.batches(mixed, "4", known(1.0))
+    assert [{cell.backbone for cell in batch} for batch in split] == [{"other"}, {"tiny_vit"}]
+
+
+def test_predictions_come_from_records_and_name_what_is_unknown(tmp_path):
+    told = {"cell": dataclasses.asdict(CELL), "cost": {"train_s": 50.0, "peak_mib": 700.0}}
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "record.json").write_text(json.dumps(told))
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "record.json").write_text("{half")
+    found = estimate.read(tmp_path)
+    assert found.seconds(dataclasses.replace(CELL, steps=200)) == pytest.approx(110.0)
+    assert found.mib([CELL]) == 700.0
+    seconds, unknown = found.total_s([CELL, dataclasses.replace(CELL, method="lora")])
+    assert (round(seconds, 6), unknown) == (55.0, 1)
+
+
+def test_arrays_stay_under_the_limit_of_the_site():
+    batches = [[cell] for cell in cells(2503)]
+    arrays = submit.chunks(batches, 1000)
+    assert [len(array) for array in arrays] == [1000, 1000, 503]
+    assert [cell for array in arrays for batch in array for cell in batch] == cells(2503)
+
+
+def test_the_sbatch_text_is_this(tmp_path):
+    resources = parse("partition=gpu,gpus_per_node=2,mem_gb=16,cpus_per_task=4,timeout_min=120")
+    array = needs.Group(resources, [[CELL]] * 3)
+    order = submit.Order([array], {}, Path("/runs"), 8)
+    text = submit.sbatch_text(order, array, "bench-S-0", Path("/runs/sweeps/S/code"))
+    text = text.replace(str(Path.cwd()), "/home/me")
+    assert text == (Path(__file__).parent / "golden_sbatch.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("partitoin=gpu", "did you mean 'partition'"),
+        ("partition", "is not name=value"),
+        ("mem_gb=0", "must be a whole number above 0"),
+        ("timeout_min=1h", "must be a whole number above 0"),
+    ],
+)
+def test_bad_resources_are_one_sentence(text, message):
+    with pytest.raises(InputError, match=message):
+        parse(text)
+
+
+def test_without_slurm_nothing_is_written_but_the_plan(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    command = ["run", "--executor", "slurm", "--backbones", "tiny_vit", "--methods", "linear"]
+    assert main([*command, "--runs", str(tmp_path / "runs")]) == 2
+    assert "there is no squeue on the PATH" in capsys.readouterr().err
+    assert not list(tmp_path.glob("runs/sweeps/*"))
+
+
+def test_a_dry_run_needs_no_slurm_and_predicts(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    command = ["run", "--executor", "slurm", "--backbones", "tiny_vit", "--methods", "linear"]
+    command += ["--seeds", ",".join(map(str, range(500))), "--dry-run", "--cells-per-job", "5"]
+    assert main([*command, "--runs", str(tmp_path / "runs")]) == 0
+    told = capsys.readouterr().out
+    assert "1000 cells in 200 jobs" in told
+    assert "nothing is known of 1000" in told
+    assert "#SBATCH --array=0-199%64" in told
+
+
+def of_method(method, seconds_per_step, mib):
+    cell = dataclasses.replace(CELL, method=method)
+    return cell, estimate.kind(cell), (seconds_per_step, mib)
+
+
+def test_jobs_are_grouped_by_what_their_cells_need():
+    found = estimate.Estimate()
+    full, linear, other = (
+        of_method("full", 60.0, 9000.0),
+        of_method("linear", 0.1, 900.0),
+        of_method("ssf", 0.1, 800.0),
+    )  # fmt: skip
+    for _, kind, pair in (full, linear, other):
+        found.known[kind].append(pair)
+    unknown = dataclasses.replace(CELL, method="lora")
+    asked = [full[0], linear[0], other[0], unknown]
+    groups = needs.groups(asked, parse(""), "auto", found)
+    told = {
+        tuple(c.method for batch in g.batches for c in batch): (
+            g.resources.mem_gb, g.resources.timeout_min,
+        )
+        for g in groups
+    }  # fmt: skip
+    # full: 1.5 x 8.8 GiB -> 16, 2 x 100 min + 10 -> 240
+    # others: 1.5 x 0.9 GiB -> 2, 2 x 20 s + 10 min -> 30
+    assert told == {("full",): (16, 240), ("linear", "ssf"): (2, 30), ("lora",): (None, 60)}
+    given = needs.groups(asked, parse("mem_gb=5,timeout_min=7"), "auto", found)
+    assert [(g.resources.mem_gb, g.resources.timeout_min) for g in given] == [(5, 7)]
+
+
+def test_gpu_hours_are_those_of_the_gpus_in_use(tmp_path, monkeypatch):
+    from benchmark.commands import _execute
+
+    monkeypatch.setenv("PATH", str(tmp_path))
+    told = {"cell": dataclasses.asdict(CELL), "cost": {"train_s": 3600 / 1.1, "peak_mib": 1.0}}
+    (tmp_path / "record.json").write_text(json.dumps(told))
+    asked = parse("gpus_per_node=4,pack=2")
+    groups = needs.groups(cells(8), asked, "8", estimate.read(tmp_path))
+    text = _execute.describe(submit.Order(groups, {}, tmp_path, 1))
+    assert "predicted: 4.00 GPU-hours for 8 cells" in text  # 8 h, two cells at once on a GPU
+
+
+def test_memory_of_a_gpu_says_nothing_of_the_hosts(tmp_path):
+    cost = {"train_s": 1.0, "peak_mib": 99.0}
+    told = {
+        "cell": dataclasses.asdict(CELL),
+        "cost": cost,
+        "provenance": {"hardware": {"gpu": "G"}},
+    }
+    (tmp_path / "record.json").write_text(json.dumps(told))
+    found = estimate.read(tmp_path)
+    assert found.seconds(CELL) is not None
+    assert found.mib([CELL]) is None
+
+
+def test_gpus_are_given_to_the_tasks_in_turn():
+    assert [workers.device_of(rank, 2) for rank in range(4)] == ["cuda:0", "cuda:1"] * 2
+    assert workers.device_of(3, 0) == "cpu"
+    assert parse("gpus_per_node=4,pack=2").tasks == 8
+
+
+def test_submissions_to_one_folder_wait_for_each_other(tmp_path):
+    order = []
+
+    def second():
+        with submit.alone(tmp_path):
+            order.append("second")
+
+    with submit.alone(tmp_path):
+        thread = threading.Thread(target=second)
+        thread.start()
+        time.sleep(0.2)
+        order.append("first")
+    thread.join()
+    assert order == ["first", "second"]
+
+
+def test_where_nothing_can_be_written_one_sentence_says_so(tmp_path, monkeypatch, capsys):
+    fake(monkeypatch, tmp_path, "squeue", "")
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "sweeps").write_text("in the way")
+    command = ["run", "--executor", "slurm", "--backbones", "tiny_vit", "--methods", "linear"]
+    assert main([*command, "--runs", str(tmp_path / "runs")]) == 2
+    assert re.match(r"error: cannot write in .*; choose another --runs\n$", capsys.readouterr().err)
+
+
+def test_a_plan_of_1000_cells_asks_slurm_a_handful_of_times(tmp_path, monkeypatch, capsys):
+    calls = [
+        fake(monkeypatch, tmp_path, name, "MaxArraySize = 1001") for name in ("sbatch", "scontrol")
+    ]
+    command = ["run", "--executor", "slurm", "--backbones", "tiny_vit", "--methods", "linear"]
+    command += ["--seeds", ",".join(map(str, range(500))), "--dry-run"]
+    assert main([*command, "--runs", str(tmp_path / "runs")]) == 0
+    assert "1000 cells in 334 jobs" in capsys.readouterr().out
+    assert [len(path.read_text().splitlines()) for path in calls] == [1, 1]
+
+
+def test_1000_cells_are_submitted_with_a_handful_of_calls(tmp_path, monkeypatch, capsys):
+    answers = {"squeue": "", "srun": "", "scontrol": "MaxArraySize = 1001"}
+    answers["sbatch"] = "Submitted batch job 77"
+    calls = {name: fake(monkeypatch, tmp_path, name, text) for name, text in answers.items()}
+    command = ["run", "--executor", "slurm", "--backbones", "tiny_vit", "--methods", "linear"]
+    command += ["--seeds", ",".join(map(str, range(500))), "--cells-per-job", "1"]
+    runs = with_images(tmp_path / "runs")
+    assert main([*command, "--runs", str(runs)]) == 0
+    assert "1000 cells in 1000 jobs" in capsys.readouterr().out
+    told = {name: path.read_text().splitlines() for name, path in calls.items() if path.exists()}
+    assert {name: len(lines) for name, lines in told.items()} == {
+        "squeue": 1, "scontrol": 1, "sbatch": 3,
+    }  # fmt: skip
+    assert [line.split()[0] for line in told["sbatch"][:2]] == ["--version", "--test-only"]
+    assert len(list(runs.glob("sweeps/*/logs/77_*_submitted.pkl"))) == 1000
+
+
+def test_damaged_weights_are_found_before_anything_is_submitted(tmp_path, monkeypatch):
+    from benchmark import backbones
+    from benchmark.backbones import weights
+
+    monkeypatch.setenv("BENCHMARK_CACHE", str(tmp_path))
+    path = tmp_path / "resnet10t.c3_in1k.safetensors"
+    weights._store(path, {"a": torch.zeros(100)})
+    backbones.prefetch("timm:resnet10t.c3_in1k")
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(InputError, match="were damaged since they were stored"):
+        backbones.prefetch("timm:resnet10t.c3_in1k")
