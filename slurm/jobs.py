@@ -7,7 +7,7 @@ import re
 import signal
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ import submitit
 from submitit.core.utils import DelayedSubmission
 
 from benchmark.core.cell import Cell
+from benchmark.core.settings import Settings
 from slurm.snapshot import START
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Batch:
     runs: Path
     sweep: Path
     sources: dict[str, str]
+    settings: Settings = field(default_factory=Settings)
 
     def __call__(self) -> dict[str, int]:
         """Train the cells and return how many ended in which way."""
@@ -51,7 +53,11 @@ class Batch:
         device = device_of(environment.local_rank, torch.cuda.device_count())
         halvings = memory_deaths(batch_log(environment.paths.stderr))
         session = Session(
-            self.runs / "cache", self.sources, torch.device(device), halvings=halvings
+            self.runs / "cache",
+            self.sources,
+            torch.device(device),
+            halvings=halvings,
+            settings=self.settings,
         )
         rank = environment.global_rank % len(self.cells)
         turned = [*self.cells[rank:], *self.cells[:rank]]

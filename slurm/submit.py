@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import submitit
@@ -19,6 +19,7 @@ from submitit.slurm.slurm import _make_sbatch_string
 from benchmark.core.cell import Cell
 from benchmark.core.files import write_json
 from benchmark.core.registry import InputError
+from benchmark.core.settings import Settings
 from benchmark.sweep.claims import claimed
 from slurm import snapshot
 from slurm.jobs import Batch
@@ -36,6 +37,7 @@ class Order:
     sources: dict[str, str]
     runs: Path
     max_parallel: int
+    settings: Settings = field(default_factory=Settings)
 
     @property
     def batches(self) -> list[list[Cell]]:
@@ -129,7 +131,7 @@ def _submit(executor: submitit.SlurmExecutor, batches: Sequence[Batch]) -> str:
 
 
 def _batch(order: Order, sweep: Path, cells: list[Cell]) -> Batch:
-    return Batch(tuple(cells), order.runs, sweep, order.sources)
+    return Batch(tuple(cells), order.runs, sweep, order.sources, order.settings)
 
 
 def _prepare(sweep: Path, order: Order, arrays: list[Group]) -> None:

@@ -7,19 +7,16 @@ from benchmark.__main__ import main
 from results.tables import peek
 
 
-@pytest.fixture
-def _clean(monkeypatch):
-    monkeypatch.setenv("BENCHMARK_PEEK", "")  # `--peek` sets it; restored after the test
-
-
-@pytest.mark.usefixtures("_clean")
-def test_peeking_changes_no_number_and_measures_the_gap(made, tmp_path, capsys):  # noqa: F811
+@pytest.mark.parametrize("executor", ["inline", "local"])
+def test_peeking_changes_no_number_and_measures_the_gap(made, tmp_path, capsys, executor):  # noqa: F811
     plain, peeked = tmp_path / "plain", tmp_path / "peeked"
     changes = {"evaluations": "3", "methods": "lora(rank=4)", "fractions": "1.0"}
-    assert main(flags(made, plain, **changes)) == 0
-    assert "Peek gap" not in capsys.readouterr().out
-    assert main([*flags(made, peeked, **changes), "--peek"]) == 0
+    peeking = ["--peek", "--executor", executor, "--jobs", "1"]
+    assert main([*flags(made, peeked, **changes), *peeking]) == 0
     printed = capsys.readouterr().out
+    assert main(flags(made, plain, **changes)) == 0  # the flag is over with its command
+    assert "Peek gap" not in capsys.readouterr().out
+    assert not list(plain.rglob("peek*"))
     (first,), (second,) = (list(folder.rglob("record.json")) for folder in (plain, peeked))
     assert first.relative_to(plain) == second.relative_to(peeked)
     records = [json.loads(path.read_text()) for path in (first, second)]

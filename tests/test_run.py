@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from benchmark import backbones
 from benchmark.__main__ import main
 from benchmark.core.record import read_record
+from benchmark.core.settings import Settings
 from benchmark.execution import one
 from benchmark.sweep.grid import Grid
 from benchmark.sweep.resolve import Resolver
@@ -236,7 +237,7 @@ def test_compiling_changes_nothing_but_the_provenance(made, tmp_path, monkeypatc
         "compile",
         lambda model: taken.append(model) or compile_(model, backend="aot_eager"),
     )
-    session = Session(tmp_path / "cache", sources, compile=True)
+    session = Session(tmp_path / "cache", sources, settings=Settings(compile=True))
     compiled = run.run(cell, session, tmp_path / "compiled")
     assert len(taken) == 1
     assert compiled.cell.key == plain.cell.key

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmark.core.registry import InputError
+from benchmark.core.settings import Settings
 
 if TYPE_CHECKING:
     from benchmark.core.cell import Cell
@@ -53,6 +54,11 @@ def check(arguments: argparse.Namespace) -> None:
         raise InputError(f"--cells-per-job {per_job!r} must be a number above 0, or auto")
 
 
+def settings(arguments: argparse.Namespace) -> Settings:
+    """Return the settings of this command, for the session here, its workers and its jobs."""
+    return Settings(peek=arguments.peek, compile=arguments.compile)
+
+
 def train(
     cells: Sequence[Cell],
     sources: dict[str, str],
@@ -64,7 +70,7 @@ def train(
     from benchmark.training.session import Session
 
     failures: Failures = []
-    session = Session(arguments.runs / "cache", sources)
+    session = Session(arguments.runs / "cache", sources, settings=settings(arguments))
     _decode(cells, session)
     with Display(forecast) as display:
         for outcome in _outcomes(cells, session, arguments, display):
@@ -88,7 +94,7 @@ def _outcomes(
     runs = arguments.runs
     if arguments.executor == "local":
         jobs = _jobs(cells, arguments)
-        yield from local(cells, runs, session.cache, session.sources, jobs)
+        yield from local(cells, runs, session.cache, session.sources, jobs, session.settings)
         return
     with Bell(signal.SIGINT, signal.SIGTERM) as bell:
 
@@ -134,7 +140,9 @@ def order(cells: Sequence[Cell], sources: dict[str, str], arguments: argparse.Na
     if arguments.probe and probe.probe(cells, sources, arguments.runs, known):
         known = estimate.read(arguments.runs)
     groups = needs.groups(cells, parse(arguments.slurm), arguments.cells_per_job, known)
-    return absolute(Order(groups, sources, arguments.runs, arguments.max_parallel))
+    return absolute(
+        Order(groups, sources, arguments.runs, arguments.max_parallel, settings(arguments))
+    )
 
 
 def describe(order: Order) -> str:

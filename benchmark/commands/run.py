@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,8 +40,6 @@ def run(arguments: argparse.Namespace) -> int:
     from benchmark.sweep.resolve import Resolver
 
     _execute.check(arguments)
-    for setting in ("peek", "compile"):  # workers and jobs are told by the environment
-        os.environ |= {f"BENCHMARK_{setting.upper()}": "1"} if getattr(arguments, setting) else {}
     resolver = Resolver()
     cells = resolver.cells(grids(arguments))
     if arguments.test_on:

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from benchmark.core.cell import Cell
+from benchmark.core.settings import Settings
 from benchmark.execution.one import Outcome
 from benchmark.execution.workers import KILLED, Place, Worker, device_of, num_cores
 
@@ -21,7 +22,12 @@ TRIES = 3  # processes that a cell may kill
 
 
 def local(
-    cells: Sequence[Cell], runs: Path, cache: Path, sources: dict[str, str], jobs: int
+    cells: Sequence[Cell],
+    runs: Path,
+    cache: Path,
+    sources: dict[str, str],
+    jobs: int,
+    settings: Settings | None = None,
 ) -> Iterator[Outcome]:
     """Train `cells` in `jobs` processes, which share out GPUs and cores.
 
@@ -31,7 +37,7 @@ def local(
     """
     jobs = min(jobs, len(cells))
     threads, gpus = max(1, num_cores() // max(1, jobs)), torch.cuda.device_count()
-    place = Place(runs, cache, sources, "cpu", threads)
+    place = Place(runs, cache, sources, "cpu", threads, settings or Settings())
     workers = [Worker(replace(place, device=device_of(n, gpus))) for n in range(jobs)]
     try:
         yield from _shared_out(deque((cell, 0) for cell in cells), workers)

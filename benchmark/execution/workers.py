@@ -6,13 +6,14 @@ import multiprocessing
 import os
 import signal
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
 
 from benchmark.core.cell import Cell
+from benchmark.core.settings import Settings
 from benchmark.execution.inline import Listener, inline
 from benchmark.execution.one import Outcome
 from benchmark.training.checkpoint import Interrupted
@@ -30,6 +31,7 @@ class Place:
     sources: dict[str, str]
     device: str
     threads: int
+    settings: Settings = field(default_factory=Settings)
 
 
 def device_of(number: int, num_devices: int) -> str:
@@ -91,7 +93,8 @@ def _serve(pipe: Connection, place: Place) -> None:
     """Train what comes through the pipe until it ends, because the caller closed it or died."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the caller tells us
     torch.set_num_threads(place.threads)
-    session = Session(place.cache, place.sources, torch.device(place.device))
+    device = torch.device(place.device)
+    session = Session(place.cache, place.sources, device, settings=place.settings)
 
     def check(cell: Cell) -> None:
         if pipe.poll():

@@ -103,14 +103,14 @@ def _run(
         provenance=_provenance(cell, session, data.dataset.card, setup.model is not model),
     )
     write_record(folder, record)
-    if session.peek:
+    if session.settings.peek:
         peek.score(folder, setup, data.test, record)
     return record
 
 
 def _compiled(setup: Setup, session: Session) -> Setup:
     """Return `setup`, its model compiled in place where the session asks for it."""
-    if session.compile:
+    if session.settings.compile:
         torch.compiler.reset()  # what earlier cells compiled counts against a limit
         setup.model.compile()
     return setup
@@ -137,7 +137,7 @@ def _prepared(cell: Cell, session: Session, data: Data, backbone: nn.Module, fol
     if cell.balance == "loss" and isinstance(task, Classification):
         task = replace(task, weights=balance.weights(data.train.labels, len(task.classes)))
     setup = setup_of(cell, session, model, task, folder / "checkpoint.pt")
-    return replace(setup, on_evaluation=peek.keep(folder)) if session.peek else setup
+    return replace(setup, on_evaluation=peek.keep(folder)) if session.settings.peek else setup
 
 
 def setup_of(cell: Cell, session: Session, model: nn.Module, task: Task, checkpoint: Path) -> Setup:
@@ -219,7 +219,7 @@ def _provenance(cell: Cell, session: Session, card: Card, cached_features: bool)
     preprocessing = backbones.preprocessing(session.source(cell.backbone))
     sources = origins.of_cell(card, cell.backbone, methods.build(cell.method).paper)
     found = provenance(preprocessing) | {"cached_features": cached_features, "sources": sources}
-    return found | ({"compiled": True} if session.compile else {})
+    return found | ({"compiled": True} if session.settings.compile else {})
 
 
 def _describe(data: Data, metric: str) -> dict[str, Any]:

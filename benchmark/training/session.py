@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from torch import nn
 from benchmark import backbones
 from benchmark.backbones.shared import Pristine
 from benchmark.core.cell import Cell
+from benchmark.core.settings import Settings
 from benchmark.data import Dataset, decoded, open_dataset, split
 from benchmark.training.cost import Probe
 from benchmark.training.subset import Subset
@@ -39,12 +39,7 @@ class Session:
 
     `sources` maps the name of a data set or backbone in cells to what opens it, where that is a
     path: cells hold no paths. `halvings`: how often memory ran out before; each time, half as many
-    images go through a model at once. `peek` keeps unselected checkpoints for `benchmark.peek`;
-    the environment says so to workers and jobs as well, and for `compile`.
-
-    `compile` has `torch.compile` take each model. It is off by default: on two CPU cores a step got
-    5 % faster after 46 s of compilation, which a cell of minutes does not pay back. It changes
-    numbers by rounding only, so it is not in the key.
+    images go through a model at once.
     """
 
     cache: Path
@@ -53,8 +48,7 @@ class Session:
     num_kept: int = 2
     halvings: int = 0
     probes: dict[Hashable, Probe] = field(default_factory=dict)
-    peek: bool = field(default_factory=lambda: bool(os.environ.get("BENCHMARK_PEEK")))
-    compile: bool = field(default_factory=lambda: bool(os.environ.get("BENCHMARK_COMPILE")))
+    settings: Settings = field(default_factory=Settings)
     _kept: OrderedDict[Hashable, Any] = field(default_factory=OrderedDict)
 
     def dataset(self, name: str) -> Dataset:

@@ -1,0 +1,22 @@
+"""How cells are trained, where that is no part of what they are. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What sessions, worker processes and cluster jobs are given beside the cells themselves.
+
+    Nothing here is in the key of a cell: a setting changes a number by rounding only, or adds
+    something beside the record.
+
+    `peek` keeps the checkpoints that were not selected, and scores them on the test set after the
+    record is written (`benchmark.training.peek`). `compile` has `torch.compile` take each model; it
+    is off by default because on two CPU cores a step got 5 % faster after 46 s of compilation,
+    which a cell of minutes does not pay back.
+    """
+
+    peek: bool = False
+    compile: bool = False
