@@ -1,13 +1,17 @@
 """Who trains a cell: one process at a time, whatever dies."""
 
+import errno
 import json
 import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import pytest
 from sweep_helpers import elsewhere, tiny_cells, until
 
+from benchmark.core.registry import InputError
 from benchmark.execution import one
 from benchmark.execution.inline import inline
 from benchmark.sweep import claims
@@ -46,23 +50,120 @@ def test_a_claim_of_another_host_lasts_while_it_is_touched(tmp_path):
     assert claims.take(tmp_path) is not None
 
 
+def in_job(monkeypatch, job, restarts=0, **more):
+    """Make this process one of a Slurm job."""
+    monkeypatch.setenv("SLURM_JOB_ID", job)
+    monkeypatch.setenv("SLURM_RESTART_COUNT", str(restarts))
+    for name, value in more.items():
+        monkeypatch.setenv(name, value)
+
+
 def test_a_restarted_job_takes_its_own_claim_back_at_once(tmp_path, monkeypatch):
-    monkeypatch.setenv("SLURM_JOB_ID", "7")
-    elsewhere(tmp_path, 1.0, job="7.0")
+    elsewhere(tmp_path, 1.0, job="7")
+    in_job(monkeypatch, "7", restarts=1)
     assert claims.take(tmp_path) is not None
 
 
-def test_another_task_of_the_same_job_does_not(tmp_path, monkeypatch):
-    monkeypatch.setenv("SLURM_JOB_ID", "7")
-    monkeypatch.setenv("SLURM_PROCID", "1")
-    elsewhere(tmp_path, 1.0, job="7.0")
+@pytest.mark.parametrize("name", ["SLURM_PROCID", "SLURM_STEP_ID", "SLURM_NODEID"])
+def test_another_task_or_step_of_the_same_run_of_a_job_does_not(tmp_path, monkeypatch, name):
+    in_job(monkeypatch, "7", SLURM_PROCID="0")
+    elsewhere(tmp_path, 1.0, job="7")
+    monkeypatch.setenv(name, "1")
     assert claims.take(tmp_path) is None
 
 
+def test_two_hosts_of_one_allocation_do_not_take_from_each_other(tmp_path, monkeypatch):
+    in_job(monkeypatch, "7", SLURM_PROCID="0", SLURM_STEP_ID="0")
+    first = claims.take(tmp_path)
+    monkeypatch.setattr(claims, "_place", lambda: "the other host")
+    assert claims.take(tmp_path) is None
+    assert first.beat(1, 2)
+
+
 def test_a_claim_taken_over_by_somebody_faster_is_given_back(tmp_path):
+    elsewhere(tmp_path, claims.STALE_S + 1)
+    judged = claims.read(tmp_path)
     fast = claims.take(tmp_path)
-    assert not claims._remove(tmp_path, "the token that was judged stale")
+    assert not claims._remove(tmp_path, judged)
     assert json.loads((tmp_path / claims.CLAIM).read_text())["token"] == fast.token
+
+
+def test_a_claim_that_its_owner_renewed_after_it_was_judged_stays(tmp_path):
+    owner = elsewhere(tmp_path, claims.STALE_S + 1)
+    judged = claims.read(tmp_path)
+    owner.renew()
+    assert not claims._remove(tmp_path, judged)
+    assert claims.read(tmp_path).token == owner.token
+
+
+UNREADABLE = {
+    "empty": b"",
+    "cut off": b'{"pla',
+    "latin-1": b'{"place": "\xe9"}',
+    "a list": b"[]",
+    "no token": b"{}",
+    "a pid of the wrong type": b'{"place": "h", "pid": "x", "job": "", "token": "t"}',
+    "a pid that no system has": b'{"place": "h", "pid": 1%s, "job": "", "token": "t"}'
+    % (30 * b"0"),
+}
+
+
+@pytest.mark.parametrize("text", UNREADABLE.values(), ids=UNREADABLE)
+def test_an_unreadable_claim_ages_by_the_time_of_its_file(tmp_path, text):
+    (tmp_path / claims.CLAIM).write_bytes(text)
+    assert claims.take(tmp_path) is None  # it may be one that is just being written
+    assert "unreadable" in claims.read(tmp_path).describe()
+    os.utime(tmp_path / claims.CLAIM, (time.time() - claims.STALE_S - 1,) * 2)
+    with claims.claimed(tmp_path) as claim:
+        assert claim is not None
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_in_the_place_of_a_claim_ages_as_well(tmp_path):
+    (tmp_path / claims.CLAIM).mkdir()
+    assert claims.take(tmp_path) is None
+    os.utime(tmp_path / claims.CLAIM, (1, 1))
+    assert claims.take(tmp_path) is not None
+
+
+def test_a_claim_from_the_future_is_no_better_than_an_old_one(tmp_path):
+    elsewhere(tmp_path, -24 * 3600)  # the clock was wrong, and the host is gone
+    assert claims.take(tmp_path) is not None
+
+
+def test_the_claim_of_a_clock_that_is_a_minute_ahead_is_obeyed(tmp_path):
+    elsewhere(tmp_path, -60)
+    assert claims.take(tmp_path) is None
+
+
+def test_a_damaged_claim_is_mended_by_its_owner(tmp_path):
+    claim = claims.take(tmp_path)
+    claim.path.write_text("")
+    claim.renew()
+    assert claims.read(tmp_path).token == claim.token
+    assert not claim.lost
+
+
+def test_a_beating_heart_does_not_hide_that_no_step_ends(tmp_path):
+    claim = claims.take(tmp_path)
+    claim.beat(5, 100)
+    claim.progressed -= 900  # a hang of a quarter of an hour, in which the thread renews the claim
+    claim.renew()
+    owner = claims.read(tmp_path)
+    assert owner.is_alive()
+    assert owner.describe() == f"step 5 of 100 on {owner.host}, last step 15 min ago"
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EACCES, errno.EROFS])
+def test_where_no_claim_can_be_written_one_sentence_says_why(tmp_path, monkeypatch, error):
+    def refuse(self, *_):
+        self.touch()
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr(Path, "write_text", refuse)
+    with pytest.raises(InputError, match=os.strerror(error)):
+        claims.take(tmp_path)
+    assert not list(tmp_path.iterdir())  # nor the empty file that a full disk leaves
 
 
 def test_a_claim_beats_by_itself_and_tells_when_it_was_taken_over(tmp_path, monkeypatch):

@@ -98,7 +98,7 @@ def start(runs, *arguments):
 def owners(runs):
     """Return the processes that train a cell which has a checkpoint."""
     folders = [path.parent for path in runs.rglob("checkpoint.pt")]
-    return [int(claim["pid"]) for claim in map(claims.read, folders) if claim]
+    return [owner.pid for owner in map(claims.read, folders) if owner]
 
 
 @pytest.mark.parametrize("executor", [(), ("--executor", "local", "--jobs", "2")])

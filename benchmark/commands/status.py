@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmark.commands._axes import add_runs
 from benchmark.core.registry import InputError
-from benchmark.sweep.claims import is_alive, read
+from benchmark.sweep.claims import read
 from benchmark.sweep.plan import state
 
 ORDER = ("done", "running", "queued", "todo", "failed", "unsupported")
@@ -69,10 +69,10 @@ def survey(runs: Path) -> Survey:
     """Return the state of all cells: from the disk, and from one question to Slurm if need be."""
     found = Survey({folder: state(folder) for folder in planned(runs)})
     for folder in [f for f, s in found.states.items() if s in ("todo", "failed")]:
-        claim = read(folder)
-        if claim and is_alive(claim):
+        owner = read(folder)
+        if owner and owner.is_alive():
             found.states[folder] = "running"
-            found.notes[folder] = f"step {claim['step']} of {claim['steps']} on {claim['place']}"
+            found.notes[folder] = owner.describe()
     if any(s == "todo" for s in found.states.values()) and (runs / "sweeps").is_dir():
         _ask_slurm(found, runs)
     return found
@@ -89,9 +89,9 @@ def _ask_slurm(found: Survey, runs: Path) -> None:
     for slug, job in jobs.items():
         if found.states.get(runs / slug) == "todo":
             found.states[runs / slug] = "queued"
-            found.notes[runs / slug] = f"job {job.job} {job.state.lower()} ({job.reason})"
+            found.notes[runs / slug] = job.describe()
     left = {str(f.relative_to(runs)) for f, s in found.states.items() if s == "todo"}
-    found.notes |= {runs / slug: text for slug, text in queue.ended(runs, left).items()}
+    found.notes |= {runs / slug: last.reason for slug, last in queue.ended(runs, left).items()}
     if left:
         found.problems += queue.notes(runs)
     if not jobs:

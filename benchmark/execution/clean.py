@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmark.core.registry import InputError, unknown
-from benchmark.sweep.claims import CLAIM, claimed, is_alive, read
+from benchmark.sweep.claims import CLAIM, claimed, read
 
 _BY_NAME = {
     "record.json": "records",
@@ -21,6 +21,8 @@ _BY_NAME = {
     "unsupported.txt": "records",
     "rescored.json": "records",
     "peek.json": "records",
+    "deaths.json": "records",
+    "error-before.txt": "records",
     "predictions.npz": "predictions",
     "delta.safetensors": "deltas",
     "checkpoint.pt": "checkpoints",
@@ -122,7 +124,7 @@ def clean(use: Use, runs: Path, kinds: Collection[str], *, dry: bool) -> tuple[U
 
 def _is_trained(folder: Path) -> bool:
     claim = read(folder)
-    return claim is not None and is_alive(claim)
+    return claim is not None and claim.is_alive()
 
 
 def _checkpoints(use: Use, gone: Use, *, dry: bool) -> list[str]:

@@ -2,8 +2,8 @@
 
 A claim is a file in the cell's folder, made whole or not at all and touched while the cell trains.
 It needs nothing but a shared file system: no server, no lock daemon. A claim whose owner is dead
-(on this host, or a Slurm job that was started again) or silent for `STALE_S` may be taken over. An
-owner that comes back, such as a node that was cut off, finds that out and stops.
+(on this host, or an earlier run of this Slurm job) or silent for `STALE_S` may be taken over. An
+owner that comes back, such as a node that was cut off, notices that and stops.
 """
 
 from __future__ import annotations
@@ -16,20 +16,24 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from benchmark.core.registry import InputError
 
 CLAIM = "claim.json"
 BEAT_S, STALE_S = 10.0, 180.0
-TOLD = ("place", "pid", "job", "token", "step", "steps")
 
 
-def _job() -> str:
-    """Return what a restarted Slurm task shares with its first run, and with nothing else."""
-    job = os.environ.get("SLURM_JOB_ID", "")
-    return f"{job}.{os.environ.get('SLURM_PROCID', '0')}" if job else ""
+def job_id() -> str:
+    """Return the id of the Slurm job that this process belongs to, "" outside of Slurm."""
+    return os.environ.get("SLURM_JOB_ID", "")
+
+
+def _restarts() -> int:
+    """Return how often Slurm has requeued this job."""
+    text = os.environ.get("SLURM_RESTART_COUNT", "0")
+    return int(text) if text.isdecimal() else 0
 
 
 def _place() -> str:
@@ -39,6 +43,60 @@ def _place() -> str:
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text()[:8])
         parts.append(str(Path("/proc/self/ns/pid").readlink()))
     return " ".join(parts)
+
+
+@dataclass(frozen=True)
+class Owner:
+    """What the claim of a cell says: who trains it, since when it was silent, and how far it is.
+
+    `age_s` is the age of the file, which a thread of the owner renews every `BEAT_S`; `quiet_s` is
+    the time since the last training step, which a hanging owner cannot renew. A claim that cannot
+    be read has no `token`, no owner, and only an age. `stamp` is the identity of this version of
+    the file.
+    """
+
+    place: str = ""
+    pid: int = 0
+    job: str = ""
+    restarts: int = 0
+    token: str = ""
+    step: int = 0
+    steps: int = 0
+    quiet_s: float = 0.0
+    age_s: float = 0.0
+    stamp: tuple[int, int] = (0, 0)
+
+    @property
+    def host(self) -> str:
+        """Return the name of the host; "an unknown host" where the claim cannot be read."""
+        return self.place.partition(" ")[0] or "an unknown host"
+
+    def describe(self) -> str:
+        """Return "step 30 of 100 on n1, last step 12 s ago"."""
+        if not self.token:
+            return "an unreadable claim, which is not obeyed after 3 minutes"
+        ago = f"{self.quiet_s:.0f} s" if self.quiet_s < 120 else f"{self.quiet_s / 60:.0f} min"
+        what = "last step" if self.step else "began"
+        return f"step {self.step} of {self.steps} on {self.host}, {what} {ago} ago"
+
+    def is_alive(self, me: Claim | None = None) -> bool:
+        """Return whether the owner may still be training the cell."""
+        me = me or Claim(Path())
+        # The clock that wrote the file may have been wrong: a live owner renews its claim with the
+        # clock of today within seconds, so a time far in the future is no better than an old one.
+        if abs(self.age_s) >= STALE_S:
+            return False  # also where its process number lives on as another process
+        if not self.token:
+            return True
+        if self.place == me.place:
+            return _runs(self.pid)
+        # Slurm ends every process of a job before it starts the job again. The number of the task
+        # or step would not do: two hosts of one allocation may both run a task 0.
+        return not (me.job and self.job == me.job and self.restarts < me.restarts)
+
+
+WRITTEN = ("place", "pid", "job", "restarts", "token", "step", "steps")
+_TYPES = {f.name: type(f.default) for f in fields(Owner)}
 
 
 @dataclass
@@ -51,12 +109,14 @@ class Claim:
     folder: Path
     place: str = field(default_factory=_place)
     pid: int = field(default_factory=os.getpid)
-    job: str = field(default_factory=_job)
+    job: str = field(default_factory=job_id)
+    restarts: int = field(default_factory=_restarts)
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
     step: int = 0
     steps: int = 0
     now: float = 0.0
     lost: bool = False
+    progressed: float = field(default_factory=time.monotonic, repr=False)
     _renewed: float = field(default=0.0, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
@@ -67,7 +127,7 @@ class Claim:
 
     def beat(self, step: int, steps: int) -> bool:
         """Tell the others how far the cell is; false where somebody took the claim over."""
-        self.step, self.steps = step, steps
+        self.step, self.steps, self.progressed = step, steps, time.monotonic()
         if time.monotonic() - self._renewed >= BEAT_S:
             self.renew()
         return not self.lost
@@ -78,8 +138,9 @@ class Claim:
             if self.lost:
                 return
             self._renewed = time.monotonic()
-            found = read(self.folder)
-            self.lost = found is not None and found["token"] != self.token
+            owner = read(self.folder)
+            # one that cannot be read is ours, damaged: writing it again mends it
+            self.lost = owner is not None and owner.token not in ("", self.token)
             if self.lost:
                 return
             try:
@@ -89,73 +150,106 @@ class Claim:
                     os.utime(self.path)
 
     def _write(self, path: Path) -> Path:
-        told = {name: getattr(self, name) for name in TOLD}
-        path.write_text(json.dumps(told))
+        values = {name: getattr(self, name) for name in WRITTEN}
+        values["quiet_s"] = round(time.monotonic() - self.progressed, 1)
+        path.write_text(json.dumps(values))
         return path
 
 
 def take(folder: Path) -> Claim | None:
-    """Return a claim on the cell, or None while somebody else trains it."""
+    """Return a claim on the cell, or None while somebody else trains it.
+
+    Raises:
+        InputError: nothing can be written there: no right to, a full or read-only disk.
+    """
     claim = Claim(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if _create(claim):
+            return claim
+        owner = read(folder, claim.now)
+        if owner is not None and (owner.is_alive(claim) or not _remove(folder, owner)):
+            return None
+        return claim if _create(claim) else None
     except OSError as error:
         raise InputError(
             f"cannot write in {str(folder)!r} ({error.strerror}); choose another --runs"
-        ) from None
-    if _create(claim):
-        return claim
-    other = read(folder, claim.now)
-    if other is None or is_alive(other, claim):
-        return None
-    return claim if _remove(folder, str(other["token"])) and _create(claim) else None
+        ) from error
 
 
 def _create(claim: Claim) -> bool:
     # linked whole into place: nobody ever reads half a claim
-    temporary = claim._write(claim.folder / f".claim-{claim.token}")
-    claim.now = temporary.stat().st_mtime
+    temporary = claim.folder / f".claim-{claim.token}"
     try:
+        claim._write(temporary)
+        claim.now = temporary.stat().st_mtime
         os.link(temporary, claim.path)
     except FileExistsError:
         return False
     finally:
-        temporary.unlink()
+        temporary.unlink(missing_ok=True)  # also the empty one that a full disk leaves
     return True
 
 
-def _remove(folder: Path, token: str) -> bool:
-    """Take away the claim with this token; false where another one stands there by now."""
+def _remove(folder: Path, owner: Owner) -> bool:
+    """Take away the claim that `owner` was read from; false where it has changed since.
+
+    Renaming is atomic: of several processes that judge a claim dead, one gets it aside.
+    """
     aside = folder / f".claim-stale-{uuid.uuid4().hex}"
     try:
         (folder / CLAIM).rename(aside)
     except FileNotFoundError:
         return True
-    ours = json.loads(aside.read_text())["token"] == token
-    if not ours:
+    # A claim that its owner renewed in between is as new as one that somebody faster has made.
+    same = _stamp(aside) == owner.stamp
+    if not same and aside.is_file():
         with suppress(FileExistsError):
-            os.link(aside, folder / CLAIM)  # somebody was faster: give it back
-    aside.unlink()
-    return ours
+            os.link(aside, folder / CLAIM)  # give it back
+    if aside.is_file():
+        aside.unlink()
+    return same
 
 
-def read(folder: Path, now: float = 0.0) -> dict[str, object] | None:
-    """Return what stands in the claim of a cell, with `age_s`; None where there is no claim."""
+def release(claim: Claim) -> None:
+    """Give the claim back, unless somebody has taken it over."""
+    with claim._lock:
+        claim.lost = True
+        owner = read(claim.folder)
+        if owner is not None and owner.token == claim.token:
+            _remove(claim.folder, owner)
+
+
+def read(folder: Path, now: float = 0.0) -> Owner | None:
+    """Return what the claim of a cell says at the time `now`; None where there is no claim.
+
+    A claim that is empty, cut off or of another form (a power cut, a full disk) is an `Owner`
+    without a token: it ages like any other, by the time of its file.
+    """
+    path = folder / CLAIM
     try:
-        values = json.loads((folder / CLAIM).read_text())
-        return {**values, "age_s": (now or time.time()) - (folder / CLAIM).stat().st_mtime}
-    except (OSError, ValueError):
+        age_s = (now or time.time()) - path.stat().st_mtime
+        stamp = _stamp(path)
+    except OSError:
         return None
+    try:
+        values = json.loads(path.read_bytes())
+        known = {name: values[name] for name in WRITTEN if name in values}
+        if not all(type(value) is _TYPES[name] for name, value in known.items()):
+            raise TypeError(path)
+        if not known["token"] or not 0 <= known["pid"] < 2**31:
+            raise ValueError(path)
+        quiet_s = float(values.get("quiet_s", 0.0)) + max(age_s, 0.0)
+        return Owner(**known, quiet_s=quiet_s, age_s=age_s, stamp=stamp)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError):
+        return Owner(age_s=age_s, stamp=stamp)
 
 
-def is_alive(other: dict[str, object], me: Claim | None = None) -> bool:
-    """Return whether the owner of a claim may still be training."""
-    me = me or Claim(Path())
-    if float(str(other["age_s"])) >= STALE_S:
-        return False  # also where its process number lives on as another process
-    if other["place"] == me.place:
-        return _runs(int(str(other["pid"])))
-    return me.job == "" or other["job"] != me.job
+def _stamp(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return (status.st_ino, status.st_mtime_ns)
 
 
 def _runs(pid: int) -> bool:
@@ -165,14 +259,9 @@ def _runs(pid: int) -> bool:
         return False
     except PermissionError:
         return True
-    return _state(pid) != "Z"
-
-
-def _state(pid: int) -> str:
-    """Return the state letter of a process where /proc tells it: a zombie trains nothing."""
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    return ""
+    with suppress(OSError):  # a zombie still has its number, but trains nothing
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return True
 
 
 @contextmanager
@@ -183,16 +272,15 @@ def claimed(folder: Path) -> Iterator[Claim | None]:
         yield None
         return
     ended = threading.Event()
-    threading.Thread(target=_keep, args=(claim, ended), daemon=True).start()
+
+    def keep() -> None:
+        # a thread of its own: an evaluation or a first look at the images takes longer than STALE_S
+        while not ended.wait(BEAT_S):
+            claim.renew()
+
+    threading.Thread(target=keep, daemon=True).start()
     try:
         yield claim
     finally:
         ended.set()
-        with claim._lock:
-            claim.lost = True
-            _remove(folder, claim.token)
-
-
-def _keep(claim: Claim, ended: threading.Event) -> None:
-    while not ended.wait(BEAT_S):
-        claim.renew()
+        release(claim)
