@@ -1,25 +1,44 @@
-"""What runs on a node: one batch of cells in warm processes, stopped and continued by signals."""
+"""What runs on a node: one batch of cells in warm processes, stopped by signals and continued.
+
+A job is a script that starts one step of so many tasks (`Batch`, pickled by submitit), and asks
+`slurm.recovery` what to do when the step ends with another exit code than 0. The signal before a
+time-out or a preemption has each task write a checkpoint and end with `STOPPED`; the script then
+sends the job back to the queue.
+
+No torch is imported before the handler of that signal is set: to import it takes a minute from a
+cold network disk, and a signal without a handler kills.
+"""
 
 from __future__ import annotations
 
+import faulthandler
 import os
-import re
 import signal
 import sys
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import submitit
-from submitit.core.utils import DelayedSubmission
 
 from benchmark.core.cell import Cell
+from benchmark.core.registry import InputError
 from benchmark.core.settings import Settings
-from slurm.snapshot import START
+from benchmark.sweep.claims import job_id, read
+from benchmark.sweep.ends import ENDS, End, add_end, deaths, now, read_ends
+from benchmark.sweep.plan import state
+from slurm.logs import START
+from slurm.recovery import STOPPED
 
 if TYPE_CHECKING:
-    from benchmark.execution.signals import Bell
+    from benchmark.execution.one import Outcome
+
+DISK_S, DISK_POLL_S = 1800.0, 20.0  # how long a full disk is waited for, and how often tried
+REARM_S = 5.0  # between two times that the clock of a hang is set back
+MAX_HALVINGS = 5
 
 
 @dataclass(frozen=True)
@@ -27,8 +46,9 @@ class Batch:
     """Cells of one job, called by submitit in each of its tasks.
 
     The tasks share the list: who claims a cell trains it. A finished cell is skipped, a failed one
-    leaves `error.txt` and the others go on. On the signal that announces a time-out or a preemption
-    the running cell writes its checkpoint, and the job goes back to the queue.
+    leaves `error.txt` and the others go on. Cells whose process died before go last, so that the
+    others are done by the time it dies again. `limit_min` is the time limit of the job; a task that
+    ends no step for `hang_min` is ended with its stack in the log, 0: never.
     """
 
     cells: tuple[Cell, ...]
@@ -36,9 +56,24 @@ class Batch:
     sweep: Path
     sources: dict[str, str]
     settings: Settings = field(default_factory=Settings)
+    gpus: int = 0
+    limit_min: int = 0
+    hang_min: int = 0
 
     def __call__(self) -> dict[str, int]:
-        """Train the cells and return how many ended in which way."""
+        """Train the cells and return how many ended in which way.
+
+        Raises:
+            SystemExit: with `STOPPED`, for a job that goes back to the queue.
+            InputError: a GPU was asked for and torch sees none; the disk stays full.
+        """
+        stop_signal = getattr(signal, f"SIG{submitit.JobEnvironment.USR_SIG}")
+        # Nothing is trained yet, so there is nothing to save. submitit has set its own handler,
+        # which would pickle this object again in the middle of whatever runs.
+        signal.signal(stop_signal, lambda *_: os._exit(STOPPED))
+        environment = submitit.JobEnvironment()
+        if environment.global_rank:  # the log of the first task has this line from the script
+            sys.stderr.write(f"{START}, task {environment.global_rank}\n")
         os.environ["HF_HUB_OFFLINE"] = "1"  # a node must not depend on a network
         import torch
 
@@ -48,77 +83,140 @@ class Batch:
         from benchmark.training.checkpoint import Interrupted
         from benchmark.training.session import Session
 
-        environment = submitit.JobEnvironment()
+        self._check_gpus(torch.cuda.device_count())
         torch.set_num_threads(int(os.environ.get("SLURM_CPUS_PER_TASK", "1")))
         device = device_of(environment.local_rank, torch.cuda.device_count())
-        halvings = memory_deaths(batch_log(environment.paths.stderr))
         session = Session(
-            self.runs / "cache",
-            self.sources,
-            torch.device(device),
-            halvings=halvings,
-            settings=self.settings,
+            self.runs / "cache", self.sources, torch.device(device), settings=self.settings
         )
-        rank = environment.global_rank % len(self.cells)
-        turned = [*self.cells[rank:], *self.cells[:rank]]
         counts = dict.fromkeys(("done", "n/a", "failed"), 0)
-        # submitit's own handler would pickle in the middle of a step; it is called afterwards
-        with Bell(getattr(signal, f"SIG{submitit.JobEnvironment.USR_SIG}")) as bell:
+        watch = HangClock(60.0 * self.hang_min)
+        current: list[Cell] = []
+        with Bell(stop_signal) as bell:
+
+            def start(cell: Cell) -> None:
+                bell.check(cell)
+                current[:] = [cell]
+                # memory of the host is not given back by an exception, as that of a GPU is: the
+                # process was killed, and the next one takes half as many images at once
+                ends = read_ends(cell.folder(self.runs))
+                ooms = sum(end.kind == "oom" and end.job == job_id() for end in ends)
+                session.halvings = min(MAX_HALVINGS, ooms)
+                watch.rearm()
+
+            def step(steps: int) -> bool:
+                watch.rearm()
+                return bell.answer(steps)
+
             try:
-                listener = Listener(bell.check, bell.answer)
-                for outcome in inline(turned, session, self.runs, listener, waits=is_ours):
-                    counts[outcome.state] += 1
-                    note(f"{outcome.state} {outcome.cell.slug} {outcome.reason}")
+                left = self._in_order(environment.global_rank)
+                patience = DISK_S
+                while left:
+                    full: list[Cell] = []
+                    ended: set[Cell] = set()
+                    try:
+                        listener = Listener(start, step)
+                        for outcome in inline(left, session, self.runs, listener, waits=is_ours):
+                            if outcome.state == "failed" and is_full(outcome.reason) and patience:
+                                full.append(outcome.cell)
+                                continue
+                            ended.add(outcome.cell)
+                            counts[outcome.state] += 1
+                            self._note(outcome)
+                    except InputError as error:  # not even a claim can be written
+                        if not (is_full(str(error)) and patience):
+                            raise
+                        full = [cell for cell in left if cell not in ended]
+                    left = full
+                    patience = DISK_S if ended else max(0.0, patience - DISK_POLL_S)
+                    if left:
+                        write_line("the disk is full; trying again in 20 s")
+                        watch.stop()
+                        time.sleep(DISK_POLL_S)
             except Interrupted:
-                requeue(bell, self.sweep)
+                self._note_stop(current)
+                # An exit code, not an exception: submitit would write that the job has failed.
+                # Every task ends like this, also those that another one died beside.
+                raise SystemExit(STOPPED) from None
+            finally:
+                watch.stop()
         return counts
 
-    def checkpoint(self) -> DelayedSubmission:
-        """Return what the requeued job runs: the same, which skips what is finished."""
-        return DelayedSubmission(self)
+    def _check_gpus(self, seen: int) -> None:
+        """Refuse to train on the CPU what asked for GPUs: it would crawl for days."""
+        if seen < self.gpus:
+            text = (
+                f"{os.uname().nodename}: {self.gpus} GPUs were asked for and torch sees {seen}: "
+                "its driver does not fit this torch, or --slurm does not ask Slurm for them; "
+                "nothing was trained\n"
+            )
+            (self.sweep / "note-gpu.txt").write_text(text)
+            raise InputError(text.strip())
+
+    def _in_order(self, rank: int) -> list[Cell]:
+        """Return the cells in the order of one task: each begins elsewhere, bad ones are last.
+
+        What has failed has failed in an earlier run of this job: it is not tried again in it.
+        """
+        first = rank % len(self.cells)
+        turned = [*self.cells[first:], *self.cells[:first]]
+        left = [cell for cell in turned if state(cell.folder(self.runs)) != "failed"]
+        return sorted(left, key=lambda cell: deaths(read_ends(cell.folder(self.runs))))
+
+    def _note(self, outcome: Outcome) -> None:
+        if outcome.state == "done":  # what killed earlier processes is of no interest any more
+            (outcome.cell.folder(self.runs) / ENDS).unlink(missing_ok=True)
+        write_line(f"{outcome.state} {outcome.cell.slug} {outcome.reason}")
+
+    def _note_stop(self, current: Sequence[Cell]) -> None:
+        """Write down that the time limit has stopped the cell in training, if it was the limit.
+
+        The signal does not say. A job that had less than ten minutes, or a fifth of its time, left
+        was at its limit; before that it was preempted, which may happen any number of times.
+        """
+        limit = 60.0 * self.limit_min
+        ran = time.time() - float(os.environ.get("BENCH_SINCE", "0"))
+        if current and limit and ran >= min(0.8 * limit, limit - 600):
+            end = End("timeout", "stopped by the time limit", job=job_id(),
+                      limit_min=self.limit_min, at=now())  # fmt: skip
+            add_end(current[0].folder(self.runs), end)
 
 
-def note(text: str) -> None:
-    """Write a line to the log of the job."""
-    sys.stdout.write(f"{time.strftime('%H:%M:%S')} {text}\n")
-    sys.stdout.flush()
+def write_line(text: str) -> None:
+    """Write a line to the log of this task; a full disk does not matter here."""
+    with suppress(OSError):
+        sys.stdout.write(f"{now()} {text}\n")
+        sys.stdout.flush()
 
 
-def memory_deaths(log: Path) -> int:
-    """Return how often earlier runs of this job were killed for memory, as its error log says.
+class HangClock:
+    """Ends this process, with the stacks of all its threads in the log, when no step ends for long.
 
-    A death may have several lines; every run begins with `snapshot.START`.
+    `faulthandler` waits in a thread of C, so that it also ends a process that is stuck in a call
+    of a library which never gives the interpreter back: such a thread of Python would not run.
     """
-    text = log.read_text(errors="replace") if log.exists() else ""
-    runs = re.split(rf"(?m)^{START} \d+$", text)
-    found = r"oom[-_]kill|exceeded memory limit|Out Of Memory"
-    return min(5, sum(bool(re.search(found, run)) for run in runs))
 
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._set = 0.0
 
-def batch_log(log: Path) -> Path:
-    """Return the log that tells what Slurm says: that of the first task."""
-    return log.with_name(re.sub(r"_\d+_log", "_0_log", log.name))
+    def rearm(self) -> None:
+        """Begin to wait anew."""
+        if self.seconds and time.monotonic() - self._set > min(REARM_S, self.seconds / 2):
+            self._set = time.monotonic()
+            faulthandler.dump_traceback_later(self.seconds, exit=True)
+
+    def stop(self) -> None:
+        """Wait no more."""
+        faulthandler.cancel_dump_traceback_later()
 
 
 def is_ours(folder: Path) -> bool:
     """Return whether a task of this very job trains the cell: then the job must outlive it."""
-    from benchmark.sweep.claims import read
-
-    claim = read(folder)
-    return claim is not None and str(claim["job"]).startswith(f"{os.environ['SLURM_JOB_ID']}.")
+    owner = read(folder)
+    return owner is not None and owner.job == job_id() != ""
 
 
-def requeue(bell: Bell, sweep: Path) -> None:
-    """Send the job back to the queue and end the process; only the first task can.
-
-    Raises:
-        UncompletedJobError: the job was requeued too often. `note-limit.txt` in the sweep says so.
-    """
-    assert bell.heard is not None
-    try:
-        bell.before[0](*bell.heard)
-    except submitit.core.utils.UncompletedJobError as error:
-        text = f"{error} Its cells are checkpointed; `run` again continues them.\n"
-        (sweep / "note-limit.txt").write_text(text)
-        raise
-    time.sleep(600)  # another task than the first: Slurm ends it with the job
+def is_full(reason: str) -> bool:
+    """Return whether something failed because the disk is full, which may pass."""
+    return "No space left" in reason or "quota exceeded" in reason

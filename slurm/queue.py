@@ -2,30 +2,63 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
-from collections.abc import Iterable
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from benchmark.core.registry import InputError
+from benchmark.sweep.claims import read
+from benchmark.sweep.ends import read_ends
+from slurm.logs import Ending, ending, last_run
 
 PREFIX = "bench-"  # of job names: bench-SWEEP-CHUNK
 SWEEPS = "sweeps"
 JOBS = "jobs.json"  # of a sweep: the ids of its arrays
+POLL_S = 5.0
+# Reasons of Slurm to let a job wait that do not go away by waiting.
+HOPELESS = (
+    "PartitionTimeLimit",
+    "PartitionNodeLimit",
+    "BadConstraints",
+    "DependencyNeverSatisfied",
+    "InvalidAccount",
+    "InvalidQOS",
+    "AccountNotAllowed",
+    "QOSNotAllowed",
+    "JobHeldUser",
+    "JobHeldAdmin",
+)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """A job in the queue: which batch of which sweep, its id, "PENDING" or "RUNNING", and why."""
+    """A job in the queue: which batch of which array of which sweep, its state, and why.
+
+    `job` is its own id (12_3), `array` that of its array (12); `state` is "PENDING" or "RUNNING".
+    """
 
     sweep: str
+    chunk: int
     batch: int
     job: str
+    array: str
     state: str
     reason: str
+
+    def describe(self) -> str:
+        """Return "job 12_3 pending (Priority)"; a reason that waiting does not help is marked."""
+        why = "" if self.reason in ("None", "") else f" ({self.reason})"
+        never = "; it will never start: cancel it and ask for less" * (self.reason in HOPELESS)
+        return f"job {self.job} {self.state.lower()}{why}{never}"
 
 
 @dataclass(frozen=True)
@@ -43,6 +76,18 @@ class Sweep:
     def slugs(self, chunk: int, task: int) -> list[str]:
         """Return the cells of one array task."""
         return self.chunks[chunk][task]
+
+    def jobs(self) -> list[tuple[str, list[str]]]:
+        """Return (id of the job, its cells) of every job that was submitted."""
+        try:
+            ids = json.loads((self.folder / JOBS).read_text())["ids"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return []
+        return [
+            (f"{job}_{number}" if len(tasks) > 1 else str(job), slugs)
+            for job, tasks in zip(ids, self.chunks, strict=False)
+            for number, slugs in enumerate(tasks)
+        ]
 
 
 def call(*command: str) -> str:
@@ -65,83 +110,138 @@ def call(*command: str) -> str:
     return answer.stdout
 
 
+def patiently(ask: Callable[[], T], poll_s: float = POLL_S) -> T:
+    """Return what `ask` returns, as soon as Slurm answers.
+
+    A controller is restarted, or too busy for a minute, on every cluster now and then. Who waits
+    for hours must not give up because of that; it is said once.
+    """
+    complained = False
+    while True:
+        try:
+            answer = ask()
+        except InputError as error:
+            if not complained:
+                sys.stderr.write(f"{error}; asking again until it answers\n")
+            complained = True
+            time.sleep(poll_s)
+            continue
+        if complained:
+            sys.stderr.write("Slurm answers again\n")
+        return answer
+
+
 def sweeps(runs: Path) -> list[Sweep]:
     """Return the sweeps below `runs`, oldest first; without those whose plan was damaged."""
     found = []
     for path in sorted(runs.glob(f"{SWEEPS}/*/plan.json"), key=lambda path: path.stat().st_mtime):
-        with suppress(ValueError, KeyError):
+        with suppress(OSError, ValueError, KeyError, TypeError):
             found.append(Sweep(path.parent, json.loads(path.read_text())["chunks"]))
     return found
 
 
-def waiting() -> list[tuple[Waiting, int]]:
-    """Return (job, chunk) of every job of ours in the queue, from one call of squeue."""
+def mark(runs: Path) -> str:
+    """Return what the names of all sweeps of a runs folder hold, also after it was deleted."""
+    return hashlib.sha256(str(runs.resolve()).encode()).hexdigest()[:6]
+
+
+def waiting() -> list[Waiting]:
+    """Return every job of ours in the queue, from one call of squeue."""
     lines = call("squeue", "--me", "--noheader", "--array", "--format=%j|%F|%K|%T|%r").splitlines()
     found = []
     for line in filter(str.strip, lines):
-        name, job, task, state, reason = line.strip().split("|", 4)
+        name, array, task, state, reason = line.strip().split("|", 4)
         sweep, _, chunk = name.removeprefix(PREFIX).rpartition("-")
-        if name.startswith(PREFIX) and chunk.isdigit():
-            index = int(task) if task.isdigit() else 0
-            single = f"{job}_{task}" if task.isdigit() else job
-            found.append((Waiting(sweep, index, single, state, reason), int(chunk)))
+        if name.startswith(PREFIX) and chunk.isdecimal():
+            index = int(task) if task.isdecimal() else 0
+            job = f"{array}_{task}" if task.isdecimal() else array
+            found.append(Waiting(sweep, int(chunk), index, job, array, state, reason))
     return found
 
 
-def queued(runs: Path, jobs: Iterable[tuple[Waiting, int]]) -> dict[str, Waiting]:
+def queued(runs: Path, jobs: Iterable[Waiting]) -> dict[str, Waiting]:
     """Return slug -> job for the cells of the jobs in the queue."""
     known = {sweep.name: sweep for sweep in sweeps(runs)}
-    return {
-        slug: job
-        for job, chunk in jobs
-        if job.sweep in known
-        for slug in known[job.sweep].slugs(chunk, job.batch)
-    }
+    found: dict[str, Waiting] = {}
+    for job in jobs:
+        with suppress(KeyError, IndexError):  # another folder's, or a plan that was replaced
+            found |= dict.fromkeys(known[job.sweep].slugs(job.chunk, job.batch), job)
+    return found
 
 
-def orphans(runs: Path, jobs: Iterable[tuple[Waiting, int]]) -> list[str]:
-    """Return the jobs whose submitter was killed before it had written what they are to run."""
+def is_of(runs: Path, job: Waiting, names: Iterable[str]) -> bool:
+    """Return whether a job belongs to `runs`, whose sweeps have these `names`."""
+    return job.sweep in names or f"-{mark(runs)}-" in job.sweep
+
+
+def orphans(runs: Path, jobs: Iterable[Waiting]) -> list[str]:
+    """Return the jobs that have nothing to run.
+
+    Their submitter was killed before it had written that, or somebody deleted their sweep.
+    """
     known = {sweep.name: sweep.folder / "logs" for sweep in sweeps(runs)}
     return [
         job.job
-        for job, _ in jobs
-        if job.sweep in known and not (known[job.sweep] / f"{job.job}_submitted.pkl").exists()
+        for job in jobs
+        if is_of(runs, job, known)
+        and not (job.sweep in known and (known[job.sweep] / f"{job.job}_submitted.pkl").exists())
     ]
 
 
 def cancel(runs: Path) -> int:
-    """Cancel all jobs of the sweeps below `runs` with one call; return how many there were."""
+    """Cancel all jobs of the sweeps of `runs` with one call; return how many there were."""
     names = {sweep.name for sweep in sweeps(runs)}
-    jobs = sorted({job.job for job, _ in waiting() if job.sweep in names})
+    jobs = [job for job in waiting() if is_of(runs, job, names)]
     if jobs:
-        call("scancel", *jobs)
+        call("scancel", *sorted({job.array for job in jobs}))
     return len(jobs)
 
 
-def ended(runs: Path, wanted: set[str]) -> dict[str, str]:
-    """Return slug -> how its last job ended, as the last line of the job's error log says."""
-    found: dict[str, str] = {}
+def await_end(runs: Path) -> None:
+    """Return when no job of `runs` is in the queue, however long Slurm does not answer."""
+    names = {sweep.name for sweep in sweeps(runs)}
+    while any(is_of(runs, job, names) for job in patiently(waiting)):
+        time.sleep(POLL_S)
+
+
+@dataclass(frozen=True)
+class Last:
+    """How the last job of a cell ended: the job, its log, the kind of its end, and the reason."""
+
+    job: str
+    log: Path
+    kind: str
+    reason: str
+
+
+def ended(runs: Path, wanted: set[str]) -> dict[str, Last]:
+    """Return slug -> how its last job ended, for those of `wanted` whose job says something.
+
+    Of the cells of a job, the one that was in training when it ended is the one to blame: its claim
+    is still there, or its file of deaths. The others only waited behind it.
+    """
+    last: dict[str, tuple[str, Path, list[str]]] = {}
     for sweep in sweeps(runs):
-        with suppress(OSError, ValueError, KeyError):
-            ids = json.loads((sweep.folder / JOBS).read_text())["ids"]
-            for job, tasks in zip(ids, sweep.chunks, strict=False):
-                for number, slugs in enumerate(tasks):
-                    single = f"{job}_{number}" if len(tasks) > 1 else job
-                    if mine := wanted.intersection(slugs):
-                        line = last_line(sweep.folder / "logs" / f"{single}_0_log.err")
-                        found |= dict.fromkeys(mine, f"job {single} ended: {line}" if line else "")
-    return {slug: text for slug, text in found.items() if text}
-
-
-def last_line(log: Path) -> str:
-    """Return the last line of a log that says something; "" where there is no log."""
-    try:
-        with log.open("rb") as stream:
-            stream.seek(max(0, log.stat().st_size - 4096))
-            lines = stream.read().decode(errors="replace").strip().splitlines()
-    except OSError:
-        return ""
-    return lines[-1].strip()[:200] if lines else ""
+        for job, slugs in sweep.jobs():
+            log = sweep.folder / "logs" / f"{job}_0_log.err"
+            last |= dict.fromkeys(wanted.intersection(slugs), (job, log, slugs))
+    endings: dict[str, Ending | None] = {}
+    guilty: dict[str, list[str]] = {}
+    for job, log, slugs in last.values():
+        if job not in endings:
+            endings[job] = ending(last_run(log))
+            guilty[job] = [slug for slug in slugs if read(runs / slug) or read_ends(runs / slug)]
+    found = {}
+    for slug, (job, log, _) in last.items():
+        if ends := read_ends(runs / slug):
+            found[slug] = Last(job, log, ends[-1].kind, f"died, {ends[-1].reason}")
+        elif (how := endings[job]) is not None:
+            behind = [other for other in guilty[job] if other != slug]
+            reason = how.reason
+            if behind and slug not in guilty[job]:
+                reason = f"not begun: its job ended with {behind[0]}: {reason}"
+            found[slug] = Last(job, log, how.kind, reason)
+    return found
 
 
 def silent(runs: Path) -> list[str]:
@@ -156,4 +256,63 @@ def silent(runs: Path) -> list[str]:
 def notes(runs: Path) -> list[str]:
     """Return what jobs have noted for people: a stale snapshot, a limit that was reached."""
     paths = sorted(runs.glob(f"{SWEEPS}/*/note-*.txt"))
-    return list(dict.fromkeys(path.read_text().strip() for path in paths))
+    return list(dict.fromkeys(path.read_text(errors="replace").strip() for path in paths))
+
+
+def used_hours(runs: Path) -> tuple[float, bool] | None:
+    """Return (hours, whether of GPUs) that the jobs of `runs` have used, as Slurm accounts them.
+
+    None where there is no accounting, or no job.
+    """
+    ids = [job.partition("_")[0] for sweep in sweeps(runs) for job, _ in sweep.jobs()]
+    if not ids or shutil.which("sacct") is None:
+        return None
+    command = ["sacct", "--allocations", "--duplicates", "--noheader", "--parsable2"]
+    try:
+        text = call(
+            *command, "--format=ElapsedRaw,AllocTRES", "--jobs", ",".join(dict.fromkeys(ids))
+        )
+    except InputError:
+        return None
+    return sum_of_hours(text)
+
+
+def sum_of_hours(text: str) -> tuple[float, bool] | None:
+    """Return what `used_hours` does, of the lines "seconds|cpu=4,gres/gpu=2" of sacct."""
+    hours = {"gres/gpu": 0.0, "cpu": 0.0}
+    for line in text.splitlines():
+        seconds, _, resources = line.partition("|")
+        amounts = dict(item.partition("=")[::2] for item in resources.split(","))
+        if seconds.isdecimal():
+            for name in hours:
+                with suppress(ValueError):
+                    hours[name] += int(seconds) / 3600 * float(amounts.get(name, 0))
+    name = "gres/gpu" if hours["gres/gpu"] else "cpu"
+    return (hours[name], name != "cpu") if hours[name] else None
+
+
+def logs_of(runs: Path, slug: str) -> list[Path]:
+    """Return the logs of the last job of a cell, of all its tasks; errors first."""
+    found: list[Path] = []
+    for sweep in sweeps(runs):
+        for job, slugs in sweep.jobs():
+            if slug in slugs:
+                paths = (sweep.folder / "logs").glob(f"{job}_*_log.*")
+                found = sorted(paths, key=lambda path: (path.suffix, path.name)) or found
+    return found
+
+
+def kinds(runs: Path, slugs: Mapping[str, str]) -> dict[str, str]:
+    """Return slug -> "failed", "oom" or "timeout": how its last attempt ended, if that badly.
+
+    `slugs` maps the slugs of cells to their states on the disk.
+    """
+    last = ended(runs, set(slugs))
+    found = {}
+    for slug, state in slugs.items():
+        kind = last[slug].kind if slug in last else ""
+        if kind in ("oom", "timeout"):
+            found[slug] = kind
+        elif state == "failed":
+            found[slug] = "failed"
+    return found

@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from benchmark.core.files import write_json, write_text
-from benchmark.training.provenance import SNAPSHOT, checkout
+from slurm.logs import NO_ANSWER, START
 
 PACKAGES = ("benchmark", "methods", "results", "slurm")
 ROOT = Path(__file__).resolve().parents[1]
 SEAL = "SHA256SUMS"
-START = "start of run"  # in the error log of a job, which all its runs share
+RESERVE_S = 25  # before the time limit, in which the script can still send the job back
 _IGNORED = shutil.ignore_patterns("__pycache__", "reference")
 
 
@@ -23,6 +23,8 @@ def take(sweep: Path, methods: Iterable[str] = ()) -> Path:
 
     Not the reference records: they are no results of the runs folder that the sweep lies in.
     """
+    from benchmark.training.provenance import SNAPSHOT, checkout  # imports torch: not on a node
+
     target = sweep / "code"
     for package in PACKAGES:
         shutil.copytree(ROOT / package, target / package, ignore=_IGNORED)
@@ -55,11 +57,15 @@ def seal(sweep: Path) -> None:
     write_text(sweep / SEAL, "".join(lines))
 
 
-def setup(code: Path) -> list[str]:
-    """Return the shell lines of a job that checks and runs the snapshot, offline.
+def setup(
+    code: Path, commands: Sequence[str] = (), limit_min: int = 0, delay_s: int = 90
+) -> list[str]:
+    """Return the shell lines of a job before its step: the user's, then the check of the snapshot.
 
-    PYTHONPATH also holds the user's folder. srun has not passed on the number of cores since
-    Slurm 22.05.
+    `limit_min` is the time limit of the job, 0 if unknown; the signal comes `delay_s` before it.
+
+    Each line that fails ends the job, with what failed in its log and in a note that `status`
+    shows: a node without a module or a file system must not train with something else.
     """
     sweep = code.parent
     unseen = (
@@ -70,17 +76,53 @@ def setup(code: Path) -> list[str]:
         f"the code or plan of sweep {sweep.name} is missing or was edited since it was submitted; "
         "nothing was trained: cancel and run again"
     )
-    note = _quoted(sweep / "note-stale.txt")
-    return [
-        f'echo "{START} ${{SLURM_RESTART_COUNT:-0}}" >&2',
-        f"cd {_quoted(sweep)} || {{ echo {_quoted(unseen)} >&2; exit 3; }}",
+    lines = [
+        # The script starts itself again in the same allocation, and finds its own variables then;
+        # after a way through the queue, or when a job submits a job, they are of another run.
+        'if [ "$BENCH_RUN" != "$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}" ]; then',
+        '    export BENCH_RUN="$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}"',
+        "    export BENCH_SINCE=$(date +%s) BENCH_TRY=0",
+        "fi",
+        f'echo "{START} ${{SLURM_RESTART_COUNT:-0}}.$BENCH_TRY on $(hostname), $(date +%FT%T)" >&2',
+    ]
+    for command in commands:
+        failed = quoted(f"setup failed: {command}")
+        note = quoted(sweep / "note-setup.txt")
+        lines.append(f'{command} || {{ echo {failed}" on $(hostname)" | tee {note} >&2; exit 3; }}')
+    note = quoted(sweep / "note-stale.txt")
+    lines += [
+        f"cd {quoted(sweep)} || {{ echo {quoted(unseen)} >&2; exit 3; }}",
         f"sha256sum --check --quiet --strict {SEAL} >&2 ||",
-        f"    {{ echo {_quoted(stale)} | tee {note} >&2; exit 3; }}",
-        f"cd {_quoted(code)} || exit 3",
-        f"export PYTHONPATH={_quoted(code)}:{_quoted(Path.cwd())}:$PYTHONPATH HF_HUB_OFFLINE=1",
+        f"    {{ echo {quoted(stale)} | tee {note} >&2; exit 3; }}",
+        f"cd {quoted(code)} || exit 3",
+        f"export PYTHONPATH={quoted(code)}:{quoted(Path.cwd())}:$PYTHONPATH HF_HUB_OFFLINE=1",
+        # srun has not passed on the number of cores since Slurm 22.05
         "export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1} PYTHONDONTWRITEBYTECODE=1",
+        "export SLURM_EXPORT_ENV=ALL",  # else a site's --export=NONE hides PYTHONPATH from srun
+    ]
+    if limit_min:
+        lines += _end_of_silence(60 * limit_min - min(RESERVE_S, delay_s // 2))
+    return lines
+
+
+def _end_of_silence(seconds: int) -> list[str]:
+    """Return lines that end a step which has not heard the signal of the time limit.
+
+    At its limit Slurm kills the script as well, and the job is gone. A few seconds before, the
+    script still lives and can count the hang and send the job back to the queue. The steps are
+    cancelled by their own numbers, because to kill all steps of a job is to cancel it.
+    """
+    return [
+        "( trap 'kill $nap; exit' TERM",
+        f"  sleep $((BENCH_SINCE + {seconds} - $(date +%s))) & nap=$!",
+        "  wait $nap",
+        f'  echo "{NO_ANSWER}" >&2',
+        '  squeue -h -s -j "$SLURM_JOB_ID" -o %i | grep -Ev "batch|extern" | xargs -r scancel',
+        ") &",
+        "silence=$!",
     ]
 
 
-def _quoted(text: object) -> str:
+def quoted(text: object) -> str:
+    """Return `text` as one word of a shell."""
     return "'" + str(text).replace("'", "'\\''") + "'"

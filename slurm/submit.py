@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -23,10 +23,8 @@ from benchmark.core.settings import Settings
 from benchmark.sweep.claims import claimed
 from slurm import snapshot
 from slurm.jobs import Batch
-from slurm.needs import Group
-from slurm.queue import JOBS, PREFIX, SWEEPS, call
-
-COMMAND = "python -u -m submitit.core._submit LOGS"
+from slurm.packing import Group
+from slurm.queue import JOBS, PREFIX, SWEEPS, call, mark
 
 
 @dataclass(frozen=True)
@@ -56,11 +54,48 @@ def chunks(batches: list[list[Cell]], limit: int) -> list[list[list[Cell]]]:
     return [batches[i : i + limit] for i in range(0, len(batches), limit)]
 
 
+def lanes(arrays: Sequence[Group], max_parallel: int) -> list[tuple[int, int | None]]:
+    """Return, per array, (how many of its jobs run at once, the array that it waits for or None).
+
+    Slurm limits the jobs of one array only, so the arrays of a submission share `max_parallel` out
+    by their sizes. Where there are more arrays than that, or several because the site allows no
+    longer ones, each waits until an earlier one has ended.
+    """
+    kinds = list(dict.fromkeys(id(array.resources) for array in arrays))
+    num_lanes = min(len(kinds), max_parallel)
+    lane_of = [kinds.index(id(array.resources)) % num_lanes for array in arrays]
+    sizes = [0] * num_lanes
+    for array, lane in zip(arrays, lane_of, strict=True):
+        sizes[lane] += len(array.batches)
+    shares = [1] * num_lanes
+    for _ in range(max_parallel - num_lanes):  # the next place goes where it is missed most
+        lane = max(range(num_lanes), key=lambda n: sizes[n] / shares[n])
+        if sizes[lane] <= shares[lane]:
+            break  # every job has a place
+        shares[lane] += 1
+    last: dict[int, int] = {}
+    found = []
+    for number, lane in enumerate(lane_of):
+        found.append((shares[lane], last.get(lane)))
+        last[lane] = number
+    return found
+
+
+def _parameters(array: Group, name: str, code: Path, parallel: int) -> dict:
+    """Return the parameters of submitit's executor for an array."""
+    asked = array.resources
+    setup = snapshot.setup(code, asked.setup, asked.limit_min, asked.signal_delay_s)
+    return asked.parameters(name, parallel, setup, str(code.parent))
+
+
 def sbatch_text(order: Order, array: Group, name: str, code: Path) -> str:
     """Return the script that submitit hands to sbatch, with LOGS for the name of the pickle."""
-    parameters = array.resources.parameters(name, order.max_parallel, snapshot.setup(code))
+    # The function is private to submitit, which offers no other way to see a script that is not
+    # submitted; a golden file in the tests notices when it changes.
+    command = f"{array.resources.python} -u -m submitit.core._submit LOGS"
     count = len(array.batches) if len(array.batches) > 1 else None
-    return _make_sbatch_string(COMMAND, code.parent / "logs", map_count=count, **parameters)
+    parameters = _parameters(array, name, code, order.max_parallel)
+    return _make_sbatch_string(command, code.parent / "logs", map_count=count, **parameters)
 
 
 def check(order: Order, limit: int) -> None:
@@ -91,18 +126,43 @@ def submit(order: Order) -> tuple[str, list[str]]:
     limit = site_limit()
     check(order, limit)
     arrays = [replace(g, batches=part) for g in order.groups for part in chunks(g.batches, limit)]
-    sweep = order.runs / SWEEPS / _name(order.batches)
+    sweep = order.runs / SWEEPS / _name(order)
     _prepare(sweep, order, arrays)
     code = snapshot.take(sweep, {cell.method for batch in order.batches for cell in batch})
     snapshot.seal(sweep)
+    for cell in (cell for batch in order.batches for cell in batch):
+        # from now on the cell is to do: what it failed of before is kept under another name
+        with suppress(FileNotFoundError):
+            folder = cell.folder(order.runs)
+            (folder / "error.txt").replace(folder / "error-before.txt")
     ids: list[str] = []
-    for number, array in enumerate(arrays):
-        executor = submitit.SlurmExecutor(sweep / "logs", array.resources.max_num_timeout)
-        name = f"{PREFIX}{sweep.name}-{number}"
-        executor.update_parameters(
-            **array.resources.parameters(name, order.max_parallel, snapshot.setup(code))
-        )
-        ids.append(_submit(executor, [_batch(order, sweep, cells) for cells in array.batches]))
+    for number, (array, (parallel, before)) in enumerate(
+        zip(arrays, lanes(arrays, order.max_parallel), strict=True)
+    ):
+        asked = array.resources
+        executor = submitit.SlurmExecutor(sweep / "logs", python=asked.python)
+        parameters = _parameters(array, f"{PREFIX}{sweep.name}-{number}", code, parallel)
+        if before is not None:
+            more = parameters["additional_parameters"]
+            given = f"{more['dependency']}," if "dependency" in more else ""
+            more["dependency"] = f"{given}afterany:{ids[before]}"
+        executor.update_parameters(**parameters)
+        batches = [
+            Batch(
+                tuple(cells), order.runs, sweep, order.sources, order.settings,
+                gpus=asked.gpus, limit_min=asked.limit_min, hang_min=asked.hang_min,
+            )
+            for cells in array.batches
+        ]  # fmt: skip
+        try:
+            ids.append(_submit(executor, batches))
+        except InputError as error:
+            accepted = sum(len(array.batches) for array in arrays[:number])
+            count = sum(len(array.batches) for array in arrays)
+            raise InputError(
+                f"{error}; {accepted} of {count} jobs were accepted and stay in the queue; run the "
+                "same command again later for the others"
+            ) from None
         write_json(sweep / JOBS, {"ids": ids})
     return sweep.name, ids
 
@@ -125,13 +185,10 @@ def _submit(executor: submitit.SlurmExecutor, batches: Sequence[Batch]) -> str:
         with executor.batch():
             jobs = [executor.submit(batch) for batch in batches]
     except submitit.core.utils.FailedJobError as error:
+        # sbatch tries again by itself for some minutes; its last line says why it gave up
         lines = [line for line in str(error).splitlines() if "error" in line.lower()]
-        raise InputError(f"sbatch refused: {(lines or [str(error)])[0]}") from None
+        raise InputError(f"sbatch refused: {(lines or [str(error)])[-1]}") from None
     return str(jobs[0].job_id).partition("_")[0]
-
-
-def _batch(order: Order, sweep: Path, cells: list[Cell]) -> Batch:
-    return Batch(tuple(cells), order.runs, sweep, order.sources, order.settings)
 
 
 def _prepare(sweep: Path, order: Order, arrays: list[Group]) -> None:
@@ -149,10 +206,14 @@ def _prepare(sweep: Path, order: Order, arrays: list[Group]) -> None:
     write_json(sweep / "cells.json", {"sources": order.sources, "arrays": asked, "cells": cells})
 
 
-def _name(batches: list[list[Cell]]) -> str:
-    keys = " ".join(cell.key for cells in batches for cell in cells)
+def _name(order: Order) -> str:
+    """Return a new name of a sweep: the time, a mark of the runs folder, and a random part.
+
+    The names of jobs hold it, so that they can be cancelled after somebody deleted the folder.
+    """
+    keys = " ".join(cell.key for cells in order.batches for cell in cells)
     digest = hashlib.sha256(f"{keys} {time.time_ns()}".encode()).hexdigest()[:6]
-    return f"{time.strftime('%Y%m%d-%H%M%S')}-{digest}"
+    return f"{time.strftime('%Y%m%d-%H%M%S')}-{mark(order.runs)}-{digest}"
 
 
 def absolute(order: Order) -> Order:

@@ -27,7 +27,7 @@ COUNT = 8
 
 def kill_9(runs):
     for claim in cluster.training(runs)[:1]:
-        os.kill(claim["pid"], signal.SIGKILL)
+        os.kill(claim.pid, signal.SIGKILL)
 
 
 def preempt(runs):

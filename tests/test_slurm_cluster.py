@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.sweep.claims import is_alive, read
+from benchmark.sweep.claims import read
 
 ROOT = Path(__file__).parents[1]
 LONG = ["--steps", "600", "--evaluations", "20", "--fractions", "0.1"]
@@ -97,7 +97,7 @@ def claims(runs):
 def training(runs):
     """Return the live claims of cells that have a checkpoint, so that something could be lost."""
     found = [read(path.parent) for path in runs.rglob("checkpoint.pt")]
-    return [claim for claim in found if claim and is_alive(claim)]
+    return [owner for owner in found if owner and owner.is_alive()]
 
 
 def trained(runs):
@@ -188,7 +188,7 @@ def test_24_cells_as_arrays(tmp_path):
 def test_killed_with_9_the_job_continues_with_the_same_result(tmp_path, inline):
     runs = tmp_path / "runs"
     start_long(runs)
-    os.kill(training(runs)[0]["pid"], signal.SIGKILL)
+    os.kill(training(runs)[0].pid, signal.SIGKILL)
     wait_for(lambda: len(records(runs)) == 2 and not queue())
     assert_each_once(runs, 2)
     assert_same_as(inline, runs)
@@ -199,8 +199,6 @@ def test_preempted_the_cell_is_checkpointed_and_continues_with_the_same_result(t
     start_long(runs, slurm="mem_gb=2,partition=low")
     occupy(3, "high")
     wait_for(lambda: len(records(runs)) == 2 and not queue())
-    logs = "".join(path.read_text() for path in runs.glob("sweeps/*/logs/*_log.err"))
-    assert "this job is" in logs  # submitit's handler was called
     assert_each_once(runs, 2)
     assert_same_as(inline, runs)
 
@@ -210,10 +208,10 @@ def test_timed_out_the_cell_is_requeued_and_continues_with_the_same_result(tmp_p
     start_long(runs, slurm="mem_gb=2,timeout_min=1,signal_delay_s=56")
     # Slurm counts whole minutes and looks every half: a fast machine would be done by then, so it
     # stands still until Slurm's signal, before which Slurm wakes it
-    os.kill(training(runs)[0]["pid"], signal.SIGSTOP)
+    os.kill(training(runs)[0].pid, signal.SIGSTOP)
     wait_for(lambda: len(records(runs)) == 2 and not queue())
     logs = "".join(path.read_text() for path in runs.glob("sweeps/*/logs/*_log.err"))
-    assert "timed-out" in logs
+    assert logs.count("start of run") == 2
     assert_each_once(runs, 2)
     assert_same_as(inline, runs)
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -15,17 +16,17 @@ from benchmark.__main__ import main
 from benchmark.core.registry import InputError
 from benchmark.execution import workers
 from benchmark.sweep import estimate
-from slurm import needs, sharing, submit
+from slurm import packing, submit
 from slurm.resources import parse
 
 
 def test_auto_fills_fifteen_minutes_and_keeps_what_shares_a_session_together():
-    batches = sharing.batches(cells(10), "auto", known(3.0))  # 300 s each
+    batches = packing.batches(cells(10), "auto", known(3.0))  # 300 s each
     assert [len(batch) for batch in batches] == [3, 3, 3, 1]
     mixed = [
         cell for pair in zip(cells(4), cells(4, backbone="other"), strict=True) for cell in pair
     ]
-    split = sharing.batches(mixed, "4", known(1.0))
+    split = packing.batches(mixed, "4", known(1.0))
     assert [{cell.backbone for cell in batch} for batch in split] == [{"other"}, {"tiny_vit"}]
 
 
@@ -51,10 +52,10 @@ def test_arrays_stay_under_the_limit_of_the_site():
 
 def test_the_sbatch_text_is_this(tmp_path):
     resources = parse("partition=gpu,gpus_per_node=2,mem_gb=16,cpus_per_task=4,timeout_min=120")
-    array = needs.Group(resources, [[CELL]] * 3)
+    array = packing.Group(resources, [[CELL]] * 3)
     order = submit.Order([array], {}, Path("/runs"), 8)
     text = submit.sbatch_text(order, array, "bench-S-0", Path("/runs/sweeps/S/code"))
-    text = text.replace(str(Path.cwd()), "/home/me")
+    text = text.replace(array.resources.python, "PYTHON").replace(str(Path.cwd()), "/home/me")
     assert text == (Path(__file__).parent / "golden_sbatch.txt").read_text()
 
 
@@ -65,11 +66,143 @@ def test_the_sbatch_text_is_this(tmp_path):
         ("partition", "is not name=value"),
         ("mem_gb=0", "must be a whole number above 0"),
         ("timeout_min=1h", "must be a whole number above 0"),
+        ("mem_gb=²", "must be a whole number above 0"),
+        ("pack=0", "must be a whole number above 0"),
+        ("partition=a,partition=b", "partition is given twice"),
+        ("time=60,timeout_min=30", "timeout_min is given twice"),
+        ("mem_gb=4,mem=8G", "asks for memory in two ways"),
+        ("array=0-3", "array=0-3 in --slurm is not possible: jobs of a sweep are arrays"),
+        ("nodes=2", "each job runs on one node"),
+        ("gpus_per_node=a100", "must be a number, or TYPE:NUMBER"),
+        ("time=tomorrow", "is no time; write minutes"),
+        ("setup=", "needs a value"),
+        ('setup="module load x', "is not closed"),
+        ("comment='a\nb'", "in one line"),
     ],
 )
 def test_bad_resources_are_one_sentence(text, message):
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=message) as error:
         parse(text)
+    assert "\n" not in str(error.value).replace("a\nb", "")
+
+
+def script_of(asked, tmp_path=Path("/runs/sweeps/S")):
+    """Return the lines of the script that sbatch is given for --slurm `asked`."""
+    array = packing.Group(parse(asked), [[CELL]] * 3)
+    order = submit.Order([array], {}, Path("/runs"), 8)
+    return submit.sbatch_text(order, array, "bench-S-0", tmp_path / "code").splitlines()
+
+
+@pytest.mark.parametrize(
+    ("asked", "line"),
+    [
+        ("partition=a,b", "--partition=a,b"),
+        ("partition='a,b',mem_gb=4", "--partition=a,b"),
+        ("nodelist=n[1,3-5],qos=x", "--nodelist='n[1,3-5]'"),
+        ("mail_user=me@x.org,mail_type=END,FAIL", "--mail-type=END,FAIL"),
+        ("mail-user=me@x.org", "--mail-user=me@x.org"),
+        ("reservation=class", "--reservation=class"),
+        ("wckey=mine", "--wckey=mine"),
+        ("exclusive=true", "--exclusive"),
+        ('comment="one, two = three"', "--comment='one, two = three'"),
+        ("time=1-2", "--time=1560"),
+        ("time=2:30:00", "--time=150"),
+        ("mem_per_cpu=3G", "--mem-per-cpu=3G"),
+        ("gres=gpu:a100:2,shard:1", "--gres=gpu:a100:2,shard:1"),
+        ("an_option_of_2030=7", "--an-option-of-2030=7"),
+    ],
+)
+def test_any_option_of_sbatch_passes(asked, line):
+    assert f"#SBATCH {line}" in script_of(asked)
+
+
+def test_no_wckey_is_sent_that_nobody_asked_for():
+    assert not [line for line in script_of("") if "wckey" in line]
+
+
+@pytest.mark.parametrize(
+    ("asked", "gpus", "tasks"),
+    [
+        ("", 0, 1),
+        ("gpus_per_node=4,pack=2", 4, 8),
+        ("gpus_per_node=a100:2", 2, 2),
+        ("gres=gpu:a100:2", 2, 2),
+        ("gres=gpu", 1, 1),
+        ("gres=gpu:h100", 1, 1),
+        ("gres=gpu:3,shard:2", 3, 3),
+        ("gres=gpu:a100:2(S:0-1)", 2, 2),
+        ("gpus=2", 2, 2),
+        ("gpus_per_node=0", 0, 1),
+        ("gres=fpga:2", 0, 1),
+    ],
+)
+def test_each_gpu_gets_a_task_however_it_was_asked_for(asked, gpus, tasks):
+    resources = parse(asked)
+    assert (resources.gpus, resources.tasks) == (gpus, tasks)
+    assert resources.cpus_per_task == (4 if gpus else 1)
+    assert f"#SBATCH --ntasks-per-node={tasks}" in script_of(asked)
+
+
+def test_jobs_with_gpus_get_memory_and_cores_unless_told_otherwise():
+    def asked(text, known_cells=None):
+        (group,) = packing.groups(cells(1), parse(text), "1", known_cells or estimate.Estimate())
+        return group.resources.mem_gb, group.resources.cpus_per_task
+
+    assert asked("") == (None, 1)
+    assert asked("gpus_per_node=2") == (32, 4)
+    assert asked("gpus_per_node=2,cpus_per_task=7,mem_gb=5") == (5, 7)
+    assert asked("gpus_per_node=1,mem=20G") == (None, 4)
+    assert asked("gpus_per_node=1", known(1.0, 3000.0)) == (8, 4)
+
+
+def test_a_container_runs_the_step_and_what_follows_it():
+    lines = script_of('python="apptainer exec --nv i.sif python",srun_args="--mpi=none"')
+    steps = [line for line in lines if "srun" in line and "python" in line]
+    assert len(steps) == 2
+    assert "--mpi=none apptainer exec --nv i.sif python -u -m submitit" in steps[0]
+    assert (
+        "--mpi=none apptainer exec --nv i.sif python -m slurm.recovery /runs/sweeps/S" in steps[1]
+    )
+
+
+def test_several_setup_lines_run_first_and_a_failing_one_ends_the_job(tmp_path):
+    asked = f"setup='export A=1,2',setup='echo $A >{tmp_path}/a',setup=nothing --here,setup=touch x"
+    lines = script_of(asked, tmp_path)
+    end = next(n for n, line in enumerate(lines) if line.startswith("cd "))
+    script = "\n".join([*lines[:end], "echo trained"])
+    answer = subprocess.run(["bash", "-c", script], capture_output=True, text=True, cwd=tmp_path)
+    assert (answer.returncode, answer.stdout) == (3, "")
+    assert (tmp_path / "a").read_text() == "1,2\n"
+    assert not (tmp_path / "x").exists()
+    assert "setup failed: nothing --here on " in (tmp_path / "note-setup.txt").read_text()
+
+
+def array_of(sizes):
+    """Return arrays of jobs: a list per group, whose members stand for arrays of so many jobs."""
+    return [
+        packing.Group(resources, [[CELL]] * size)
+        for resources, group in ((parse("mem_gb=1"), group) for group in sizes)
+        for size in group
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "max_parallel", "wanted"),
+    [
+        ([[24]], 2, [(2, None)]),
+        ([[10, 10, 4]], 2, [(2, None), (2, 0), (2, 1)]),  # cut because of the site's limit
+        ([[30], [10]], 8, [(6, None), (2, None)]),
+        ([[3], [100]], 64, [(2, None), (62, None)]),
+        ([[5], [5], [5]], 2, [(1, None), (1, None), (1, 0)]),
+        ([[1000, 500], [100]], 64, [(60, None), (60, 0), (4, None)]),
+        ([[1]], 64, [(1, None)]),
+    ],
+)
+def test_max_parallel_is_a_total_over_all_arrays(sizes, max_parallel, wanted):
+    found = submit.lanes(array_of(sizes), max_parallel)
+    assert found == wanted
+    at_once = [parallel for parallel, before in found if before is None]
+    assert sum(at_once) <= max_parallel
 
 
 def test_without_slurm_nothing_is_written_but_the_plan(tmp_path, monkeypatch, capsys):
@@ -107,7 +240,7 @@ def test_jobs_are_grouped_by_what_their_cells_need():
         found.known[kind].append(pair)
     unknown = dataclasses.replace(CELL, method="lora")
     asked = [full[0], linear[0], other[0], unknown]
-    groups = needs.groups(asked, parse(""), "auto", found)
+    groups = packing.groups(asked, parse(""), "auto", found)
     told = {
         tuple(c.method for batch in g.batches for c in batch): (
             g.resources.mem_gb, g.resources.timeout_min,
@@ -117,7 +250,7 @@ def test_jobs_are_grouped_by_what_their_cells_need():
     # full: 1.5 x 8.8 GiB -> 16, 2 x 100 min + 10 -> 240
     # others: 1.5 x 0.9 GiB -> 2, 2 x 20 s + 10 min -> 30
     assert told == {("full",): (16, 240), ("linear", "ssf"): (2, 30), ("lora",): (None, 60)}
-    given = needs.groups(asked, parse("mem_gb=5,timeout_min=7"), "auto", found)
+    given = packing.groups(asked, parse("mem_gb=5,timeout_min=7"), "auto", found)
     assert [(g.resources.mem_gb, g.resources.timeout_min) for g in given] == [(5, 7)]
 
 
@@ -128,7 +261,7 @@ def test_gpu_hours_are_those_of_the_gpus_in_use(tmp_path, monkeypatch):
     told = {"cell": dataclasses.asdict(CELL), "cost": {"train_s": 3600 / 1.1, "peak_mib": 1.0}}
     (tmp_path / "record.json").write_text(json.dumps(told))
     asked = parse("gpus_per_node=4,pack=2")
-    groups = needs.groups(cells(8), asked, "8", estimate.read(tmp_path))
+    groups = packing.groups(cells(8), asked, "8", estimate.read(tmp_path))
     text = _execute.describe(submit.Order(groups, {}, tmp_path, 1))
     assert "predicted: 4.00 GPU-hours for 8 cells" in text  # 8 h, two cells at once on a GPU
 
@@ -149,7 +282,6 @@ def test_memory_of_a_gpu_says_nothing_of_the_hosts(tmp_path):
 def test_gpus_are_given_to_the_tasks_in_turn():
     assert [workers.device_of(rank, 2) for rank in range(4)] == ["cuda:0", "cuda:1"] * 2
     assert workers.device_of(3, 0) == "cpu"
-    assert parse("gpus_per_node=4,pack=2").tasks == 8
 
 
 def test_submissions_to_one_folder_wait_for_each_other(tmp_path):

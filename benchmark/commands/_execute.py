@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import shutil
 import signal
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
 EXECUTORS = ("inline", "local", "slurm")
 Failures = list[tuple[str, str]]
-POLL_S = 5.0
 JOBS = 2  # local workers where there is no GPU
 
 
@@ -132,14 +130,14 @@ def forecast(cells: Sequence[Cell], arguments: argparse.Namespace) -> Forecast:
 def order(cells: Sequence[Cell], sources: dict[str, str], arguments: argparse.Namespace) -> Order:
     """Return what would be submitted for `cells`; memory and time as measured, if not asked for."""
     from benchmark.sweep import estimate
-    from slurm import needs, probe
+    from slurm import packing, probe
     from slurm.resources import parse
     from slurm.submit import Order, absolute
 
     known = estimate.read(arguments.runs)
     if arguments.probe and probe.probe(cells, sources, arguments.runs, known):
         known = estimate.read(arguments.runs)
-    groups = needs.groups(cells, parse(arguments.slurm), arguments.cells_per_job, known)
+    groups = packing.groups(cells, parse(arguments.slurm), arguments.cells_per_job, known)
     return absolute(
         Order(groups, sources, arguments.runs, arguments.max_parallel, settings(arguments))
     )
@@ -153,8 +151,8 @@ def describe(order: Order) -> str:
     cells = [cell for batch in order.batches for cell in batch]
     seconds, unknown = estimate.read(order.runs).total_s(cells)
     resources = order.groups[0].resources  # gpus and pack are the same for all
-    unit = "GPU-hours" if resources.gpus_per_node else "hours"
-    hours = seconds / 3600 / (resources.pack if resources.gpus_per_node else 1)
+    unit = "GPU-hours" if resources.gpus else "hours"
+    hours = seconds / 3600 / (resources.pack if resources.gpus else 1)
     guess = f"{hours:.2f} {unit} for {len(cells) - unknown} cells"
     if unknown:
         guess += f"; nothing is known of {unknown} (--probe measures them)"
@@ -183,7 +181,7 @@ def send(cells: Sequence[Cell], sources: dict[str, str], arguments: argparse.Nam
         jobs = queue.waiting()
         if lost := queue.orphans(arguments.runs, jobs):
             queue.call("scancel", *lost)
-        waiting = queue.queued(arguments.runs, [pair for pair in jobs if pair[0].job not in lost])
+        waiting = queue.queued(arguments.runs, [job for job in jobs if job.job not in lost])
         fresh = [cell for cell in cells if cell.slug not in waiting]
         if len(fresh) < len(cells):
             print(f"{len(cells) - len(fresh)} cells are in the queue already")
@@ -211,12 +209,3 @@ def _decode(cells: Sequence[Cell], session: Session) -> None:
     """Decode the images of `cells`: what cannot be read is told before any training."""
     for cell in {(c.dataset, c.image_size): c for c in cells}.values():
         session.data(cell)
-
-
-def await_queue(runs: Path) -> None:
-    """Return when no job of the sweeps below `runs` is in the queue."""
-    from slurm import queue
-
-    names = {sweep.name for sweep in queue.sweeps(runs)}
-    while any(job.sweep in names for job, _ in queue.waiting()):
-        time.sleep(POLL_S)

@@ -93,6 +93,7 @@ def _show(arguments: argparse.Namespace) -> int:
 
 
 def _prepare(arguments: argparse.Namespace) -> int:
+    from benchmark.core.files import data_root
     from benchmark.data import datasets, decoded, located, open_dataset, prepare
     from benchmark.data.readers import unpack
     from benchmark.data.sets import medmnist
@@ -101,8 +102,9 @@ def _prepare(arguments: argparse.Namespace) -> int:
     if name in datasets and place:
         for archive in unpack.unpack(Path(place)):
             print(f"unpacked {archive}")
-    if place and (path := medmnist.fetched(name, Path(place))):
-        print(f"fetched {path}")
+    folder = data_root() / arguments.name
+    if arguments.name in medmnist.SETS and not (folder / f"{arguments.name}.npz").exists():
+        print(f"fetched {medmnist.download(arguments.name, folder)}")
     dataset = open_dataset(arguments.name)
     if arguments.group_duplicates:
         return _group(dataset, arguments)

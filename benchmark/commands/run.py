@@ -86,7 +86,9 @@ def _on_slurm(cells: list[Cell], sources: dict[str, str], arguments: argparse.Na
         if not arguments.wait:
             print(f"python -m benchmark status --runs {arguments.runs}  # tells how far it is")
             return 0
-        _execute.await_queue(arguments.runs)
+        from slurm import queue
+
+        queue.await_end(arguments.runs)
     planned = plan(cells, arguments.runs)
     print(planned.counts())
     _report(cells, arguments.runs)

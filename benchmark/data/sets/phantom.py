@@ -15,7 +15,6 @@ import numpy as np
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from benchmark.core.citation import Citation
 from benchmark.data.base import Card, Dataset, Entry, datasets
 
 SIDE = 128
@@ -196,11 +195,6 @@ def _open(card: Card, kind: int, count: int, num_test: int) -> Dataset:
     )
 
 
-GENERATOR = Citation(
-    ("The authors of this benchmark",), "A seeded generator of fundus-like phantoms", 2026
-)
-
-
 def _card(name: str, task: str, classes: tuple[str, ...], *, ordinal: bool) -> Card:
     return Card(
         name=name,
@@ -208,11 +202,10 @@ def _card(name: str, task: str, classes: tuple[str, ...], *, ordinal: bool) -> C
         classes=classes,
         modality="synthetic fundus photographs",
         licence="Apache-2.0 (generated here)",
-        citations=(GENERATOR,),
-        url="benchmark/data/sets/phantom.py",
+        citation="this benchmark, benchmark/data/phantom.py",
+        url="benchmark/data/phantom.py",
         ordinal=ordinal,
         synthetic=True,
-        grouping="single",
     )
 
 
