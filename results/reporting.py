@@ -66,7 +66,8 @@ def report(
             written.
     """
     from benchmark.core.files import write_text
-    from benchmark.core.registry import unknown
+    from benchmark.core.registry import InputError, unknown
+    from benchmark.scores import metric_of
     from results import frame, tables
     from results.statistics import stats
     from results.tables import external, peek, render, trials
@@ -76,6 +77,8 @@ def report(
     known = [n.removeprefix("test_") for n in loaded.rows.columns if n.startswith("test_")]
     if metric is not None and metric not in known:
         raise unknown("metric", metric, known)
+    if metric is not None and metric_of(metric).higher_is_better is None:
+        raise InputError(f"{metric!r} ranks nothing ({metric_of(metric).definition})")
     statistics = stats.build(tables.build(loaded, metric), runs, options.against)
     found = [tables.with_ties(s.table, s.tied) for s in statistics]
     paths = []

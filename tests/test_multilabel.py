@@ -7,12 +7,10 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
-from sklearn.metrics import f1_score, roc_auc_score
 
 from benchmark.__main__ import main
 from benchmark.data import datasets, open_dataset, show, split
 from benchmark.data.base import Card
-from benchmark.scores import metrics
 from benchmark.training.task import task_of
 from results.frame import predictions
 
@@ -45,20 +43,6 @@ def test_columns_of_findings_are_kept_as_sets(tmp_path):
     listed = show.listing(data, parts)["test"]
     truth = arrays["test_labels"]
     assert [row["label"] for row in listed] == [[str(k) for k in np.flatnonzero(t)] for t in truth]
-
-
-def test_scores_are_those_of_scikit_learn():
-    rng = np.random.default_rng(1)
-    probs, labels = rng.random((50, 4)), (rng.random((50, 4)) < 0.4).astype(np.uint8)
-    scores = metrics.multilabel(probs, labels)
-    assert scores["auc"] == pytest.approx(roc_auc_score(labels, probs))
-    assert scores["macro_f1"] == pytest.approx(f1_score(labels, probs >= 0.5, average="macro"))
-    assert scores["accuracy"] == pytest.approx(((probs >= 0.5) == labels).mean())
-    labels[:, 2] = 0  # a finding that nobody has is left out of the AUC
-    kept = [0, 1, 3]
-    found = metrics.multilabel(probs, labels)["auc"]
-    assert found == pytest.approx(roc_auc_score(labels[:, kept], probs[:, kept]))
-    assert metrics.multilabel(probs, np.zeros_like(labels))["auc"] is None
 
 
 def test_the_loss_is_the_mean_over_findings():

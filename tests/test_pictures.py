@@ -10,7 +10,7 @@ from test_html import make_page_runs
 from test_run import flags, made  # noqa: F401 - a fixture
 
 from benchmark.__main__ import main
-from benchmark.scores import calibration
+from benchmark.scores import METRICS, Predictions
 from benchmark.trained import load, panels
 from methods import families
 from methods.parts.bottlenecks import AttendBottleneck, RowsBottleneck, quick_gelu
@@ -83,7 +83,13 @@ def test_reliability_points_carry_the_expected_calibration_error():
     confidence, accuracy, share = found.points.T
     assert share.sum() == pytest.approx(1)
     by_points = float((share * abs(confidence - accuracy)).sum())
-    assert found.ece == pytest.approx(by_points) == pytest.approx(calibration.ece(probs, labels))
+    assert (
+        found.ece
+        == pytest.approx(by_points)
+        == pytest.approx(
+            METRICS["ece"].scores(Predictions((), {"probs": probs, "labels": labels}))["ece"]
+        )
+    )
 
 
 def test_the_temperature_is_fitted_on_validation_only():
@@ -107,8 +113,8 @@ def test_errors_and_dice_of_a_panel_by_hand():
     mask = np.array([[1, 1, 0, 1, 2]])
     assert drawn.error_map(mask, truth).tolist() == [[2, 0, 1, 3, 0]]
     # class 1: 1 hit, predicted 3, true 2: 2/5; class 2 is missed: 0; the uncounted pixel is out
-    assert drawn.dice(mask, truth) == pytest.approx(20.0)
-    assert np.isnan(drawn.dice(np.zeros((1, 2), int), np.zeros((1, 2), int)))
+    assert drawn.dice_of(mask, truth) == pytest.approx(20.0)
+    assert np.isnan(drawn.dice_of(np.zeros((1, 2), int), np.zeros((1, 2), int)))
 
 
 def test_images_are_picked_in_turns_of_their_labels():

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from benchmark.scores import metrics
 from results.frame import predictions
 from results.statistics.resample import Sample, interval, probability, replicates, resample
 
@@ -17,56 +16,6 @@ ONE = np.eye(3)
 def stored(tmp_path, **arrays):
     np.savez(tmp_path / "predictions.npz", **arrays)
     return tmp_path / "predictions.npz"
-
-
-@pytest.mark.parametrize("metric", ["accuracy", "balanced_accuracy", "kappa", "macro_f1", "auc"])
-def test_weighing_a_patient_twice_is_having_its_images_twice(tmp_path, metric):
-    random = np.random.default_rng(0)
-    probs = random.dirichlet(np.ones(3), 40).round(1)  # ties for the AUC
-    labels, groups = random.integers(0, 3, 40), random.integers(0, 12, 40)
-    path = stored(tmp_path, test_probs=probs, test_labels=labels, test_groups=groups.astype(str))
-    tested = predictions.read(path, metric, CLASSES)
-    counts = random.integers(0, 4, (20, len(tested.groups)))
-    order = [tested.groups.index(str(g)) for g in groups]
-    for row, got in zip(counts, tested.metric(counts.astype(float)), strict=True):
-        again = np.repeat(np.arange(40), row[order])
-        assert got == pytest.approx(metrics.classification(probs[again], labels[again])[metric])
-
-
-@pytest.mark.parametrize("metric", ["dice", "iou", "dice_worse"])
-def test_a_resampled_segmentation_is_the_metric_of_the_drawn_volumes(tmp_path, metric):
-    random = np.random.default_rng(1)
-    counts = random.integers(0, 9, (30, 3, 3))
-    counts[random.random((30, 3)) < 0.6] = 0  # empty masks, in whole volumes too
-    groups = np.array([f"v{i % 10}" for i in range(30)])
-    tp, fp, fn = np.moveaxis(counts, -1, 0)
-    path = stored(tmp_path, test_groups=groups, test_tp=tp, test_fp=fp, test_fn=fn)
-    tested = predictions.read(path, metric, CLASSES)
-    for row in random.integers(0, 3, (20, 10)):
-        drawn = [
-            (f"{name}-{copy}", counts[groups == name])
-            for name, times in zip(tested.groups, row, strict=True)
-            for copy in range(times)
-        ]
-        names = [name for name, part in drawn for _ in part]
-        truth = metrics.segmentation(np.concatenate([p for _, p in drawn]), names, CLASSES)
-        assert tested.metric(row[None].astype(float))[0] == pytest.approx(truth[metric])
-
-
-def test_volumes_of_one_patient_are_drawn_together(tmp_path):
-    # patient p has volumes 1 and 2 of Dice 1 and 0, patient q volume 3 of Dice .5
-    names = {"test_groups": ["p", "p", "q"], "test_volumes": ["1", "2", "3"]}
-    tp, fp, fn = (np.array(v)[:, None] * [[0, 1]] for v in ([4, 0, 1], [0, 1, 1], [0, 1, 1]))
-    arrays = {name: np.array(values) for name, values in names.items()}
-    path = stored(tmp_path, **arrays, test_tp=tp, test_fp=fp, test_fn=fn)
-    tested = predictions.read(path, "dice", CLASSES[:2])
-    assert tested.groups == ("p", "q")
-    assert tested.metric(np.array([[1.0, 1], [2, 0], [0, 1]])) == pytest.approx([0.5, 0.5, 0.5])
-    assert tested.metric(np.array([[1.0, 1]]))[0] == pytest.approx((1 + 0 + 0.5) / 3)
-    fp[0] = 4  # Dice of volume 1: 8 / 12
-    path = stored(tmp_path, **arrays, test_tp=tp, test_fp=fp, test_fn=fn)
-    tested = predictions.read(path, "dice", CLASSES[:2])
-    assert tested.metric(np.array([[3.0, 1]]))[0] == pytest.approx((3 * (2 / 3 + 0) + 0.5) / 7)
 
 
 def test_a_metric_that_predictions_do_not_hold_is_none(tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 from benchmark.core.files import PREDICTIONS, write_json
 from benchmark.core.record import RESCORED, find_records, read_record, touch
 from benchmark.core.registry import InputError
-from benchmark.scores import stored
+from benchmark.scores.metric import VERSION, Predictions, every_score
 
 
 def rescore(runs: Path) -> tuple[int, list[str]]:
@@ -32,8 +32,9 @@ def _one(path: Path) -> None:
     try:
         with np.load(path.parent / PREDICTIONS, allow_pickle=False) as archive:
             arrays = dict(archive)
-        parts = {part: stored.scores(arrays, record.data, part) for part in ("val", "test")}
+        splits = [Predictions.of_split(arrays, record.data["classes"], n) for n in ("val", "test")]
+        val, test = map(every_score, splits)
     except (OSError, ValueError, KeyError, EOFError) as error:
         raise InputError(f"{path.parent} has no whole {PREDICTIONS} ({error})") from None
-    write_json(path.parent / RESCORED, {"version": stored.VERSION, **parts})
+    write_json(path.parent / RESCORED, {"version": VERSION, "val": val, "test": test})
     touch(path.parent)

@@ -13,7 +13,7 @@ from benchmark.core.files import PREDICTIONS, write_json
 from benchmark.core.record import RECORD, touch
 from benchmark.core.registry import InputError
 from benchmark.data import Dataset, decoded
-from benchmark.scores import stored
+from benchmark.scores import Predictions, every_score
 from benchmark.trained import card_of, load
 from benchmark.training.artifacts import prediction_rows
 from benchmark.training.fit import evaluate
@@ -69,9 +69,10 @@ def _score(cell: Cell, session: Session, folder: Path, other: Dataset) -> Path:
     found = prediction_rows(subset, results, other)
     with np.load(folder / PREDICTIONS) as own:
         known = {n: own[n] for n in own.files if n.startswith("val_")}
+    found["loss"] = results["loss"]
     known |= {f"test_{n}": values for n, values in found.items()}
     data = trained.record.data
-    scores = task.scores(results, subset.units) | stored.scores(known, data, "test")
+    scores = every_score(Predictions.of_split(known, task.classes, "test"))
     write_json(
         path,
         {

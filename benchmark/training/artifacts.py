@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from benchmark.core.files import DELTA, PREDICTIONS
 from benchmark.data import Dataset
-from benchmark.scores import metrics
+from benchmark.scores.metrics.overlap import overlap
 from benchmark.training.checkpoint import State
 from benchmark.training.session import Data
 from benchmark.training.subset import Subset
@@ -55,10 +55,9 @@ def prediction_rows(subset: Subset, results: Arrays, dataset: Dataset) -> Arrays
     named = {"ids": np.array(subset.ids), "groups": np.array(subset.groups)}
     if "probs" in results:
         return {**named, "probs": results["probs"], "labels": results["labels"]}
-    counts = metrics.overlap(results["masks"], results["truth"], len(dataset.card.classes))
-    tp, fp, fn = np.moveaxis(counts.astype(np.int32), -1, 0)
+    counts = overlap(results["masks"], results["truth"], len(dataset.card.classes))
     masks = {"masks": results["masks"], "truth": results["truth"].astype(np.uint8)}
     named |= {"volumes": np.array(subset.units)}
     if dataset.extent is not None:
         named |= {"extent": dataset.extent[subset.rows]}
-    return {**named, **masks, "tp": tp, "fp": fp, "fn": fn}
+    return {**named, **masks, **counts}

@@ -13,6 +13,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from benchmark.scores import Rank
+
 State = dict[str, Tensor]
 EVERY_S = 60.0  # between checkpoints: what a job killed with -9 may lose
 
@@ -54,7 +56,7 @@ class Progress:
 
     step: int = 0
     best: State = field(default_factory=dict)
-    best_rank: tuple[float, float] = (-math.inf, -math.inf)
+    best_rank: Rank = (-math.inf, -math.inf)
     selected_step: int = 0
     history: list[dict[str, float | None]] = field(default_factory=list)
     losses: list[Tensor] = field(default_factory=list)

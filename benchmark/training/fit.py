@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.core.cell import Cell, seed
+from benchmark.scores import is_better, metric_of
 from benchmark.training.augment import draws, policies
 from benchmark.training.batches import balanced_positions, batch_positions
 from benchmark.training.checkpoint import Clock, Interrupted, Progress, State, resume, save
@@ -175,9 +176,8 @@ def _evaluate_point(setup: Setup, val: Subset, progress: Progress) -> None:
     scores = setup.task.scores(evaluate(setup, val), val.units)
     point: dict[str, float | None] = {"step": progress.step, "train_loss": train_loss}
     progress.history.append(point | {f"val_{name}": value for name, value in scores.items()})
-    metric = scores[setup.task.metric]
-    rank = (-math.inf if metric is None else metric, -float(scores["loss"] or 0.0))
+    rank = metric_of(setup.task.metric).rank(scores)
     setup.on_evaluation(progress.step, setup.state())
-    if rank > progress.best_rank or not progress.best:
+    if not progress.best or is_better(rank, progress.best_rank):
         progress.best_rank, progress.selected_step = rank, progress.step
         progress.best = {name: t.detach().clone() for name, t in setup.state().items()}

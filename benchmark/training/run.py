@@ -20,7 +20,7 @@ from benchmark.core.record import RECORD, Record, read_record, write_record
 from benchmark.core.registry import InputError
 from benchmark.data import origins
 from benchmark.data.base import Card
-from benchmark.scores import stored
+from benchmark.scores import Predictions, every_score
 from benchmark.training import balance, cost, peek
 from benchmark.training.artifacts import write_delta, write_predictions
 from benchmark.training.checkpoint import Interrupted, Progress, State
@@ -91,13 +91,14 @@ def _run(
     }
     costs |= cost.training(cell, progress.seconds, session.device)
     predictions = write_predictions(folder, data, val, test)
+    losses = {"val_loss": val["loss"], "test_loss": test["loss"]}  # what is stored has none
     described = _describe(data, task.metric)
     record = Record(
         cell=cell,
         data=described,
         selected_step=progress.selected_step,
-        val=task.scores(val, data.val.units) | stored.scores(predictions, described, "val"),
-        test=task.scores(test, data.test.units) | stored.scores(predictions, described, "test"),
+        val=every_score(Predictions.of_split(predictions | losses, task.classes, "val")),
+        test=every_score(Predictions.of_split(predictions | losses, task.classes, "test")),
         history=progress.history,
         cost=costs,
         provenance=_provenance(cell, session, data.dataset.card, setup.model is not model),

@@ -16,7 +16,8 @@ from torch.nn import functional as F
 
 from benchmark import backbones
 from benchmark.data.base import IGNORE, Card
-from benchmark.scores import metrics
+from benchmark.scores import Predictions, Scores, quick_scores
+from benchmark.scores.metrics.overlap import overlap
 from benchmark.training import head
 
 Arrays = dict[str, np.ndarray]
@@ -32,7 +33,7 @@ class Task(Protocol):
 
     @property
     def metric(self) -> str:
-        """Return what chooses the checkpoint on validation; higher is better."""
+        """Return the name of the metric that chooses the checkpoint on validation."""
         ...
 
     def model(self, body: nn.Module) -> nn.Module:
@@ -47,7 +48,7 @@ class Task(Protocol):
         """Return per-image results, small enough to keep for every image."""
         ...
 
-    def scores(self, results: Arrays, groups: Sequence[str]) -> metrics.Scores:
+    def scores(self, results: Arrays, groups: Sequence[str]) -> Scores:
         """Return the metrics of the results of a whole split."""
         ...
 
@@ -92,10 +93,9 @@ class Classification:
         loss = F.cross_entropy(logits, targets, reduction="none")
         return {"probs": logits.softmax(1), "labels": targets, "loss": loss}
 
-    def scores(self, results: Arrays, groups: Sequence[str]) -> metrics.Scores:
-        """Return `metrics.classification` and the mean loss."""
-        scores = metrics.classification(results["probs"], results["labels"])
-        return scores | {"loss": float(results["loss"].mean())}
+    def scores(self, results: Arrays, groups: Sequence[str]) -> Scores:
+        """Return the quick scores of one class per image."""
+        return quick_scores(Predictions(self.classes, results))
 
 
 @dataclass(frozen=True)
@@ -119,10 +119,9 @@ class MultiLabel:
         labels = self._findings(targets).to(torch.uint8)
         return {"probs": logits.float().sigmoid(), "labels": labels, "loss": loss}
 
-    def scores(self, results: Arrays, groups: Sequence[str]) -> metrics.Scores:
-        """Return `metrics.multilabel` and the mean loss."""
-        scores = metrics.multilabel(results["probs"], results["labels"])
-        return scores | {"loss": float(results["loss"].mean())}
+    def scores(self, results: Arrays, groups: Sequence[str]) -> Scores:
+        """Return the quick scores of findings."""
+        return quick_scores(Predictions(self.classes, results))
 
     def _losses(self, logits: Tensor, targets: Tensor) -> Tensor:
         truth = self._findings(targets).float()
@@ -159,11 +158,11 @@ class Segmentation:
         masks = logits.argmax(1).to(torch.uint8)
         return {"masks": masks, "truth": targets, "loss": torch.stack(losses)}
 
-    def scores(self, results: Arrays, groups: Sequence[str]) -> metrics.Scores:
-        """Return `metrics.segmentation` per group and the mean loss."""
-        counts = metrics.overlap(results["masks"], results["truth"], len(self.classes))
-        scores = metrics.segmentation(counts, groups, self.classes)
-        return scores | {"loss": float(results["loss"].mean())}
+    def scores(self, results: Arrays, groups: Sequence[str]) -> Scores:
+        """Return the quick scores of volumes."""
+        counts = overlap(results["masks"], results["truth"], len(self.classes))
+        arrays = counts | {"loss": results["loss"], "volumes": np.asarray(groups)}
+        return quick_scores(Predictions(self.classes, arrays))
 
 
 def task_of(card: Card, output: str = "softmax") -> Task:

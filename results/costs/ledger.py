@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 from scipy.stats import spearmanr
 
-from benchmark.scores.direction import less_is_better, scale
+from benchmark.scores import metric_of
 from results.costs.pareto import pareto
 from results.frame import Frame
 from results.tables import Table
@@ -118,7 +118,9 @@ def build(frame: Frame, table: Table, folders: Sequence[Path] = ()) -> Ledger:
         if len(part := chosen[chosen["method"] == method])
     ]
     scored = [(e.trained, e.score) for e in entries if e.score is not None]
-    front = set(pareto(scored, less=any(less_is_better(c.metric) for c in table.columns)))
+    front = set(
+        pareto(scored, less=any(metric_of(c.metric).lower_is_better for c in table.columns))
+    )
     timed = read_latency(folders)
     marked = []
     for e in entries:
@@ -156,7 +158,9 @@ def _entry(
     known = [mean for mean in means if mean is not None]
     score = sum(known) / len(known) if known and len(known) == len(means) else None
     peak = _peak(chosen)
-    plain = all(scale(c.metric) == 100 and not less_is_better(c.metric) for c in table.columns)
+    plain = all(
+        metric_of(c.metric).is_share and metric_of(c.metric).higher_is_better for c in table.columns
+    )
     combined = score if plain else None  # the combined scores are of shares that should be high
     return Entry(
         method=method,

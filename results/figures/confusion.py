@@ -11,9 +11,9 @@ import numpy as np
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from benchmark.scores.metrics.confusion import confusion
 from results.figures.shown import Shown, folded, multiples
 from results.figures.style import heading
-from results.frame.predictions import confusion
 from results.tables import Column
 
 MOST = 12  # classes whose numbers are written
@@ -30,12 +30,8 @@ def figures(shown: Shown) -> Iterator[tuple[str, Figure]]:
 
 def added(seeds: Sequence[dict[str, np.ndarray]]) -> np.ndarray:
     """Return the confusion matrix (K, K) added up over seeds: truth along axis 0."""
-    return np.sum([_one(s["test_probs"], s["test_labels"]) for s in seeds], axis=0)
-
-
-def _one(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    rows = np.zeros(len(labels), int)
-    return confusion(probs.argmax(1), labels, rows, probs.shape[1])[0]
+    pairs = [(s["test_probs"], s["test_labels"]) for s in seeds]
+    return np.sum([confusion(p.argmax(1), labels, p.shape[1]) for p, labels in pairs], axis=0)
 
 
 def shares(matrix: np.ndarray) -> np.ndarray:

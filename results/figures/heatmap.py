@@ -13,7 +13,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmark.scores.direction import scale
+from benchmark.scores import metric_of
 from results.figures.shown import Shown
 from results.figures.style import COLUMN, theme
 from results.statistics.comparison import sign
@@ -39,7 +39,7 @@ def gaps(table: Table) -> np.ndarray:
     means = [[table.scores[m, c].mean for c in table.columns] for m in table.methods]
     scores = np.array(means, dtype=float) * [sign(c) for c in table.columns]  # None is NaN
     behind = np.array([_behind(column) for column in scores.T]).T
-    if all(scale(c.metric) == 100 for c in table.columns):
+    if all(metric_of(c.metric).is_share for c in table.columns):
         return behind
     most = np.array([np.nanmax(g) if np.isfinite(g).any() else np.nan for g in behind.T])
     return behind / np.where(most > 0, most, 1)
@@ -66,7 +66,7 @@ def draw(table: Table) -> Figure:
     size = (max(COLUMN, width), 1.5 + ROW * len(rows))
     figure, axes = plt.subplots(figsize=size, layout="constrained")
     texts = [[_text(table, table.methods[i], c) for c in table.columns] for i in rows]
-    points = all(scale(c.metric) == 100 for c in table.columns)
+    points = all(metric_of(c.metric).is_share for c in table.columns)
     unit = "points behind best" if points else "share of largest gap"
     mesh = axes.pcolormesh(behind[rows], cmap=LIGHT, vmin=0, edgecolors="0.85", linewidth=0.6)
     axes.set_yticks(np.arange(len(rows)) + 0.5, names)
@@ -97,7 +97,7 @@ def _text(table: Table, method: str, column: object) -> str:
     score = table.scores[method, column]  # type: ignore[index]
     if score.mean is None:
         return score.reason
-    return f"{score.mean:.1f}" + ONCE * (score.num_seeds == 1)
+    return f"{score.mean:.{score.decimals}f}" + ONCE * (score.num_seeds == 1)
 
 
 def _columns(axes: Axes, table: Table) -> None:
@@ -109,7 +109,7 @@ def _columns(axes: Axes, table: Table) -> None:
         places = [i for i, name in enumerate(datasets) if name == dataset]
         column = table.columns[places[0]]
         mark = "\nsynthetic" if column.synthetic else ""
-        label = f"{dataset}\n{column.metric.replace('_', ' ')}{mark}"
+        label = f"{dataset}\n{metric_of(column.metric).display}{mark}"
         middle = (places[0] + places[-1] + 1) / 2
         axes.annotate(
             label,

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 
+from benchmark.scores.metrics.overlap import IGNORE, dice, overlap
 from results.figures.shown import Shown, folded
 from results.figures.style import PAGE, heading, theme
 from results.tables import Column
@@ -26,7 +27,6 @@ from results.tables import Column
 FOLDER = "panels"
 NAMES = ("test_ids", "test_masks", "test_truth")
 MOST = 6  # methods beside image and truth
-IGNORE = 255  # truth that does not count
 # Errors: nothing where something is, something where nothing is, one class for another.
 ERRORS = {"missed": "#0072B2", "false alarm": "#D55E00", "wrong class": "#F0E442"}
 
@@ -78,16 +78,11 @@ def error_map(mask: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return np.where(wrong, kinds, 0)
 
 
-def dice(mask: np.ndarray, truth: np.ndarray) -> float:
+def dice_of(mask: np.ndarray, truth: np.ndarray) -> float:
     """Return the mean Dice x 100 over the foreground classes in mask or truth; NaN without any."""
-    counted = truth != IGNORE
-    classes = np.setdiff1d(np.union1d(mask[counted], truth[counted]), [0])
-    values = [_dice((mask == k) & counted, (truth == k) & counted) for k in classes]
-    return 100 * float(np.mean(values)) if values else float("nan")
-
-
-def _dice(p: np.ndarray, t: np.ndarray) -> float:
-    return float(2 * (p & t).sum() / (p.sum() + t.sum()))
+    num_classes = 1 + max(int(mask.max()), int(np.where(truth == IGNORE, 0, truth).max()))
+    each = dice(**overlap(mask[None], truth[None], num_classes))[0, 1:]
+    return 100 * float(np.nanmean(each)) if np.isfinite(each).any() else float("nan")
 
 
 def tinted(image: np.ndarray, mask: np.ndarray, colours: list[str], share: float) -> np.ndarray:
@@ -150,7 +145,7 @@ def _prediction(
     pair[0].imshow(tinted(image, mask, colours, 0.6))
     grey = np.repeat(image.mean(2, keepdims=True), 3, 2) * 0.4 + 150
     pair[1].imshow(tinted(grey, error_map(mask, truth), list(ERRORS.values()), 0.9))
-    value = dice(mask, truth)
+    value = dice_of(mask, truth)
     text = "no foreground" if np.isnan(value) else f"Dice {value:.0f}"
     style = {"boxstyle": "square,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
     pair[1].text(0.03, 0.04, text, transform=pair[1].transAxes, size=6, bbox=style)

@@ -9,7 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmark.scores import calibration
+from benchmark.scores import METRICS, Predictions
+from benchmark.scores.metrics.calibration import confidence_bins, scaled_probs
 from results.figures.shown import Shown, folded, multiples
 from results.figures.style import heading, styles
 from results.tables import Column
@@ -34,28 +35,21 @@ def figures(shown: Shown) -> Iterator[tuple[str, Figure]]:
 
 def measure(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Reliability:
     """Return the reliability of (probabilities, labels) of several seeds, bins over all of them."""
-    confidence = np.concatenate([probs.max(1) for probs, _ in pairs])
+    confidence, bins = confidence_bins(np.concatenate([probs for probs, _ in pairs]))
     right = np.concatenate([probs.argmax(1) == labels for probs, labels in pairs])
-    bins = np.minimum((confidence * calibration.BINS).astype(int), calibration.BINS - 1)
     points = [
         (confidence[bins == b].mean(), right[bins == b].mean(), (bins == b).mean())
         for b in np.unique(bins)
     ]
-    errors = [calibration.ece(probs, labels) for probs, labels in pairs]
-    return Reliability(np.array(points), float(np.mean(errors)))
+    shown = [Predictions((), {"probs": probs, "labels": labels}) for probs, labels in pairs]
+    errors = [METRICS["ece"].scores(one)["ece"] for one in shown]
+    return Reliability(np.array(points), float(np.mean(errors)))  # type: ignore[arg-type]
 
 
 def scaled(seeds: Sequence[dict[str, np.ndarray]]) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return test probabilities after the temperature that each seed's validation set fits."""
-    return [
-        (
-            calibration.scaled(
-                s["test_probs"], calibration.temperature(s["val_probs"], s["val_labels"])
-            ),
-            s["test_labels"],
-        )
-        for s in seeds
-    ]
+    pairs = [(Predictions.of_split(s, (), "test"), s["test_labels"]) for s in seeds]
+    return [(scaled_probs(predictions), labels) for predictions, labels in pairs]
 
 
 def draw(shown: Shown, column: Column, stored: dict[str, list[dict[str, np.ndarray]]]) -> Figure:

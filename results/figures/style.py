@@ -17,7 +17,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmark.scores.direction import less_is_better, scale
+from benchmark.scores import metric_of
 from results.costs.pareto import pareto
 from results.tables import Column, Table
 from results.tables.naming import brief
@@ -110,7 +110,8 @@ def heading(table: Table, column: Column) -> str:
 
 def unit_of(column: Column) -> str:
     """Return the metric in words with its unit, such as "balanced accuracy x 100"."""
-    return column.metric.replace("_", " ") + (" x 100" if scale(column.metric) == 100 else "")
+    metric = metric_of(column.metric)
+    return metric.display + (" x 100" if metric.is_share else "")
 
 
 def legend(axes: Axes) -> None:
@@ -177,7 +178,7 @@ def parameters(table: Table, column: Column) -> Figure:
             label=brief(method, table.methods),
         )
         points.append((x, score.mean))
-    front = pareto(points, less=less_is_better(column.metric))
+    front = pareto(points, less=metric_of(column.metric).lower_is_better)
     axes.plot(*zip(*front, strict=True), color="0.6", linewidth=1, zorder=0) if front else None
     _log_with_zero(axes, [x for x, _ in points])
     axes.set_xlabel("trained parameters without head")

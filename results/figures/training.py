@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmark.scores.direction import scale
+from benchmark.scores import metric_of
 from results.figures.shown import Shown, record
 from results.figures.style import PAGE, heading, line, styles, theme, unit_of
 from results.tables import Column
@@ -56,7 +56,10 @@ def draw(
     look = styles(shown.table.methods)
     for method, histories in found.items():
         colour, marker = look[method]
-        names = ((left, "train_loss", 1.0), (right, f"val_{column.metric}", scale(column.metric)))
+        names = (
+            (left, "train_loss", 1.0),
+            (right, f"val_{column.metric}", metric_of(column.metric).scale),
+        )
         for axes, name, unit in names:
             curve = [(x, unit * y) for x, y in mean_curve(histories, name)]
             if curve:

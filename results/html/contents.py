@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.scores.direction import less_is_better, scale
+from benchmark.scores import metric_of
 from results.costs import ledger_text
 from results.costs.ledger import Entry, Ledger
 from results.figures.style import line, styles
@@ -73,9 +73,9 @@ def _column(table: Table, column: Column, s: Statistics) -> Values:
         "dataset": column.name,
         "share": column.share,
         "labels": column.labels,
-        "metric": column.metric.replace("_", " "),
-        "percent": scale(column.metric) == 100,
-        "less": less_is_better(column.metric),
+        "metric": metric_of(column.metric).display,
+        "percent": metric_of(column.metric).is_share,
+        "less": metric_of(column.metric).lower_is_better,
         "synthetic": column.synthetic,
         "tied": tied,
     }

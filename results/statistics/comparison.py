@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from benchmark.scores.direction import less_is_better
+from benchmark.scores import metric_of
 from results.statistics import ranks
 from results.statistics.resample import interval, p_value, probability, replicates
 from results.statistics.samples import Samples
@@ -19,7 +19,7 @@ Interval = tuple[float, float]
 
 def sign(column: Column) -> int:
     """Return 1, or -1 where less of the column's metric is better."""
-    return -1 if less_is_better(column.metric) else 1
+    return metric_of(column.metric).sign
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmark.scores.direction import scale
+from benchmark.scores import metric_of
 from results.frame import predictions
 from results.statistics.resample import Sample, resample
 from results.tables import Column, Table
@@ -54,10 +54,10 @@ def _sample(
     rows: Sequence[_Row], column: Column, paths: dict[str, Path]
 ) -> tuple[Sample, list[str]]:
     scores, resampled, wrong, groups = {}, {}, [], 0
-    unit_of_table = scale(column.metric)
+    metric = metric_of(column.metric)
     for row in rows:
         unit = (int(row.split_seed), int(row.seed))
-        scores[unit] = unit_of_table * float(row.score)
+        scores[unit] = metric.scale * float(row.score)
         path = paths.get(row.key)
         try:
             tested = predictions.read(path, column.metric, row.classes) if path else None
@@ -66,9 +66,9 @@ def _sample(
             continue
         if path is None or tested is None:
             continue
-        again = unit_of_table * float(tested.metric(np.ones((1, len(tested.groups))))[0])
+        again = metric.scale * float(tested.metric(np.ones((1, len(tested.groups))))[0])
         if abs(again - scores[unit]) < 1e-3:
-            resampled[unit] = resample(tested, unit_of_table)
+            resampled[unit] = resample(tested, metric.scale)
             groups = len(tested.groups)
         else:
             wrong.append(

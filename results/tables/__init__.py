@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.scores.direction import less_is_better, scale
+from benchmark.scores import metric_of
 from results.frame import Frame
 from results.tables import caption
 from results.tables.columns import Column, columns_of
@@ -25,17 +25,19 @@ __all__ = ["COSTS", "Column", "Score", "Table", "best_of", "build", "named", "ra
 
 @dataclass(frozen=True)
 class Score:
-    """One entry: mean and standard deviation (ddof 1) over n seeds, in percent, or a reason."""
+    """One entry: mean and standard deviation (ddof 1) over n seeds, as shown, or a reason."""
 
     mean: float | None = None
     spread: float | None = None
     num_seeds: int = 0
     reason: str = ""
+    decimals: int = 1
 
     def __str__(self) -> str:
         if self.mean is None:
             return self.reason
-        return f"{self.mean:.1f}" + ("" if self.spread is None else f" ± {self.spread:.1f}")
+        spread = "" if self.spread is None else f" ± {self.spread:.{self.decimals}f}"
+        return f"{self.mean:.{self.decimals}f}{spread}"
 
 
 @dataclass(frozen=True)
@@ -142,9 +144,12 @@ def _scores(
     """Return the score of each method from its chosen rows, or why there is none."""
     name = f"test_{column.metric}"
     values = best[["method", name]].dropna().groupby("method")[name].agg(["mean", "std", "size"])
-    unit = scale(column.metric)
+    metric = metric_of(column.metric)
+    unit, decimals = metric.scale, metric.decimals
     found = {
-        str(method): Score(unit * mean, unit * std if size > 1 else None, int(size))
+        str(method): Score(
+            unit * mean, unit * std if size > 1 else None, int(size), decimals=decimals
+        )
         for method, mean, std, size in values.itertuples(name=None)
     }
     states = set(here[["method", "state"]].drop_duplicates().itertuples(index=False, name=None))
@@ -205,12 +210,12 @@ def ranked(table: Table, column: Column) -> tuple[set[str], set[str]]:
     Where the statistics are known, all that noise does not tell from the best are best as well.
     """
     means = {
-        m: round(s.mean, 1)
+        m: round(s.mean, s.decimals)
         for m in table.methods
         if (s := table.scores[m, column]).mean is not None
     }
     tied = set(table.tied.get(column, ()))
-    order = sorted(set(means.values()), reverse=not less_is_better(column.metric))
+    order = sorted(set(means.values()), reverse=metric_of(column.metric).sign > 0)
     best = {m for m, v in means.items() if v == order[0]} | tied if order else set()
     rest = [v for v in order if any(v == w for m, w in means.items() if m not in best)]
     return best, {m for m, v in means.items() if rest and v == rest[0] and m not in best}

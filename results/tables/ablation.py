@@ -15,7 +15,7 @@ import pandas as pd
 from benchmark.core.cell import Cell
 from benchmark.core.registry import InputError, unknown
 from benchmark.core.spec import format_spec, parse_spec
-from benchmark.scores.direction import less_is_better, scale
+from benchmark.scores import metric_of
 from results.frame import Frame
 from results.tables import Score, short
 from results.tables.columns import Column, columns_of
@@ -95,8 +95,9 @@ def _table(
             known = [(e.mean, j) for j, e in enumerate(entries) if e.mean is not None]
             if len(known) < 2:
                 continue
-            best = (min if less_is_better(column.metric) else max)(known)[0]
-            bold |= {(len(lines), j + 2) for mean, j in known if f"{mean:.1f}" == f"{best:.1f}"}
+            best = (min if metric_of(column.metric).lower_is_better else max)(known)[0]
+            shown = f"{{:.{metric_of(column.metric).decimals}f}}".format
+            bold |= {(len(lines), j + 2) for mean, j in known if shown(mean) == shown(best)}
             place = f"{column.name} {column.metric} {'' if axis in NEUTRAL else column.share}"
             lines.append([short(method, methods), place.strip(), *map(_text, entries)])
     title = f"Ablation of {axis} on {where.get('backbone', 'several backbones')}"
@@ -109,12 +110,14 @@ def _scores(rows: pd.DataFrame, columns: list[Column]) -> dict[tuple[str, Column
     found = {}
     for column in columns:
         best = best_trials(column.of(rows), column.metric)
-        unit = scale(column.metric)
+        metric = metric_of(column.metric)
         for method, values in best.groupby("method")[f"test_{column.metric}"]:
-            values = unit * values.dropna()
+            values = metric.scale * values.dropna()
             if len(values):
                 spread = float(values.std(ddof=1)) if len(values) > 1 else None
-                found[str(method), column] = Score(float(values.mean()), spread, len(values))
+                found[str(method), column] = Score(
+                    float(values.mean()), spread, len(values), decimals=metric.decimals
+                )
     return found
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
-from benchmark.scores.direction import less_is_better, scale
+from benchmark.scores import metric_of
 from results.tables.columns import DIGITS, Column
 from results.tables.select import RULE, SETTING
 
@@ -33,6 +33,7 @@ def caption(chosen: Chosen, empty: Empty, lacking: Sequence[str]) -> str:
         f"{trials}, chosen by: {RULE}; test read once, after the choice.",
         f"{steps} steps. Head not counted in trained. Fingerprints: {_identity(rows)}.",
         *_apart(columns),
+        *_by_loss(chosen),
         *lacking,
     ]
     if any(column.synthetic for column in columns):
@@ -43,9 +44,9 @@ def caption(chosen: Chosen, empty: Empty, lacking: Sequence[str]) -> str:
 def _scaling(columns: Sequence[Column]) -> str:
     """Return what the numbers are, and that less is better where it is."""
     text = "Test scores"
-    if any(scale(c.metric) == 100 for c in columns):
+    if any(metric_of(c.metric).is_share for c in columns):
         text += " x 100"
-    less = dict.fromkeys(c.metric for c in columns if less_is_better(c.metric))
+    less = dict.fromkeys(c.metric for c in columns if metric_of(c.metric).lower_is_better)
     return text + (f" (less is better: {', '.join(less)})" if less else "")
 
 
@@ -115,6 +116,17 @@ def _apart(columns: Sequence[Column]) -> list[str]:
             "for each split seed."
         )
     return parts
+
+
+def _by_loss(chosen: Chosen) -> list[str]:
+    """Return a sentence for the columns whose score on validation is undefined in some run."""
+    names = [
+        f"{column.name} {column.share}"
+        for column, rows in chosen.items()
+        if f"val_{column.metric}" in rows and rows[f"val_{column.metric}"].isna().any()
+    ]
+    where = ", ".join(dict.fromkeys(names))
+    return [f"Undefined on validation, where the loss chose instead: {where}."] if names else []
 
 
 def missing(chosen: Chosen, methods: Sequence[str], empty: Empty) -> str:

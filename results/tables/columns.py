@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from benchmark.scores import metric_of
 from results.tables.select import BLOCK
 
 DIGITS = 6  # of a fingerprint in a title
@@ -34,8 +35,7 @@ class Column:
     def title(self) -> str:
         """Return the heading, such as "busi kappa 10% (62)"."""
         mark = " synthetic" if self.synthetic else ""
-        metric = self.metric.replace("_", " ")
-        return f"{self.name}{mark} {metric} {self.share} ({self.labels})"
+        return f"{self.name}{mark} {metric_of(self.metric).display} {self.share} ({self.labels})"
 
     @property
     def name(self) -> str:

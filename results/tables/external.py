@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
-from benchmark.scores.direction import scale
+from benchmark.scores import metric_of
 
 
 def load(folders: Sequence[Path], rows: pd.DataFrame) -> pd.DataFrame:
@@ -37,8 +37,8 @@ def _row(found: dict[str, Any], own: pd.Series) -> dict[str, Any]:
         "images": found["images"],
         "labels": own["labels"],
         "method": own["method"].partition("(")[0],
-        "own test": scale(metric) * own[f"test_{metric}"],
-        "external": None if outside is None else scale(metric) * outside,
+        "own test": metric_of(metric).scale * own[f"test_{metric}"],
+        "external": None if outside is None else metric_of(metric).scale * outside,
         "metric": metric,
     }
 

@@ -11,7 +11,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from benchmark.core.record import PEEK
-from benchmark.scores.direction import less_is_better, scale
+from benchmark.scores import metric_of
 
 
 def load(folders: Sequence[Path], keys: Collection[str]) -> pd.DataFrame:
@@ -30,9 +30,9 @@ def load(folders: Sequence[Path], keys: Collection[str]) -> pd.DataFrame:
 def _row(found: dict[str, Any]) -> dict[str, Any]:
     metric = found["metric"]
     known = [point["test"][metric] for point in found["steps"]]
-    sign = -1 if less_is_better(metric) else 1
+    sign = metric_of(metric).sign
     best = sign * max(sign * value for value in known if value is not None)
-    unit = scale(metric)
+    unit = metric_of(metric).scale
     return {
         "method": found["method"].partition("(")[0],
         "data set": found["dataset"],

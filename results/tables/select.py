@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from benchmark.scores.direction import less_is_better
+from benchmark.scores import metric_of
 
 # What is tuned: cells that differ in nothing else are trials of one method.
 TUNED = (
@@ -32,14 +32,20 @@ def best_trials(done: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Return the rows of the best trial of each group, with `trials`, how many there were.
 
     A trial is a setting of the tuned axes; its score is the mean of `val_METRIC` over seeds. Ties
-    go to the trial that comes first in the order of the tuned axes.
+    go to the trial that comes first in the order of the tuned axes. In a group where that score is
+    undefined for a run (no grade but one, no structure at all in the validation images) the lowest
+    validation loss chooses.
     """
     if done.empty:
         return done.assign(trials=0)
-    sign = -1 if less_is_better(metric) else 1
+    sign = metric_of(metric).sign
     group = done.groupby(list(GROUP), sort=True).ngroup()
     trial = done.groupby([*GROUP, *TUNED], sort=True).ngroup()
-    means = (sign * done[f"val_{metric}"].astype(float)).groupby(trial).mean()
+    scores = sign * done[f"val_{metric}"].astype(float)
+    if "val_loss" in done:
+        undefined = scores.isna().groupby(group).transform("any")
+        scores = scores.where(~undefined, -done["val_loss"].astype(float))
+    means = scores.groupby(trial).mean()
     trials = pd.DataFrame({"score": means, "group": group.groupby(trial).first()})
     best = trials.sort_values("score", ascending=False, kind="stable").drop_duplicates("group")
     counts = trials["group"].value_counts()

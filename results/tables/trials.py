@@ -11,7 +11,7 @@ from math import comb
 import numpy as np
 import pandas as pd
 
-from benchmark.scores.direction import less_is_better, scale
+from benchmark.scores import metric_of
 from results.tables import Column, Table
 from results.tables.select import TUNED
 
@@ -45,8 +45,8 @@ def curves(rows: pd.DataFrame, column: Column) -> dict[str, np.ndarray]:
     for method, means in every.groupby(level="method"):
         if len(means) > 1:
             val, test = (means[name].to_numpy() for name in names)
-            less = less_is_better(column.metric)
-            found[str(method)] = scale(column.metric) * expected(val, test, less=less)
+            less = metric_of(column.metric).lower_is_better
+            found[str(method)] = metric_of(column.metric).scale * expected(val, test, less=less)
     return found
 
 
