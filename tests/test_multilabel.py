@@ -71,7 +71,7 @@ def test_a_cell_from_end_to_end(tmp_path, capsys):
     archive(tmp_path / "chest.npz")
     assert run(tmp_path, "--methods", "lora(rank=2),knn", "--seeds", "0,1") == 0
     shown = capsys.readouterr().out
-    assert "auc" in shown
+    assert "AUC" in shown
     assert "n/a" in shown  # knn votes on one class per image
     paths = sorted((tmp_path / "runs").rglob("record.json"))
     assert len(paths) == 2

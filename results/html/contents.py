@@ -100,7 +100,7 @@ def _methods(table: Table) -> list[Values]:
 
 
 def _scores(s: Statistics, column: Column) -> list[list[Any]]:
-    """Return [mean, spread, seeds, reason, standing, trials] of every method in one column.
+    """Return [mean, spread, seeds, reason, standing, trials, decimals] of every method in one column.
 
     The standing is "best" (by the printed mean), "tied" (noise does not tell it from the best of
     several seeds) or "".
@@ -111,12 +111,14 @@ def _scores(s: Statistics, column: Column) -> list[list[Any]]:
     for method in s.table.methods:
         score = s.table.scores[method, column]
         if score.mean is None:
-            found.append([None, None, 0, score.reason, "", None])
+            found.append([None, None, 0, score.reason, "", None, 1])
             continue
         spread = None if score.spread is None else round(score.spread, 4)
         standing = "best" if method in best else "tied" if method in s.tied[column] else ""
         trials = int(chosen[method]) if method in chosen.index else None
-        found.append([round(score.mean, 4), spread, score.num_seeds, "", standing, trials])
+        found.append(
+            [round(score.mean, 4), spread, score.num_seeds, "", standing, trials, score.decimals]
+        )
     return found
 
 

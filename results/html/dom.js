@@ -33,9 +33,9 @@ function count(value) {
   return String(value);
 }
 
-function scoreText([mean, spread, , reason]) {
+function scoreText([mean, spread, , reason, , , decimals]) {
   if (mean === null) return reason;
-  return mean.toFixed(1) + (spread === null ? "" : " ± " + spread.toFixed(1));
+  return mean.toFixed(decimals) + (spread === null ? "" : " ± " + spread.toFixed(decimals));
 }
 
 function metricText(column) {
