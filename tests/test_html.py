@@ -86,11 +86,11 @@ def test_entries_by_hand(values):
     def entry(method, *column):
         return table["scores"][methods.index(method)][columns.index(column)]
 
-    assert entry("lora", "a", "10%") == [21.0, 1.4142, 2, "", "best", 1]
+    assert entry("lora", "a", "10%") == [21.0, 1.4142, 2, "", "best", 1, 1]
     assert entry("linear", "a", "40%")[3] == "missing"
     assert entry("lora", "b", "10%")[3] == "failed"
     assert entry("linear", "b", "10%")[3] == "n/a"
-    assert entry("linear", HOSTILE, "10%") == [45.0, None, 1, "", "best", 1]
+    assert entry("linear", HOSTILE, "10%") == [45.0, None, 1, "", "best", 1, 1]
     assert [c["synthetic"] for c in table["columns"]] == [d == "b" for d, _ in columns]
     assert values["counts"] == {"done": 15, "n/a": 2, "failed": 1}
 

@@ -100,7 +100,7 @@ def _methods(table: Table) -> list[Values]:
 
 
 def _scores(s: Statistics, column: Column) -> list[list[Any]]:
-    """Return [mean, spread, seeds, reason, standing, trials, decimals] of every method in one column.
+    """Return [mean, spread, seeds, reason, standing, trials, decimals] of each method in a column.
 
     The standing is "best" (by the printed mean), "tied" (noise does not tell it from the best of
     several seeds) or "".
