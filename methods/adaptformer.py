@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from benchmark.core.registry import unknown
 from methods import families, seams
-from methods.base import Method, positive, register
+from methods.base import Method, later, positive, register, share
 from methods.parts import adapters
+from methods.parts.beside import put_beside_mlp
 
 
 @register("adaptformer")
@@ -16,25 +18,33 @@ from methods.parts import adapters
 class AdaptFormer(Method):
     """`MLP(LN x) + s W_up relu(W_down LN x)` (eq. 2 and 3), s = 0.1.
 
-    The adapter reads what the MLP reads, as the paper's equation says; its code reads the
-    residual before the norm.
+    `reads_from="norm"`: the adapter reads what the MLP reads, as the paper's equation says;
+    "residual": what the authors' code reads, the stream before the norm, and outside LayerScale.
     """
 
     bottleneck: int = 64
     scale: float = 0.1
+    dropout: float = later(0.1, recorded=0.0)
+    reads_from: str = later("norm", recorded="norm")
 
     paper = "Chen et al. 2022, AdaptFormer, arXiv 2205.13535, eq. 2-3"
     lr = 2e-3
 
     def __post_init__(self) -> None:
         positive(bottleneck=self.bottleneck)
+        share(dropout=self.dropout)
+        if self.reads_from not in ("norm", "residual"):
+            raise unknown("reads_from of adaptformer", self.reads_from, ("norm", "residual"))
 
     def edit(self, backbone: nn.Module) -> None:
         """Add one adapter per block."""
         for block in families.blocks(backbone):
             width = families.width(block)
-            bottleneck = adapters.Bottleneck(width, self.bottleneck, "relu", self.scale)
-            adapters.add(block, "mlp", seams.Parallel, bottleneck)
+            adapter = adapters.Bottleneck(width, self.bottleneck, "relu", self.scale, self.dropout)
+            if self.reads_from == "residual":
+                put_beside_mlp(block, adapter)
+            else:
+                adapters.add(block, "mlp", seams.Parallel, adapter)
 
     def unsupported(self, backbone: nn.Module) -> str | None:
         """Return a reason where blocks lack an MLP."""

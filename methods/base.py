@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import importlib.metadata
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -13,10 +14,21 @@ from torch import Tensor, nn
 
 from benchmark.core.registry import InputError, Registry, unknown
 from benchmark.core.spec import format_spec, parse_spec
+from methods import families
 
 ENTRY_POINTS = "peft_medical_benchmark.methods"
 methods: Registry[type[Method]] = Registry("method")
 M = TypeVar("M", bound="type[Method]")
+
+
+def later(default: Any, recorded: Any) -> Any:
+    """Return a field that a method was given after it had records.
+
+    `recorded` is what a spec without the field meant: `build(..., recorded=True)` fills it in. A
+    field whose default is that value stays out of the printed spec while it is at its default, so
+    that cells keep their keys; any other default is printed, and makes another cell.
+    """
+    return dataclasses.field(default=default, metadata={"recorded": recorded})
 
 
 def register(name: str) -> Callable[[M], M]:
@@ -50,7 +62,11 @@ class Method:
     head: ClassVar[str] = "trained"  # or "neighbours": the harness votes instead of training one
 
     def __str__(self) -> str:
-        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        fields = {
+            f.name: getattr(self, f.name)
+            for f in dataclasses.fields(self)
+            if not getattr(self, f.name) == f.default == f.metadata.get("recorded", dataclasses)
+        }
         return format_spec(self.name, fields)
 
     def attach(self, backbone: nn.Module) -> nn.Module:
@@ -64,13 +80,49 @@ class Method:
         """
         if reason := self.unsupported(backbone):
             raise InputError(f"{self} cannot be attached: {reason}")
+        self._warn_of_many_tokens(backbone)
         buffers = {name: t.clone() for name, t in backbone.named_buffers()}
+        own = {id(t) for t in (*backbone.parameters(), *backbone.buffers())}
+        like = next(p for p in backbone.parameters() if p.is_floating_point())
         count = self.count(backbone)
         self.edit(backbone.requires_grad_(False))
-        if count and not trainable(backbone):
-            raise InputError(f"{self} trains nothing, though its count says {count} values")
+        # methods create tensors in single precision on the CPU; a backbone may be elsewhere
+        for tensor in (*backbone.parameters(), *backbone.buffers()):
+            if id(tensor) not in own and tensor.is_floating_point():
+                tensor.data = tensor.data.to(like)
+        found = sum(p.numel() for p in trainable(backbone).values())
+        if found != count:
+            raise InputError(
+                f"{self} trains {found} values, though its count says {count}; its edit or its "
+                "count is wrong: python -m benchmark audit shows where"
+            )
         backbone.buffers_at_attach = buffers  # type: ignore[assignment]
         return backbone
+
+    def _warn_of_many_tokens(self, backbone: nn.Module) -> None:
+        """Warn where more tokens are inserted than the image has: attention drowns in them."""
+        inserted, own = self.inserted(backbone), families.num_image_tokens(backbone)
+        if own and inserted > own:
+            warnings.warn(
+                f"{self} inserts {inserted} tokens beside {own} of the image; fewer prompts or "
+                "larger images are usually better",
+                stacklevel=3,
+            )
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Refuse a class that lacks what the contract asks for, by name."""
+        super().__init_subclass__(**kwargs)
+        missing = [
+            f"{name}(self, backbone)"
+            for name in ("edit", "count")
+            if getattr(cls, name) is getattr(Method, name)
+        ]
+        if missing:
+            raise InputError(f"the method {cls.__name__} must define {' and '.join(missing)}")
+
+    def inserted(self, backbone: nn.Module) -> int:
+        """Return how many tokens the method adds to a sequence (or a window) of `backbone`."""
+        return 0
 
     def edit(self, backbone: nn.Module) -> None:
         """Edit the frozen `backbone` in place."""
@@ -108,8 +160,11 @@ class Method:
         raise InputError(f"{self} cannot be merged into the weights of the backbone")
 
 
-def build(spec: str) -> Method:
+def build(spec: str, *, recorded: bool = False) -> Method:
     """Return the method of a spec such as "lora(rank=8)" or "my_module:MyMethod(width=4)".
+
+    `recorded` says that the spec is that of a cell, which lists every field there was at its time:
+    a missing one is younger than the cell and gets the value that keeps the cell's meaning.
 
     Raises:
         InputError: for an unknown name or argument, a value the method refuses, or a module that
@@ -117,10 +172,14 @@ def build(spec: str) -> Method:
     """
     name, arguments = parse_spec(spec)
     cls = _third_party(name) if ":" in name else _installed(name) or methods[name]
-    known = [field.name for field in dataclasses.fields(cls)]
+    fields = dataclasses.fields(cls)
+    known = [field.name for field in fields]
     for argument in arguments:
         if argument not in known:
             raise unknown(f"argument of method {name!r}:", argument, known or ["none"])
+    if recorded:
+        before = {f.name: f.metadata["recorded"] for f in fields if "recorded" in f.metadata}
+        arguments = before | arguments
     return cls(**arguments)
 
 
@@ -198,3 +257,10 @@ def positive(**values: Any) -> None:
     for name, value in values.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise InputError(f"{name}={value!r} must be an integer above 0")
+
+
+def share(**values: Any) -> None:
+    """Raise InputError for a hyper-parameter that is not a share in [0, 1)."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+            raise InputError(f"{name}={value!r} must be a share in [0, 1)")

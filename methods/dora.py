@@ -57,7 +57,8 @@ class Decomposed(LowRank):
 class DoRA(Lora):
     """LoRA's fields and targets; W' = m (W + s B A) / ||W + s B A|| per output row.
 
-    The paper's column is a row here: PyTorch stores (out, in).
+    The paper's column is a row here: PyTorch stores (out, in). With dropout, (gain - 1) W x takes
+    the whole x, where Hugging Face's library takes the dropped one.
     """
 
     branches = Decomposed

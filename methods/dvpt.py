@@ -8,15 +8,17 @@ from torch import nn
 
 from benchmark.core.registry import unknown
 from methods import families
-from methods.base import Method, positive, register
+from methods.base import Method, later, positive, register
 from methods.parts import prompts
+from methods.parts.beside import put_beside_mlp
 from methods.parts.bottlenecks import (
     AttendBottleneck,
     GatedBottleneck,
     RowsBottleneck,
-    put_beside_mlp,
     shared,
 )
+
+STARTS = ("gate", "fast_gate", "up")
 
 
 @register("dvpt")
@@ -25,19 +27,23 @@ class DVPT(Method):
     """Prompts read each image in a bottleneck and are projected back into the frozen stream.
 
     With u the residual entering the MLP: Z = QuickGELU(u W_d + b_d), A = softmax(Q Z^T / sqrt r) Z,
-    s' = u + MLP(LN u) + g (Y W_u + b_u), g = 0 at the start. `merge="rows"`: prompt tokens stand
-    in the sequence, Q are their rows of Z, A replaces them. `merge="attend"`: Q is learnable,
-    Y = Z + softmax(Z A^T / sqrt r) A, no token is added. `auto`: rows where tokens can be added.
+    s' = u + MLP(LN u) + g (Y W_u + b_u). `merge="attend"`: Q is learnable and
+    Y = Z + softmax(Z A^T / sqrt r) A; no token is added, and step 0 is the backbone.
+    `merge="rows"` (plain ViT): prompt tokens are in the sequence, Q are their rows of Z, A replaces
+    them. "auto" was the default of older records: rows where tokens can be added, else attend.
     `share` blocks of one stage use one module; `attention=False` is the control without A.
 
-    The text leaves the merge, the gate's start and the initialisation open: settled here once.
+    The text leaves merge and start open. Balanced accuracy on BUSI with 40 % of the labels (three
+    seeds, 100 steps, 16 image tokens): rows with 50 prompts 48.8, attend 64.0, LoRA 67.3; rows
+    insert more tokens than the image has, and take twice the time.
     """
 
     bottleneck: int = 20
     prompts: int = 50
     share: int = 1
-    merge: str = "auto"
+    merge: str = "attend"
     attention: bool = True
+    start: str = later("gate", recorded="gate")
 
     paper = "He et al. 2025, DVPT, Neural Networks 185:107168, arXiv 2307.09787"
     lr = 2e-3
@@ -46,6 +52,8 @@ class DVPT(Method):
         positive(bottleneck=self.bottleneck, prompts=self.prompts, share=self.share)
         if self.merge not in ("auto", "rows", "attend"):
             raise unknown("merge of dvpt", self.merge, ("auto", "rows", "attend"))
+        if self.start not in STARTS:
+            raise unknown("start of dvpt", self.start, STARTS)
 
     def edit(self, backbone: nn.Module) -> None:
         """Put the modules beside the MLPs, and in `rows` the prompts into the sequence."""
@@ -56,10 +64,15 @@ class DVPT(Method):
             for run in shared(stage, self.share):
                 module = self._module(families.width(run[0]), rows, position)
                 for block in run:
-                    put_beside_mlp(block, module, last=block is stages[-1][-1])
+                    last = rows and self.attention and block is stages[-1][-1]
+                    put_beside_mlp(block, module, **({"last": True} if last else {}))
         if rows:
             tokens = prompts.normal(self.prompts, families.width(stages[0][0]), std=0.02)
             prompts.insert_at_input(backbone, self.prompts, prompts=tokens)
+
+    def inserted(self, backbone: nn.Module) -> int:
+        """Return m in `rows`."""
+        return self.prompts if self._rows(backbone) else 0
 
     def unsupported(self, backbone: nn.Module) -> str | None:
         """Return a reason where there is no MLP sub-layer, or no room for `rows`."""
@@ -94,8 +107,9 @@ class DVPT(Method):
         return self.merge == "rows" or (self.merge == "auto" and takes_tokens)
 
     def _module(self, width: int, rows: bool, position: int) -> GatedBottleneck:
+        sizes = (width, self.bottleneck, self.start)
         if not self.attention:
-            return GatedBottleneck(width, self.bottleneck)
+            return GatedBottleneck(*sizes)
         if rows:
-            return RowsBottleneck(width, self.bottleneck, position, self.prompts)
-        return AttendBottleneck(width, self.bottleneck, self.prompts)
+            return RowsBottleneck(*sizes, position=position, prompts=self.prompts)
+        return AttendBottleneck(*sizes, prompts=self.prompts)

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from methods import families, seams
-from methods.base import Method, positive, register
+from methods.base import Method, later, positive, register
 from methods.parts import prompts
-from methods.parts.bottlenecks import GatedBottleneck, attend, put_beside_mlp, shared
+from methods.parts.beside import put_beside_mlp
+from methods.parts.bottlenecks import GatedBottleneck, attend, shared
 
 
 class PromptedAttention:
@@ -36,14 +37,19 @@ class DVPTReleased(Method):
     the cross-attention of that code is computed and dropped, so it is left out. Swin: per block,
     prompts attend over the attention's output, and the result is added to its first tokens.
 
-    Deviations: prompts stand after CLS instead of before it (the same function: attention has no
-    order), the common head replaces the mean of prompts and CLS. None stands for the authors' own
-    number: 50 prompts of width 20 on ViT, 10 of width 10 on Swin.
+    On CLIP the prompts pass through `norm_pre` (their `ln_pre`) with the tokens; `normed=False` is
+    what records from before the field computed. None is the authors' own number: 50 prompts of
+    width 20 on ViT, 10 of width 10 on Swin.
+
+    Deviations: prompts follow CLS instead of preceding it (the same function: attention has no
+    order); the common head replaces the mean of prompts and CLS; the biases of the bottlenecks
+    start at zero, not at PyTorch's random default; gates get no weight decay.
     """
 
     bottleneck: int | None = None
     prompts: int | None = None
     share: int = 3
+    normed: bool = later(True, recorded=False)
 
     paper = "He et al. 2025, DVPT, released code (commit 180a4a4), arXiv 2307.09787"
     identity = False
@@ -65,11 +71,16 @@ class DVPTReleased(Method):
         if families.family(backbone).sequence:
             positions = prompts.normal(num, width, std=width**-0.5)
             tokens = prompts.normal(num, width, std=1.0)
-            prompts.insert_at_input(backbone, num, prompts=tokens, prompt_positions=positions)
+            parameters = {"prompts": tokens, "prompt_positions": positions}
+            prompts.insert_at_input(backbone, num, normed=self.normed, **parameters)
             return
         for block in families.blocks(backbone):
             tokens = prompts.normal(num, families.width(block), std=0.02)
             seams.extend(block, PromptedAttention, prompts=tokens)
+
+    def inserted(self, backbone: nn.Module) -> int:
+        """Return m on ViT; on Swin nothing is inserted."""
+        return self._sizes(backbone)[0] if families.family(backbone).sequence else 0
 
     def unsupported(self, backbone: nn.Module) -> str | None:
         """Return a reason for what is neither a plain ViT nor a Swin."""

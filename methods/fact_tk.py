@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from benchmark.core.registry import unknown
 from methods import families, seams
-from methods.base import Method, positive, register
+from methods.base import Method, later, register
 from methods.parts import factors
 
 
@@ -17,37 +18,57 @@ class Tucker(factors.Factored):
 
     core: nn.Parameter  # (r, r, r), shared
     mixing: nn.Parameter  # (p, r)
+    interleaved: bool
 
     def sigma(self) -> Tensor:
         """Return the inner matrices (p, r, r)."""
-        return torch.einsum("pq,qrs->prs", self.mixing, self.core)
+        found = torch.einsum("pq,qrs->prs", self.mixing, self.core)
+        if not self.interleaved:
+            return found
+        # the authors' reshape counts pieces fastest where the layer counts them slowest, and
+        # their fc2 multiplies by the transpose
+        mixed = found.transpose(0, 1).reshape(found.shape)
+        return mixed if self._along_output() else mixed.transpose(1, 2)
 
 
 @register("fact_tk")
 @dataclass(frozen=True)
 class FacTTK(Method):
-    """`W_i + s V (P_i C) U^T`, with U, V and the core C shared, P_i per (d, d) piece (eq. 7)."""
+    """`W_i + s V (P_i C) U^T`, with U, V and the core C shared, P_i per (d, d) piece (eq. 7).
+
+    `layout="released"` is the authors' code, which in the MLP interleaves pieces and inner channels
+    and transposes the core of fc2; "paper" is eq. 7 in every layer. `start="released"` draws U as
+    their linear layer does and all P_i as one Xavier matrix. The authors tune s per task.
+    """
 
     rank: int = 16
     scale: float = 1.0
+    dropout: float = later(0.1, recorded=0.0)
+    start: str = later("released", recorded="xavier")
+    layout: str = later("released", recorded="paper")
 
     paper = "Jie and Deng 2023, FacT, arXiv 2212.03145, eq. 7"
     lr = 3e-3
     mergeable = True
 
     def __post_init__(self) -> None:
-        positive(rank=self.rank)
+        factors.check(self.name, self.rank, self.start, self.dropout)
+        if self.layout not in ("released", "paper"):
+            raise unknown("layout of fact_tk", self.layout, ("released", "paper"))
 
     def edit(self, backbone: nn.Module) -> None:
         """Share the outer factors and the core, give each layer its mixing rows."""
-        u, v = factors.outer(backbone, self.rank)
+        u, v = factors.outer(backbone, self.rank, self.start)
         core = nn.Parameter(torch.empty(self.rank, self.rank, self.rank))
         nn.init.xavier_uniform_(core)
-        for layer, count in list(factors.places(backbone)):
-            mixing = nn.Parameter(torch.empty(count, self.rank))
-            nn.init.xavier_uniform_(mixing)
-            shared = {"u": u, "v": v, "core": core, "scale": self.scale}
-            seams.extend(layer, Tucker, mixing=mixing, **shared)
+        shared = {"u": u, "v": v, "core": core, "scale": self.scale, "dropout": self.dropout}
+        total = factors.pieces(backbone)
+        for role, layer, count in list(factors.places(backbone)):
+            columns = total if self.start == "released" else count
+            bound = (6 / (columns + self.rank)) ** 0.5
+            mixing = nn.Parameter(torch.empty(count, self.rank).uniform_(-bound, bound))
+            interleaved = self.layout == "released" and role in ("fc1", "fc2")
+            seams.extend(layer, Tucker, mixing=mixing, interleaved=interleaved, **shared)
 
     def unsupported(self, backbone: nn.Module) -> str | None:
         """Return a reason for what is no plain ViT with fused qkv."""
@@ -60,4 +81,4 @@ class FacTTK(Method):
 
     def fold(self, module: nn.Module) -> nn.Module:
         """Store the effective weights."""
-        return factors.fold(module, "core", "mixing")
+        return factors.fold(module, "core", "mixing", "interleaved")

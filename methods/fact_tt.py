@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from methods import families, seams
-from methods.base import Method, positive, register
+from methods.base import Method, later, register
 from methods.parts import factors
 
 
@@ -25,24 +25,36 @@ class TensorTrain(factors.Factored):
 @register("fact_tt")
 @dataclass(frozen=True)
 class FacTTT(Method):
-    """`W_i + s V Sigma_i U^T`, U and V shared by all layers, Sigma_i per (d, d) piece (eq. 5)."""
+    """`W_i + s V Sigma_i U^T`, U and V shared by all layers, Sigma_i per (d, d) piece (eq. 5).
+
+    `start="released"` draws U and Sigma as the authors' linear layers do; "xavier" (Xavier U and
+    Sigma = I) makes what V's first steps multiply four times larger. The authors tune s per task.
+    """
 
     rank: int = 16
     scale: float = 1.0
+    dropout: float = later(0.1, recorded=0.0)
+    start: str = later("released", recorded="xavier")
 
     paper = "Jie and Deng 2023, FacT, arXiv 2212.03145, eq. 5"
     lr = 3e-3
     mergeable = True
 
     def __post_init__(self) -> None:
-        positive(rank=self.rank)
+        factors.check(self.name, self.rank, self.start, self.dropout)
 
     def edit(self, backbone: nn.Module) -> None:
         """Share the outer factors, give each layer its inner matrices."""
-        u, v = factors.outer(backbone, self.rank)
-        for layer, count in list(factors.places(backbone)):
-            core = nn.Parameter(torch.eye(self.rank).repeat(count, 1, 1))
-            seams.extend(layer, TensorTrain, u=u, v=v, core=core, scale=self.scale)
+        u, v = factors.outer(backbone, self.rank, self.start)
+        shared = {"u": u, "v": v, "scale": self.scale, "dropout": self.dropout}
+        for role, layer, count in list(factors.places(backbone)):
+            if self.start == "released":
+                # the authors' layer of fc2 reads all pieces at once
+                fan_in = self.rank * (count if role == "fc2" else 1)
+                core = factors.uniform(count, self.rank, self.rank, fan_in=fan_in)
+            else:
+                core = torch.eye(self.rank).repeat(count, 1, 1)
+            seams.extend(layer, TensorTrain, core=nn.Parameter(core), **shared)
 
     def unsupported(self, backbone: nn.Module) -> str | None:
         """Return a reason for what is no plain ViT with fused qkv."""

@@ -113,6 +113,16 @@ def stages(backbone: nn.Module) -> Stages:
     return found.stages(backbone) if found else []
 
 
+def num_image_tokens(backbone: nn.Module) -> int:
+    """Return how many patch tokens meet in one attention of a ViT or Swin, 0 where not known."""
+    found = find(backbone)
+    if found is None or not (found.sequence or found.windows):
+        return 0
+    if found.windows:
+        return int(blocks(backbone)[0].attn.window_area)  # type: ignore[union-attr,arg-type]
+    return int(backbone.patch_embed.num_patches)  # type: ignore[union-attr,arg-type]
+
+
 def blocks(backbone: nn.Module) -> list[nn.Module]:
     """Return the blocks of all stages, in order."""
     return [block for stage in stages(backbone) for block in stage]

@@ -16,8 +16,8 @@ from methods.parts import adapters
 class Houlsby(Method):
     """`y + W_up gelu(W_down y)` on the output y of both branches, before the residual sum.
 
-    Deviation: W_up starts at zero (near zero in the paper), so that step 0 is exactly the backbone;
-    the norms are not trained.
+    Deviations: W_up starts at zero and W_down random (both near zero in the paper), so that step 0
+    is exactly the backbone; the norms are not trained; width 16 (64 in the paper).
     """
 
     bottleneck: int = 16

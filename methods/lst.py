@@ -9,16 +9,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmark.core.registry import InputError
 from methods import families
-from methods.base import Method, positive, register
+from methods.base import Method, later, positive, register
 from methods.seams import extend
 
 
 class Rung(nn.Module):
     """One step of the ladder: mixes the state with a frozen map, and a depthwise 3x3 residual."""
 
-    def __init__(self, channels: int, bottleneck: int, first: bool) -> None:
+    def __init__(self, channels: int, bottleneck: int, first: bool, temperature: float) -> None:
         super().__init__()
+        self.temperature = temperature
         self.down = nn.Conv2d(channels, bottleneck, 1)
         # sigmoid 1/2: half state, half map; the first rung has no state to mix in
         self.gate = None if first else nn.Parameter(torch.zeros(()))
@@ -32,7 +34,7 @@ class Rung(nn.Module):
         """Return the next state (B, r, H, W) from the last one and a map (B, C, H, W)."""
         read = self.down(F.layer_norm(features.movedim(1, -1), features.shape[1:2]).movedim(-1, 1))
         if state is not None and self.gate is not None:
-            share = self.gate.sigmoid()
+            share = (self.gate / self.temperature).sigmoid()
             last = F.adaptive_avg_pool2d(state, read.shape[-2:])
             read = share * last + (1 - share) * read
         return read + self.pointwise(F.gelu(self.depthwise(read)))
@@ -76,9 +78,11 @@ class LST(Method):
 
     Deviations: the side blocks are depthwise convolutions instead of pruned copies of the
     backbone's blocks, so that one definition fits every family; the up-projections start at zero.
+    The gates are sigmoid(alpha / T) with the authors' T = .1; T = 1 moves ten times slower.
     """
 
     bottleneck: int = 32
+    temperature: float = later(0.1, recorded=1.0)
 
     paper = "Sung et al. 2022, LST: Ladder Side-Tuning, arXiv 2206.06522, eq. 1"
     lr = 2e-3
@@ -86,11 +90,15 @@ class LST(Method):
 
     def __post_init__(self) -> None:
         positive(bottleneck=self.bottleneck)
+        if not self.temperature > 0:
+            raise InputError(f"temperature={self.temperature!r} must be above 0")
 
     def edit(self, backbone: nn.Module) -> None:
         """Put one rung beside every map."""
         widths = enumerate(_channels(backbone))
-        rungs = nn.ModuleList(Rung(width, self.bottleneck, i == 0) for i, width in widths)
+        rungs = nn.ModuleList(
+            Rung(width, self.bottleneck, i == 0, self.temperature) for i, width in widths
+        )
         extend(backbone, Ladder, rungs=rungs)
 
     def unsupported(self, backbone: nn.Module) -> str | None:

@@ -16,7 +16,8 @@ from methods.parts import adapters
 class Pfeiffer(Method):
     """`y + W_up relu(W_down y)` on the output y of the MLP, before the residual sum.
 
-    Deviation: no extra layer norm, and W_up starts at zero, as for every adapter here.
+    Deviations: no extra layer norm; W_up starts at zero, as for every adapter here; width 32 on
+    every backbone (d / 16 in the paper).
     """
 
     bottleneck: int = 32

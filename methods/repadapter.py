@@ -10,19 +10,21 @@ from torch import Tensor, nn
 
 from benchmark.core.registry import InputError
 from methods import families, seams
-from methods.base import Method, positive, register
+from methods.base import Method, later, positive, register, share
 from methods.parts import adapters, lean
 
 
 class GroupedAdapter(nn.Module):
     """`x + s (U (D x + b_d) + b_u)`, U grouped: each half of the outputs reads half of the inner.
 
-    D is random and U zero at the start.
+    D is random and U zero at the start. `dropout` drops inner values in training.
     """
 
-    def __init__(self, width: int, bottleneck: int, groups: int, scale: float) -> None:
+    def __init__(
+        self, width: int, bottleneck: int, groups: int, scale: float, dropout: float
+    ) -> None:
         super().__init__()
-        self.scale = scale
+        self.scale, self.dropout = scale, dropout
         self.down = nn.Linear(width, bottleneck)
         self.up = nn.Conv1d(bottleneck, width, 1, groups=groups)
         nn.init.xavier_uniform_(self.down.weight)
@@ -33,10 +35,12 @@ class GroupedAdapter(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the adapted input (..., C)."""
         hidden = lean.linear(x, self.down.weight, self.down.bias).flatten(0, -2).T[None]
+        hidden = nn.functional.dropout(hidden, self.dropout, self.training)
         return x + self.scale * self.up(hidden)[0].T.reshape(x.shape)
 
     def affine(self) -> tuple[Tensor, Tensor]:
         """Return (A, c) with `forward(x) = x A^T + c`."""
+        assert not self.training, "dropout would fall on the matrix that is folded"
         width = self.down.in_features
         origin = self(torch.zeros_like(self.down.weight[:1]))
         return (self(torch.eye(width).to(origin)) - origin).T, origin[0]
@@ -60,12 +64,14 @@ _FIRST = {"attn": "qkv", "mlp": "fc1"}  # the one layer of a branch that reads i
 class RepAdapter(Method):
     """`x + s phi_u(phi_d(x))` on the normed input of attention and MLP, without activation (eq. 7).
 
-    Folds into qkv and fc1 (eq. 10-11) where each is the only reader of its branch's input.
+    Folds into qkv and fc1 (eq. 10-11) where each is the only reader of its branch's input. The
+    authors tune s per task, between .1 and 10.
     """
 
     bottleneck: int = 8
     groups: int = 2
     scale: float = 1.0
+    dropout: float = later(0.1, recorded=0.0)
 
     paper = "Luo et al. 2023, RepAdapter, arXiv 2302.08106, eq. 7 and 10-11"
     lr = 1e-3
@@ -73,6 +79,7 @@ class RepAdapter(Method):
 
     def __post_init__(self) -> None:
         positive(bottleneck=self.bottleneck, groups=self.groups)
+        share(dropout=self.dropout)
         if self.bottleneck % self.groups:
             raise InputError(
                 f"bottleneck={self.bottleneck} must be a multiple of groups={self.groups}"
@@ -81,7 +88,7 @@ class RepAdapter(Method):
     def edit(self, backbone: nn.Module) -> None:
         """Add two adapters per block."""
         for block in families.blocks(backbone):
-            sizes = (families.width(block), self.bottleneck, self.groups, self.scale)
+            sizes = (families.width(block), self.bottleneck, self.groups, self.scale, self.dropout)
             for branch in _FIRST:
                 adapter = GroupedAdapter(*sizes)
                 adapters.add(block, branch, AdaptedInput, adapter)  # type: ignore[arg-type]

@@ -65,7 +65,7 @@ class SSF(Method):
     """Scale (1 at the start) and shift (0) after the patch embedding, norms and linear layers.
 
     Deviation: the paper draws scale from N(1, .02) and shift from N(0, .02); exact ones and zeros
-    make step 0 the backbone.
+    make step 0 the backbone. On CLIP `norm_pre` has a pair too (the OSU code has none there).
     """
 
     paper = "Lian et al. 2022, Scaling & Shifting Your Features, arXiv 2210.08823, eq. 3"

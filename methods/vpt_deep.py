@@ -6,17 +6,24 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from benchmark.core.registry import unknown
 from methods import families, seams
-from methods.base import Method, positive, register
+from methods.base import Method, later, positive, register
 from methods.parts import prompts
 
 
 @register("vpt_deep")
 @dataclass(frozen=True)
 class VPTDeep(Method):
-    """m learnable tokens enter each block and leave it again (eq. 7-8); in Swin, each window."""
+    """m learnable tokens enter each block and leave it again (eq. 7-8); in Swin, each window.
+
+    In Swin the prompts pass through `norm1` with the tokens, as in the authors' code; records from
+    before `normed` existed computed without.
+    """
 
     prompts: int = 10
+    start: str = later("uniform", recorded="normal")
+    normed: bool = later(True, recorded=False)
 
     paper = "Jia et al. 2022, Visual Prompt Tuning, arXiv 2203.12119, eq. 7-8"
     identity = False
@@ -24,18 +31,25 @@ class VPTDeep(Method):
 
     def __post_init__(self) -> None:
         positive(prompts=self.prompts)
+        if self.start not in prompts.STARTS:
+            raise unknown(f"start of {self.name}", self.start, prompts.STARTS)
 
     def edit(self, backbone: nn.Module) -> None:
         """Give each block (Swin: each attention) its prompts."""
         windows = families.family(backbone).windows
         for block in families.blocks(backbone):
-            tokens = prompts.normal(self.prompts, families.width(block), std=0.02)
+            tokens = prompts.drawn(backbone, self.start, self.prompts, families.width(block))
             if windows:
-                seams.extend(block.attn, prompts.PromptsInWindow, prompts=tokens)  # type: ignore[arg-type]
+                norms = (block.norm1,) if self.normed else ()
+                seams.extend(block.attn, prompts.PromptsInWindow, prompts=tokens, norms=norms)  # type: ignore[arg-type]
                 continue
             position = backbone.num_prefix_tokens
             seams.extend(block, prompts.PromptsInBlock, prompts=tokens, position=position)
             prompts.skip_in_rotation(block, self.prompts)
+
+    def inserted(self, backbone: nn.Module) -> int:
+        """Return m."""
+        return self.prompts
 
     def unsupported(self, backbone: nn.Module) -> str | None:
         """Return a reason where neither sequence nor windows take tokens."""

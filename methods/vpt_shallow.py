@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from benchmark.core.registry import unknown
 from methods import families
-from methods.base import Method, positive, register
+from methods.base import Method, later, positive, register
 from methods.parts import prompts
 
 
@@ -17,6 +18,7 @@ class VPTShallow(Method):
     """m learnable tokens join the sequence after the prefix tokens and stay (eq. 4-6)."""
 
     prompts: int = 50
+    start: str = later("uniform", recorded="normal")
 
     paper = "Jia et al. 2022, Visual Prompt Tuning, arXiv 2203.12119, eq. 4-6"
     identity = False
@@ -24,12 +26,18 @@ class VPTShallow(Method):
 
     def __post_init__(self) -> None:
         positive(prompts=self.prompts)
+        if self.start not in prompts.STARTS:
+            raise unknown(f"start of {self.name}", self.start, prompts.STARTS)
 
     def edit(self, backbone: nn.Module) -> None:
         """Insert the prompts at the input."""
         width = families.width(families.blocks(backbone)[0])
-        tokens = prompts.normal(self.prompts, width, std=0.02)
+        tokens = prompts.drawn(backbone, self.start, self.prompts, width)
         prompts.insert_at_input(backbone, self.prompts, prompts=tokens)
+
+    def inserted(self, backbone: nn.Module) -> int:
+        """Return m."""
+        return self.prompts
 
     def unsupported(self, backbone: nn.Module) -> str | None:
         """Return a reason where tokens cannot be added."""

@@ -98,8 +98,8 @@ def test_a_bypass_onto_something_is_the_sum(shape):
 
 MODULES = {
     "still": lambda: GatedBottleneck(6, 3),
-    "rows": lambda: RowsBottleneck(6, 3, 1, 2),
-    "attend": lambda: AttendBottleneck(6, 3, 2),
+    "rows": lambda: RowsBottleneck(6, 3, position=1, prompts=2),
+    "attend": lambda: AttendBottleneck(6, 3, prompts=2),
 }
 
 
@@ -109,7 +109,7 @@ def test_a_gated_bottleneck_is_its_formula(kind):
     base, u = (torch.randn(2, 5, 6, requires_grad=True) for _ in range(2))
     z = quick_gelu(module.down(u))
     plain = base + module.gate * module.up(module.mix(z, False))
-    same(module(base, u), plain, base, u, *module.parameters())
+    same(module.onto(base, u), plain, base, u, *module.parameters())
 
 
 def test_under_autocast_sums_keep_the_precision_of_the_stream():
@@ -117,7 +117,7 @@ def test_under_autocast_sums_keep_the_precision_of_the_stream():
     module = randomized(GatedBottleneck(8, 3))
     base, u = (torch.randn(2, 5, 8, requires_grad=True) for _ in range(2))
     with torch.autocast("cpu", torch.bfloat16):
-        mine = module(base, u)
+        mine = module.onto(base, u)
         plain = base + module.gate * module.up(quick_gelu(module.down(u)))
     assert mine.dtype == plain.dtype == torch.float32
     wanted = gradients(plain.sum(), u, *module.parameters())

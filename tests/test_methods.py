@@ -19,7 +19,10 @@ VARIANTS = [
     "lora(targets=qkv)",
     "lora(targets=fc1+fc2)",
     "lora(rank_stabilized=True,alpha=4.0,targets=q+v+proj)",
-    "dvpt(merge=attend)",
+    "dvpt(merge=rows)",
+    "dvpt(start=fast_gate)",
+    "dvpt(start=up)",
+    "adaptformer(reads_from=residual)",
     "dvpt(share=2)",
     "dvpt(attention=False)",
 ]
@@ -57,8 +60,6 @@ def test_no_two_methods_are_the_same_function(family):
             body, _ = auditing.trained(build(spec), maker(family))
             with torch.no_grad():
                 outputs[spec] = body(auditing.images())
-    if family == "swin":
-        del outputs["dvpt(merge=attend)"]  # what auto means on Swin
     del outputs["knn"]  # a linear probe up to the head
     for (a, x), (b, y) in itertools.combinations(outputs.items(), 2):
         assert not torch.allclose(x, y, atol=1e-6), f"{a} and {b} are the same function"
@@ -94,10 +95,10 @@ COUNTS = {
     "fact_tt(rank=32)": 196_608,
     "fact_tk(rank=16)": 30_976,
     "fact_tk(rank=32)": 86_528,
-    "dvpt": 416_508,
-    "dvpt(share=3)": 164_436,
-    "dvpt(merge=attend)": 390_108,
-    "dvpt(merge=attend,share=3)": 130_036,
+    "dvpt(merge=rows)": 416_508,
+    "dvpt(merge=rows,share=3)": 164_436,
+    "dvpt": 390_108,
+    "dvpt(share=3)": 130_036,
     "dvpt_released": 202_836,
 }
 
@@ -117,7 +118,7 @@ def test_exact_counts_on_vit_b16(spec):
 
 def test_exact_counts_elsewhere():
     swin, resnet = meta("swin_base_patch4_window7_224"), meta("resnet50")
-    assert build("dvpt(prompts=10,merge=attend)").count(swin) == 498_616
+    assert build("dvpt(prompts=10)").count(swin) == 498_616
     assert build("dvpt_released").count(swin) == 94_170 + 9 + 120_320
     assert build("norm").count(resnet) == 53_120
 
@@ -268,7 +269,7 @@ class Idle(Broken):  # announces values and trains none
 
 
 def test_a_method_that_trains_nothing_is_refused():
-    with pytest.raises(InputError, match="trains nothing, though its count says 584 values"):
+    with pytest.raises(InputError, match="trains 0 values, though its count says 584"):
         Idle().attach(tiny_backbones.make("vit"))
 
 

@@ -44,14 +44,23 @@ def fractions() -> list[Grid]:
 
 @suites.add("ablation")
 def ablation() -> list[Grid]:
-    """What makes DVPT work: attention, sharing, prompts, width, merge; with its controls."""
+    """What makes DVPT work: attention, sharing, prompts, width, merge, start; with its controls.
+
+    An image of the embedded backbone at its default size has 16 tokens, so `merge=rows` inserts a
+    quarter, as many, and three times as many.
+    """
     variants = (
         "dvpt",
         "dvpt(attention=False)",
-        "dvpt(merge=attend)",
         "dvpt(share=3)",
         "dvpt(prompts=10)",
         "dvpt(bottleneck=8)",
+        "dvpt(start=gate)",
+        "dvpt(start=fast_gate)",
+        "dvpt(start=up)",
+        "dvpt(merge=rows,prompts=4)",
+        "dvpt(merge=rows,prompts=16)",
+        "dvpt(merge=rows)",
         "dvpt_released",
         "vpt_shallow(prompts=50)",
     )

@@ -126,7 +126,7 @@ def _fitted(setup: Setup, data: Data, cell: Cell, on_step: Listener) -> Progress
 
 def _unsupported(cell: Cell, backbone: nn.Module, card: Card) -> str | None:
     """Return why the method cannot do this cell, or None."""
-    method = methods.build(cell.method)
+    method = methods.build(cell.method, recorded=True)
     if method.head == "neighbours" and card.task != "classification":
         return f"{method.name} votes on one class per image"
     return method.unsupported(backbone)
@@ -151,7 +151,7 @@ def setup_of(cell: Cell, session: Session, model: nn.Module, task: Task, checkpo
         mean=mean,
         std=std,
         precision=cell.precision,
-        live_batch_norm=methods.build(cell.method).live_batch_norm,
+        live_batch_norm=methods.build(cell.method, recorded=True).live_batch_norm,
         state=lambda: trained_state(model),
         restore=lambda state: load_state(model, state),
         checkpoint=checkpoint,
@@ -166,7 +166,7 @@ def assemble(cell: Cell, backbone: nn.Module, card: Card) -> tuple[nn.Module, Ta
     """
     device = next(backbone.parameters()).device
     torch.manual_seed(seed(cell, "init"))
-    method = methods.build(cell.method)
+    method = methods.build(cell.method, recorded=True)
     body = method.attach(backbone)
     own_trained(body)
     torch.manual_seed(seed(cell, "head"))
@@ -218,7 +218,7 @@ def _check_identity(cell: Cell, found: dict[str, str]) -> None:
 
 def _provenance(cell: Cell, session: Session, card: Card, cached_features: bool) -> dict[str, Any]:
     preprocessing = backbones.preprocessing(session.source(cell.backbone))
-    sources = origins.of_cell(card, cell.backbone, methods.build(cell.method).paper)
+    sources = origins.of_cell(card, cell.backbone, methods.build(cell.method, recorded=True).paper)
     found = provenance(preprocessing) | {"cached_features": cached_features, "sources": sources}
     return found | ({"compiled": True} if session.settings.compile else {})
 

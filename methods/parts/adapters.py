@@ -1,4 +1,8 @@
-"""The bottleneck that adapter methods share, and where they put it. Not a method itself."""
+"""The bottleneck that adapter methods share, and where they put it. Not a method itself.
+
+Adapters at a branch stand inside its LayerScale where a backbone has one (DINOv2), so gamma
+multiplies what they add.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +19,19 @@ class Bottleneck(nn.Module):
     """`scale * (act(x W_down + b_down) W_up + b_up)` on the last axis; zero at the start.
 
     W_up is zero and W_down random (as in LoRA): with both zero nothing but b_up would ever move.
+    `dropout` drops activations in training.
     """
 
-    def __init__(self, width: int, bottleneck: int, act: Literal["gelu", "relu"], scale: float):
+    def __init__(
+        self,
+        width: int,
+        bottleneck: int,
+        act: Literal["gelu", "relu"] = "gelu",
+        scale: float = 1.0,
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
+        self.dropout = dropout
         self.down = nn.Linear(width, bottleneck)
         self.up = nn.Linear(bottleneck, width)
         self.act = F.gelu if act == "gelu" else F.relu
@@ -30,12 +43,16 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the adapter's output for `x` (..., C)."""
-        return self.scale * self.up(self.act(self.down(x)))
+        return self.scale * self.up(self.activated(self.down(x)))
 
     def onto(self, base: Tensor, x: Tensor) -> Tensor:
         """Return `base` (..., C) plus the adapter's output for `x`, leaner than the sum."""
         hidden = lean.linear(x, self.down.weight, self.down.bias)
-        return lean.add_up(base, self.act(hidden), self.up, self.scale)
+        return lean.add_up(base, self.activated(hidden), self.up, self.scale)
+
+    def activated(self, hidden: Tensor) -> Tensor:
+        """Return the activations (..., b), some dropped in training."""
+        return F.dropout(self.act(hidden), self.dropout, self.training)
 
 
 def size(width: int, bottleneck: int) -> int:

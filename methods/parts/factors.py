@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmark.core.registry import unknown
 from methods import families, seams
+from methods.base import positive, share
 
 ROLES = ("qkv", "proj", "fc1", "fc2")
 
@@ -25,6 +27,7 @@ class Factored:
     u: nn.Parameter  # (d, r)
     v: nn.Parameter  # (d, r)
     scale: float
+    dropout: float  # of the inner values, between Sigma_i and V
 
     def sigma(self) -> Tensor:
         """Return the inner matrices (p, r, r) of this layer's pieces."""
@@ -47,27 +50,30 @@ class Factored:
         out = F.linear(x, self.base_weight, self.bias)  # type: ignore[attr-defined]
         if self._along_output():
             inner = torch.einsum("...r,psr->...ps", x @ self.u, self.sigma())
+            inner = F.dropout(inner, self.dropout, self.training)  # type: ignore[attr-defined]
             return out + self.scale * (inner @ self.v.T).flatten(-2)
         parts = x.unflatten(-1, (-1, len(self.u))) @ self.u
-        return out + self.scale * torch.einsum("...pr,psr->...s", parts, self.sigma()) @ self.v.T
+        inner = torch.einsum("...pr,psr->...s", parts, self.sigma())
+        inner = F.dropout(inner, self.dropout, self.training)  # type: ignore[attr-defined]
+        return out + self.scale * inner @ self.v.T
 
     def _along_output(self) -> bool:
         return len(self.base_weight) >= self.base_weight.shape[1]
 
 
-def places(backbone: nn.Module) -> Iterator[tuple[nn.Linear, int]]:
-    """Yield (layer, number of pieces) of every adapted layer, in order."""
+def places(backbone: nn.Module) -> Iterator[tuple[str, nn.Linear, int]]:
+    """Yield (role, layer, number of pieces) of every adapted layer, in order."""
     for block in families.blocks(backbone):
         for role in ROLES:
             layer = families.linear(block, role)
             if layer is not None:
                 width = families.width(block)
-                yield layer, max(layer.in_features, layer.out_features) // width
+                yield role, layer, max(layer.in_features, layer.out_features) // width
 
 
 def pieces(backbone: nn.Module) -> int:
     """Return the number of pieces of all layers (12 per block of a plain ViT)."""
-    return sum(count for _, count in places(backbone))
+    return sum(count for *_, count in places(backbone))
 
 
 def unsupported(backbone: nn.Module) -> str | None:
@@ -86,12 +92,33 @@ def unsupported(backbone: nn.Module) -> str | None:
     return None
 
 
-def outer(backbone: nn.Module, rank: int) -> tuple[nn.Parameter, nn.Parameter]:
-    """Return U, random, and V, zero, so that step 0 is the backbone."""
+STARTS = ("released", "xavier")
+
+
+def outer(backbone: nn.Module, rank: int, start: str) -> tuple[nn.Parameter, nn.Parameter]:
+    """Return U, random, and V, zero, so that step 0 is the backbone.
+
+    "released" draws U as the authors' `nn.Linear(d, r)` does, from U(-1/sqrt(d), 1/sqrt(d)).
+    """
     width = families.width(families.blocks(backbone)[0])
-    u = nn.Parameter(torch.empty(width, rank))
-    nn.init.xavier_uniform_(u)
+    if start == "released":
+        u = nn.Parameter(uniform(width, rank, fan_in=width))
+    else:
+        u = nn.Parameter(nn.init.xavier_uniform_(torch.empty(width, rank)))
     return u, nn.Parameter(torch.zeros(width, rank))
+
+
+def uniform(*shape: int, fan_in: int) -> Tensor:
+    """Return what `nn.Linear` draws for a weight of this fan-in."""
+    return torch.empty(*shape).uniform_(-(fan_in**-0.5), fan_in**-0.5)
+
+
+def check(name: str, rank: int, start: str, dropout: float) -> None:
+    """Raise InputError for fields of a FacT method that make no sense."""
+    positive(rank=rank)
+    share(dropout=dropout)
+    if start not in STARTS:
+        raise unknown(f"start of {name}", start, STARTS)
 
 
 def fold(module: nn.Module, *attributes: str) -> nn.Module:
@@ -100,5 +127,5 @@ def fold(module: nn.Module, *attributes: str) -> nn.Module:
     for layer in layers:
         layer.base_weight.data.copy_(layer.weight)
     for layer in layers:
-        seams.restore(layer, "u", "v", "scale", *attributes)
+        seams.restore(layer, "u", "v", "scale", "dropout", *attributes)
     return module

@@ -14,15 +14,36 @@ from methods import families, seams
 
 
 class PromptsAtInput:
-    """Inserts the prompts after the prefix tokens, where `norm_pre` ends the embedding."""
+    """Inserts the prompts after the prefix tokens, where `norm_pre` ends the embedding.
+
+    `normed` sends them through `norm_pre` too; it is the identity but in CLIP's networks.
+    """
 
     prompts: nn.Parameter
     position: int
+    normed: bool
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, N + m, C); `prompt_rows` is what is inserted."""
+        rows = prompt_rows(self)  # type: ignore[arg-type]
+        if self.normed:
+            rows = super().forward(rows)  # type: ignore[misc]
         x = super().forward(x)  # type: ignore[misc]
-        return seams.insert(x, prompt_rows(self), self.position)  # type: ignore[arg-type]
+        return seams.insert(x, rows, self.position)
+
+
+class OwnPrefix:
+    """A backbone of dynamic image size, whose position table does not know of the prompts."""
+
+    num_prefix_tokens: int
+    num_prompts: int
+
+    def _pos_embed(self, x: Tensor) -> Any:
+        # timm splits the table after `num_prefix_tokens` rows, of which the prompts have none
+        self.num_prefix_tokens -= self.num_prompts
+        out = super()._pos_embed(x)  # type: ignore[misc]
+        self.num_prefix_tokens += self.num_prompts
+        return out
 
 
 def prompt_rows(module: nn.Module) -> Tensor:
@@ -33,7 +54,9 @@ def prompt_rows(module: nn.Module) -> Tensor:
     return prompts if positions is None else prompts + positions
 
 
-def insert_at_input(backbone: nn.Module, num: int, **parameters: nn.Parameter) -> None:
+def insert_at_input(
+    backbone: nn.Module, num: int, *, normed: bool = False, **parameters: nn.Parameter
+) -> None:
     """Make `num` prompts part of the sequence of every block.
 
     `num_prefix_tokens` grows with them, so that timm's own pooling, and its splitting of prefix
@@ -41,8 +64,10 @@ def insert_at_input(backbone: nn.Module, num: int, **parameters: nn.Parameter) -
     """
     position = int(backbone.num_prefix_tokens)  # type: ignore[arg-type]
     assert isinstance(backbone.norm_pre, nn.Module)
-    seams.extend(backbone.norm_pre, PromptsAtInput, position=position, **parameters)
+    seams.extend(backbone.norm_pre, PromptsAtInput, position=position, normed=normed, **parameters)
     backbone.num_prefix_tokens = position + num  # type: ignore[assignment]
+    if getattr(backbone, "dynamic_img_size", False):
+        seams.extend(backbone, OwnPrefix, num_prompts=num)
     for block in families.blocks(backbone):
         skip_in_rotation(block, num)
 
@@ -77,9 +102,14 @@ class PromptsInBlock:
 
 
 class PromptsInWindow:
-    """The same for the windows of Swin: no prompt has a relative position or a mask."""
+    """The same for the windows of Swin: no prompt has a relative position or a mask.
+
+    `norms` holds the block's `norm1`, through which the prompts pass as the tokens did; it is a
+    tuple so that the norm does not become a part of the attention as well.
+    """
 
     prompts: nn.Parameter
+    norms: tuple[nn.Module, ...]
 
     def _get_rel_pos_bias(self) -> Tensor:
         num = len(self.prompts)
@@ -91,10 +121,29 @@ class PromptsInWindow:
         num = len(self.prompts)
         if mask is not None:
             mask = nn.functional.pad(mask, (num, 0, num, 0))
-        x = super().forward(seams.insert(x, self.prompts, 0), mask)  # type: ignore[misc]
+        rows: Tensor = self.prompts
+        for norm in self.norms:
+            rows = norm(rows)
+        x = super().forward(seams.insert(x, rows, 0), mask)  # type: ignore[misc]
         return seams.remove(x, num, 0)
 
 
 def normal(*shape: int, std: float) -> nn.Parameter:
     """Return a parameter drawn from N(0, std^2)."""
     return nn.Parameter(torch.randn(*shape) * std)
+
+
+STARTS = ("uniform", "normal")
+
+
+def drawn(backbone: nn.Module, start: str, num: int, width: int) -> nn.Parameter:
+    """Return prompts (num, width): "normal" of std .02, or "uniform" as the authors of VPT draw.
+
+    U(-v, v) with v^2 = 6 / (3 p^2 + d), p the side of a patch, d the width of the embedding:
+    Xavier's bound for the patch embedding (std .036 on ViT-B/16).
+    """
+    if start == "normal":
+        return normal(num, width, std=0.02)
+    side: int = backbone.patch_embed.proj.kernel_size[0]  # type: ignore[union-attr,index,assignment]
+    bound = (6 / (3 * side**2 + families.width(families.blocks(backbone)[0]))) ** 0.5
+    return nn.Parameter(torch.empty(num, width).uniform_(-bound, bound))
