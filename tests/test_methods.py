@@ -38,7 +38,7 @@ def maker(family):
 @pytest.mark.parametrize("spec", SPECS)
 def test_contract(spec, family):
     verdict = auditing.examine(spec, family)
-    assert verdict.state != "fail", f"{verdict.check}: {verdict.reason}"
+    assert verdict.state != "fail", verdict.reasons
     if verdict.state == "n/a":
         assert len(verdict.reason) > 10
         with pytest.raises(InputError, match="cannot be attached"):
@@ -293,8 +293,7 @@ def test_a_copy_of_another_method_is_caught():
     specs = ["lora", f"{__name__}:Copied", "lora(targets=qkv)"]
     verdicts = auditing.twins(auditing.examine(spec, "vit") for spec in specs)
     assert [verdict.state for verdict in verdicts] == ["pass", "fail", "pass"]
-    assert verdicts[1].check == "distinct"
-    assert "those of lora" in verdicts[1].reason
+    assert verdicts[1].reasons == ["distinct: after the same steps its outputs are those of lora"]
 
 
 def test_the_audit_command_names_the_failed_check_and_exits_with_1(tmp_path, capsys):
@@ -302,7 +301,20 @@ def test_the_audit_command_names_the_failed_check_and_exits_with_1(tmp_path, cap
     assert main([*command, "--jobs", "1", "--json", str(tmp_path / "a.json")]) == 1
     assert "FAIL 1" in capsys.readouterr().out
     verdicts = json.loads((tmp_path / "a.json").read_text())["verdicts"]
-    assert [(v["state"], v["check"]) for v in verdicts] == [("fail", "identity"), ("pass", "")]
+    assert [v["state"] for v in verdicts] == ["fail", "pass"]
+    assert verdicts[0]["faults"][0]["check"] == "identity"
+    assert verdicts[1]["faults"] == []
+
+
+def test_the_audit_tells_all_faults_of_a_method():
+    verdict = auditing.examine(f"{__name__}:Dead", "vit")
+    assert [fault.check for fault in verdict.faults] == [
+        "alive",
+        "pyramid",
+        "bfloat16",
+        "learns",
+        "checkpointing",
+    ]
 
 
 def test_a_third_party_method_on_the_command_line_of_the_audit_must_exist(capsys):

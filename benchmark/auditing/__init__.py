@@ -3,7 +3,17 @@
 Works on any `methods.Method`, registered or not: `audit(["my_module:MyMethod"])`.
 """
 
-from benchmark.auditing.matrix import CHECKS, Verdict, audit, examine, twins
+from benchmark.auditing.matrix import CHECKS, Fault, Verdict, audit, examine, twins
 from benchmark.auditing.probe import attached, images, trained
 
-__all__ = ["CHECKS", "Verdict", "attached", "audit", "examine", "images", "trained", "twins"]
+__all__ = [
+    "CHECKS",
+    "Fault",
+    "Verdict",
+    "attached",
+    "audit",
+    "examine",
+    "images",
+    "trained",
+    "twins",
+]

@@ -131,6 +131,16 @@ def check_bfloat16(method: Method, make: Maker) -> None:
         assert all(bool(g.isfinite().all()) for g in grads), "a gradient is not finite"
 
 
+def check_double(method: Method, make: Maker) -> None:
+    """A backbone in double precision gets tensors of double precision, and runs."""
+    body = method.attach(make().double()).eval()
+    single = [n for n, p in methods.trainable(body).items() if p.dtype != torch.float64]
+    assert not single, f"not in the precision of the backbone: {single}"
+    with torch.no_grad():
+        out = body(images().double())
+    assert out.dtype == torch.float64, f"the output is {out.dtype}"
+
+
 def check_learns(method: Method, make: Maker) -> None:
     """The method's own tensors lower the loss of 16 images under frozen random heads."""
     body = attached(method, make)

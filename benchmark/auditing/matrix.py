@@ -30,6 +30,7 @@ CHECKS: dict[str, Check] = {
         checks.check_copy,
         checks.check_merge,
         checks.check_bfloat16,
+        checks.check_double,
         checks.check_learns,
         graph.check_checkpointing,
         graph.check_compile,
@@ -39,18 +40,35 @@ CHECKS: dict[str, Check] = {
 
 
 @dataclass(frozen=True)
+class Fault:
+    """A check that failed, and why in one sentence."""
+
+    check: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.check}: {self.reason}"
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What the audit says of one method on one family: "pass", "n/a" or "fail", and why.
 
-    `output` (B, D) is what the method computes after its three seeded steps.
+    `reason` says why a pair is not applicable, `faults` are all the checks that failed. `output`
+    (B, D) is what the method computes after its three seeded steps.
     """
 
     method: str
     family: str
     state: str
-    check: str = ""
     reason: str = ""
+    faults: tuple[Fault, ...] = ()
     output: np.ndarray | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def reasons(self) -> list[str]:
+        """Return the sentences behind a verdict that is not "pass"."""
+        return [self.reason] if self.reason else [str(fault) for fault in self.faults]
 
 
 def applies(check: str, family: str) -> bool:
@@ -59,20 +77,23 @@ def applies(check: str, family: str) -> bool:
 
 
 def examine(spec: str, family: str) -> Verdict:
-    """Return the verdict on one pair; the first check that fails ends it."""
+    """Return the verdict on one pair, with every check that fails."""
     torch.set_num_threads(1)
     method = methods.build(spec)
-    if reason := method.unsupported(families.make(family)):
+    make = partial(families.make, family)
+    if reason := method.unsupported(make()):
         return Verdict(spec, family, "n/a", reason=reason)
+    faults = []
     for name, check in CHECKS.items():
-        make = partial(families.make, family, shallow=name == "compile")
         try:
             if applies(name, family):
-                check(method, make)
+                check(method, partial(make, shallow=True) if name == "compile" else make)
         except Exception as error:  # whatever a broken method raises is the finding
             text = " ".join(str(error).split()) or type(error).__name__
-            return Verdict(spec, family, "fail", name, text)
-    body, _ = trained(method, partial(families.make, family))
+            faults.append(Fault(name, text))
+    if faults:
+        return Verdict(spec, family, "fail", faults=tuple(faults))
+    body, _ = trained(method, make)
     with torch.no_grad():
         return Verdict(spec, family, "pass", output=body(images()).numpy())
 
@@ -90,8 +111,8 @@ def twins(verdicts: Iterable[Verdict]) -> list[Verdict]:
         if methods.build(a.method).head != methods.build(b.method).head:
             continue  # they differ above the backbone
         if a.method != b.method and np.allclose(a.output, b.output, atol=1e-6):
-            reason = f"after the same steps its outputs are those of {a.method}"
-            found[index] = replace(b, state="fail", check="distinct", reason=reason)
+            fault = Fault("distinct", f"after the same steps its outputs are those of {a.method}")
+            found[index] = replace(b, state="fail", faults=(*b.faults, fault))
     return found
 
 

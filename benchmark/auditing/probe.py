@@ -5,6 +5,8 @@ Legend: B images, S image side.
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Callable
 
 import torch
@@ -43,6 +45,13 @@ def trained(method: Method, make: Maker, steps: int = STEPS) -> tuple[nn.Module,
     The harness's mode and optimiser; a seeded random head stays frozen, so that what moves the
     loss is the method. The loss reads pooled features and dense ones, as the two tasks do.
     """
+    body, alive = _trained(method, make, steps)
+    return copy.deepcopy(body), alive
+
+
+# eight checks begin with the same training: it is done once for a method and a maker of backbones
+@functools.lru_cache(maxsize=4)
+def _trained(method: Method, make: Maker, steps: int) -> tuple[nn.Module, dict[str, bool]]:
     body = attached(method, make)
     trainable = methods.trainable(body)
     alive = dict.fromkeys(trainable, False)

@@ -15,14 +15,19 @@ def matrix(verdicts: Sequence[Verdict], style: str = "terminal") -> str:
     rows, columns = (
         list(dict.fromkeys(getattr(v, name) for v in verdicts)) for name in ("method", "family")
     )
-    reasons = list(dict.fromkeys(_reason(v) for v in verdicts if v.state != "pass"))
-    cells = {(v.method, v.family): _cell(v, reasons) for v in verdicts}
+    reasons = list(dict.fromkeys(reason for v in verdicts for reason in v.reasons))
+    numbers = {reason: str(number) for number, reason in enumerate(reasons, 1)}
+    states = {"pass": "pass", "n/a": "n/a", "fail": "FAIL"}
+    cells = {
+        (v.method, v.family): " ".join([states[v.state], *(numbers[r] for r in v.reasons)])
+        for v in verdicts
+    }
     table = [[row, *(cells[row, column] for column in columns)] for row in rows]
     text = tabulate(
         table, ["method", *columns], tablefmt="github" if style == "markdown" else "simple"
     )
     gap = "\n\n" if style == "markdown" else "\n"
-    notes = [f"{number}. {reason}" for number, reason in enumerate(reasons, 1)]
+    notes = [f"{number}. {reason}" for reason, number in numbers.items()]
     return text + gap + "\n".join(notes)
 
 
@@ -34,18 +39,13 @@ def summary(verdicts: Sequence[Verdict], seconds: float) -> str:
 
 
 def as_json(verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    """Return {"checks": names, "verdicts": [{method, family, state, check, reason}, ...]}."""
-    names = ("method", "family", "state", "check", "reason")
-    found = [{name: getattr(v, name) for name in names} for v in verdicts]
+    """Return {"checks": names, "verdicts": [{method, family, state, reason, faults}, ...]}.
+
+    `faults` is a list of {check, reason}, empty unless the state is "fail".
+    """
+    found = [
+        {"method": v.method, "family": v.family, "state": v.state, "reason": v.reason}
+        | {"faults": [vars(fault) for fault in v.faults]}
+        for v in verdicts
+    ]
     return {"checks": [*CHECKS, "distinct"], "verdicts": found}
-
-
-def _cell(verdict: Verdict, reasons: list[str]) -> str:
-    if verdict.state == "pass":
-        return "pass"
-    shown = "FAIL" if verdict.state == "fail" else verdict.state
-    return f"{shown} {reasons.index(_reason(verdict)) + 1}"
-
-
-def _reason(verdict: Verdict) -> str:
-    return f"{verdict.check}: {verdict.reason}" if verdict.check else verdict.reason

@@ -60,5 +60,5 @@ def chosen(specs: str | None, families: str | None) -> tuple[list[str], list[str
 
 def _tell(verdict: Verdict) -> None:
     if verdict.state == "fail":
-        text = f"{verdict.method} on {verdict.family}: {verdict.check}: {verdict.reason}"
-        print(text, file=sys.stderr)
+        for fault in verdict.faults:
+            print(f"{verdict.method} on {verdict.family}: {fault}", file=sys.stderr)
