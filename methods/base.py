@@ -88,7 +88,7 @@ class Method:
         self.edit(backbone.requires_grad_(False))
         # methods create tensors in single precision on the CPU; a backbone may be elsewhere
         for tensor in (*backbone.parameters(), *backbone.buffers()):
-            if id(tensor) not in own and tensor.is_floating_point():
+            if id(tensor) not in own and tensor.is_floating_point() and not like.is_meta:
                 tensor.data = tensor.data.to(like)
         found = sum(p.numel() for p in trainable(backbone).values())
         if found != count:
