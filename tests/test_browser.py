@@ -234,7 +234,7 @@ def test_two_thousand_cells_stay_small_and_quick(browser, tmp_path, capsys):
     ready = page.execute_script("return document.documentElement.dataset.ready")
     with capsys.disabled():
         size = path.stat().st_size / 1e3
-        print(f"\n2000 entries: {size:.0f} kB, interactive after {ready} ms")  # noqa: T201
+        print(f"\n2000 entries: {size:.0f} kB, interactive after {ready} ms")
 
 
 def many(values, count):

@@ -1,6 +1,8 @@
 """Named data sets on tiny trees in the layout of the original downloads."""
 
 import hashlib
+import json
+import re
 from collections import Counter
 
 import h5py
@@ -9,10 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmark.core.citation import OTHERS, Citation
 from benchmark.core.registry import InputError
 from benchmark.data import datasets, located, open_dataset
 from benchmark.data.readers import layout, table
-from benchmark.data.sets.medmnist import SETS, download
+from benchmark.data.sets.medmnist import SETS, SIZES, fetched, name_of
 
 
 @pytest.fixture(autouse=True)
@@ -200,7 +203,8 @@ MAKERS = {name: globals()["busi" if name == "busi_masks" else name] for name in 
 
 def test_every_named_set_has_a_tree_here():
     on_disk = {name for name in datasets if not datasets[name].embedded}
-    assert on_disk == EXPECTED.keys() | SETS.keys()
+    fetchable = {name_of(base, size) for base in SETS for size in SIZES}
+    assert on_disk == EXPECTED.keys() | fetchable
 
 
 @pytest.mark.parametrize("name", EXPECTED)
@@ -291,31 +295,112 @@ def test_a_set_in_a_cell_is_found_from_any_folder(tmp_path, monkeypatch):
     assert located("phantom_grading") == "phantom_grading"
 
 
-def medmnist(path, classes=8):
+def medmnist(path, classes=8, side=28, save=np.savez_compressed):
     arrays = {}
-    for split in ("train", "val", "test"):
-        arrays[f"{split}_images"] = np.zeros((classes, 28, 28, 3), np.uint8)
+    for number, split in enumerate(("train", "val", "test")):
+        shape = (classes, side, side, 3)
+        arrays[f"{split}_images"] = np.full(shape, number, np.uint8)
+        arrays[f"{split}_images"][:, 0, 0, 0] = np.arange(classes)
         arrays[f"{split}_labels"] = np.arange(classes)[:, None]
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(path, **arrays)
+    save(path, **arrays)
 
 
-def test_medmnist_is_fetched_only_with_its_checksum(tmp_path, monkeypatch):
-    medmnist(tmp_path / "mirror" / "bloodmnist.npz")
+@pytest.mark.parametrize(("name", "size"), [("bloodmnist", 28), ("bloodmnist_64", 64)])
+def test_medmnist_is_fetched_only_with_its_checksum(tmp_path, monkeypatch, name, size):
+    medmnist(tmp_path / "mirror" / f"{name}.npz", side=size)
     monkeypatch.setenv("MEDMNIST_URL", (tmp_path / "mirror").as_uri() + "/{}.npz")
     folder = tmp_path / "data" / "bloodmnist"
     with pytest.raises(InputError, match="MD5"):
-        download("bloodmnist", folder)
+        fetched(name, folder)
     assert not list(folder.iterdir())
-    content = (tmp_path / "mirror" / "bloodmnist.npz").read_bytes()
-    right = ("x", hashlib.md5(content).hexdigest(), 8, 24)
-    monkeypatch.setitem(SETS, "bloodmnist", right)
-    download("bloodmnist", folder)
-    data = open_dataset("bloodmnist")
+    content = (tmp_path / "mirror" / f"{name}.npz").read_bytes()
+    known = dict(zip(SIZES, SETS["bloodmnist"].md5.split(), strict=True))
+    known |= {size: hashlib.md5(content).hexdigest()}
+    monkeypatch.setitem(
+        SETS, "bloodmnist", SETS["bloodmnist"]._replace(md5=" ".join(known.values()))
+    )
+    assert fetched(name, folder) == folder / f"{name}.npz"
+    assert fetched(name, folder) is None  # it is there
+    data = open_dataset(name)
     assert Counter(data.splits) == {"train": 8, "val": 8, "test": 8}
+    assert data.card.classes[7] == "platelet"
+    for part in range(3):  # each image comes from its own part of the archive
+        assert data.read_image(8 * part + 5)[0, 0].tolist() == [5, part, part]
     monkeypatch.setenv("MEDMNIST_URL", (tmp_path / "nowhere").as_uri() + "/{}.npz")
-    with pytest.raises(InputError, match=r"cannot fetch bloodmnist\.npz"):
-        download("bloodmnist", folder)
+    (folder / f"{name}.npz").unlink()
+    with pytest.raises(InputError, match=rf"cannot fetch {name}\.npz"):
+        fetched(name, folder)
+
+
+def test_a_renamed_archive_of_another_size_is_refused(tmp_path):
+    medmnist(tmp_path / "bloodmnist_128.npz", side=64)
+    with pytest.raises(InputError, match="holds images of 64 px, not of 128 px"):
+        open_dataset(f"bloodmnist_128@{tmp_path}")
+
+
+def test_an_archive_is_unpacked_once_and_its_fingerprint_is_that_of_the_arrays(tmp_path):
+    medmnist(tmp_path / "packed" / "bloodmnist.npz")
+    medmnist(tmp_path / "plain" / "bloodmnist.npz", save=np.savez)
+    packed = open_dataset(f"bloodmnist@{tmp_path / 'packed'}")
+    plain = open_dataset(f"bloodmnist@{tmp_path / 'plain'}")
+    assert packed.fingerprint == plain.fingerprint
+    with np.load(tmp_path / "plain" / "bloodmnist.npz") as arrays:
+        whole = np.concatenate([arrays[f"{s}_images"] for s in ("train", "val", "test")])
+    labels, splits = packed.labels.tobytes(), repr(packed.splits).encode()
+    assert packed.fingerprint == hashlib.sha256(whole.tobytes() + labels + splits).hexdigest()[:16]
+    times = {p: p.stat().st_mtime_ns for p in (tmp_path / "cache" / "npz").rglob("*.npy")}
+    assert len(times) == 12
+    again = open_dataset(f"bloodmnist@{tmp_path / 'packed'}")
+    assert np.array_equal(again.read_image(9), whole[9])
+    assert times == {p: p.stat().st_mtime_ns for p in (tmp_path / "cache" / "npz").rglob("*.npy")}
+
+
+@pytest.mark.parametrize("name", list(datasets))
+def test_every_card_can_be_cited_and_says_where_its_groups_come_from(name):
+    card = datasets[name].card
+    assert card.citations
+    for work in card.citations:
+        assert 1990 < work.year < 2030
+        assert work.title.strip() == work.title != ""
+        assert all(author.strip() == author != "" for author in work.authors)
+        assert "et al" not in " ".join(work.authors)
+        assert not re.search(r"https?:|doi|arXiv", work.doi + work.arxiv)
+        assert work.entry == "misc" or work.venue
+        assert Citation.from_json(json.loads(json.dumps(work.to_json()))) == work
+        assert str(work.year) in work.short
+    assert card.licence
+    assert card.url
+    assert card.display or card.synthetic
+    assert len(set(card.classes)) == len(card.classes)
+    if card.grouping in ("given", "inferred"):
+        assert card.group_key
+    assert bool(card.group_note) == (card.grouping in ("unknown", "inferred"))
+    if card.group_note:
+        assert card.group_source, f"{name} does not say why its groups are {card.grouping}"
+
+
+def test_display_names_are_unique():
+    titles = Counter(datasets[name].card.title for name in datasets)
+    assert max(titles.values()) == 1, titles.most_common(3)
+
+
+def test_a_citation_in_one_line_and_in_fields():
+    names = ("Doe, Jane", "Roe, Richard")
+    work = Citation((*names, OTHERS), "On things", 2020, "Journal 1:2", "article", doi="10.1/x")
+    assert work.short == "Doe et al. 2020, Journal 1:2"
+    assert work.fields() == {
+        "author": "Doe, Jane and Roe, Richard and others",
+        "title": "On things",
+        "journal": "Journal 1:2",
+        "year": "2020",
+        "doi": "10.1/x",
+    }
+    preprint = Citation(names, "On more", 2021, arxiv="2101.00001")
+    assert preprint.short == "Doe and Roe 2021, arXiv:2101.00001"
+    assert preprint.fields()["archivePrefix"] == "arXiv"
+    talk = Citation(names[:1], "A talk", 2022, "A meeting", "inproceedings")
+    assert (talk.short, talk.fields()["booktitle"]) == ("Doe 2022, A meeting", "A meeting")
 
 
 def test_counts_of_the_cards_are_the_published_totals():

@@ -93,7 +93,6 @@ def _show(arguments: argparse.Namespace) -> int:
 
 
 def _prepare(arguments: argparse.Namespace) -> int:
-    from benchmark.core.files import data_root
     from benchmark.data import datasets, decoded, located, open_dataset, prepare
     from benchmark.data.readers import unpack
     from benchmark.data.sets import medmnist
@@ -102,9 +101,8 @@ def _prepare(arguments: argparse.Namespace) -> int:
     if name in datasets and place:
         for archive in unpack.unpack(Path(place)):
             print(f"unpacked {archive}")
-    folder = data_root() / arguments.name
-    if arguments.name in medmnist.SETS and not (folder / f"{arguments.name}.npz").exists():
-        print(f"fetched {medmnist.download(arguments.name, folder)}")
+    if place and (path := medmnist.fetched(name, Path(place))):
+        print(f"fetched {path}")
     dataset = open_dataset(arguments.name)
     if arguments.group_duplicates:
         return _group(dataset, arguments)

@@ -35,7 +35,11 @@ def located(spec: str) -> str:
     name, _, folder = spec.partition("@")
     if name not in datasets or datasets[name].embedded:
         return spec
-    return f"{name}@{(Path(folder) if folder else data_root() / name).resolve()}"
+    if folder:
+        return f"{name}@{Path(folder).expanduser().resolve()}"
+    # sets of one download share its folder; one that was given a folder of its own keeps it
+    own, shared = data_root() / name, data_root() / (datasets[name].card.folder or name)
+    return f"{name}@{(own if own.is_dir() else shared).resolve()}"
 
 
 def open_dataset(spec: str) -> Dataset:
@@ -49,7 +53,7 @@ def open_dataset(spec: str) -> Dataset:
     name, _, folder = located(spec).partition("@")
     if name in datasets:
         return _open_named(datasets[name], Path(folder))
-    path = Path(spec)
+    path = Path(spec).expanduser()
     if path.is_dir():
         manifest = path / "manifest.csv"
         return open_manifest(manifest) if manifest.exists() else open_folder(path)

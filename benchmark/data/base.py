@@ -12,9 +12,15 @@ from typing import Literal
 
 import numpy as np
 
+from benchmark.core.citation import Citation, line
 from benchmark.core.registry import Registry
 
 TaskName = Literal["classification", "multilabel", "segmentation"]
+# Where the groups of a set come from. "given": its publisher, or the user's group column, says
+# which images belong together. "inferred": this project derived it from names or numbers.
+# "single": every image is of another subject. "unknown": nobody says, so images of one patient
+# may lie on both sides of a split, and every table of the set has to say so.
+Grouping = Literal["given", "inferred", "single", "unknown"]
 IGNORE = 255  # mask value that neither the loss nor a metric counts
 
 
@@ -27,14 +33,42 @@ class Card:
     classes: tuple[str, ...]  # segmentation: class 0 is the background
     modality: str
     licence: str
-    citation: str
+    citations: tuple[Citation, ...]  # none: the user's own data
     url: str
     ordinal: bool = False  # grades with an order: quadratic weighted kappa selects
     synthetic: bool = False  # tables mark it
-    group_key: str = ""  # what a group is (patient, volume, lesion); empty: every image alone
+    grouping: Grouping = "unknown"
+    group_key: str = ""  # what a group is: "patient", "volume", "lesion"
+    group_source: str = ""  # how the groups were made, or what is not known, in one sentence
     counts: Mapping[str, int] = field(default_factory=dict)  # images of each class, or "images"
     official: str = ""  # which parts are official; empty: split by seed
     get: str = ""  # what to get, and the layout that is expected below ROOT/NAME
+    display: str = ""  # as tables print it ("HAM10000"); empty: the name
+    folder: str = ""  # below the root; empty: the name. Sets of one download share it
+    variant_of: str = ""  # the set of which this is another resolution: lists show that one
+
+    @property
+    def title(self) -> str:
+        """Return the name for people."""
+        return self.display or self.name
+
+    @property
+    def citation(self) -> str:
+        """Return the citations in one line."""
+        return line(self.citations)
+
+    @property
+    def group_note(self) -> str:
+        """Return what every table of this set has to say of its groups; "" where they are given."""
+        if self.grouping == "unknown":
+            reason = f" ({self.group_source})" if self.group_source else ""
+            return (
+                f"{self.title}: which images share a patient is unknown{reason}, so training and "
+                "test may share patients."
+            )
+        if self.grouping == "inferred":
+            return f"{self.title}: groups ({self.group_key}) are inferred: {self.group_source}."
+        return ""
 
     @property
     def first(self) -> int:

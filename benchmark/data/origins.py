@@ -69,17 +69,18 @@ def of_backbone(name: str) -> dict[str, str]:
     return {"citation": known.paper, "licence": licence}
 
 
-def of_card(card: Card) -> dict[str, str]:
-    """Return citation, licence and address of a data set."""
-    return {"citation": card.citation, "licence": card.licence, "url": card.url}
+def of_card(card: Card) -> dict[str, Any]:
+    """Return citation (one line, and in fields as `works`), licence and address of a data set."""
+    works = [citation.to_json() for citation in card.citations]
+    return {"citation": card.citation, "works": works, "licence": card.licence, "url": card.url}
 
 
-def of_cell(card: Card, backbone: str, paper: str) -> dict[str, dict[str, str]]:
+def of_cell(card: Card, backbone: str, paper: str) -> dict[str, dict[str, Any]]:
     """Return what a record tells: of its data set, its backbone and its method."""
     return {"data": of_card(card), "backbone": of_backbone(backbone), "method": {"citation": paper}}
 
 
-def lookup(kind: str, name: str) -> dict[str, str]:
+def lookup(kind: str, name: str) -> dict[str, Any]:
     """Return the same for what stands in the registries; for records that do not tell."""
     if kind == "backbone":
         return of_backbone(name)

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 from tabulate import tabulate
 
-from benchmark.data.base import Dataset, Split
+from benchmark.data.base import Card, Dataset, Split
 from benchmark.data.readers.images import resize
 
 SIDE, COLUMNS, ROWS = 112, 8, 4
@@ -22,16 +22,29 @@ def describe(dataset: Dataset, parts: Split) -> str:
     card = dataset.card
     lines = [
         f"{card.name}: {card.modality}; {card.task}, {len(card.classes)} classes",
-        f"  licence {card.licence}; {card.citation}; {card.url}",
-        f"  group: {card.group_key or 'every image alone'}; official parts: "
+        f"  licence {card.licence}; {card.citation or 'given by the user'}; {card.url}",
+        f"  group: {_grouping(card)}; official parts: "
         f"{card.official or 'none, split by seed'}; fingerprint {dataset.fingerprint}",
     ]
+    if card.group_note:
+        lines.append(f"  note: {card.group_note}")
     names = card.classes[card.first :]
     rows = [
         [name, len(some), len({dataset.groups[i] for i in some}), *_per_class(dataset, some)]
         for name, some in _parts(parts)
     ]
     return "\n".join(lines) + "\n\n" + tabulate(rows, ["part", "images", "groups", *names])
+
+
+def _grouping(card: Card) -> str:
+    """Return what a group is, and who says so."""
+    alone = "every image alone"
+    return {
+        "given": card.group_key,
+        "inferred": f"{card.group_key} (inferred)",
+        "single": f"{alone}: each shows another subject",
+        "unknown": f"{alone}: patients are unknown",
+    }[card.grouping]
 
 
 def _parts(parts: Split) -> list[tuple[str, np.ndarray]]:

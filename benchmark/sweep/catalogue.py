@@ -30,7 +30,7 @@ def _backbones() -> Rows:
 
 
 def _datasets() -> Rows:
-    cards = [datasets[name].card for name in datasets]
+    cards = [datasets[name].card for name in datasets if not datasets[name].card.variant_of]
     return ["data set", "task", "classes", "modality", "licence"], [
         [c.name, c.task, str(len(c.classes)), c.modality, c.licence] for c in cards
     ]

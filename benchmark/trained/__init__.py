@@ -172,7 +172,7 @@ def card_of(record: Record) -> Card:
         classes=tuple(data["classes"]),
         modality="",
         licence="",
-        citation="",
+        citations=(),
         url="",
         ordinal=data["ordinal"],
         synthetic=data["synthetic"],

@@ -235,5 +235,8 @@ def _describe(data: Data, metric: str) -> dict[str, Any]:
         "task": card.task,
         "ordinal": card.ordinal,
         "synthetic": card.synthetic,
+        "display": card.title,
+        "grouping": card.grouping,
+        "group_note": card.group_note,
         "metric": metric,
     }

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from results.statistics.comparison import Interval
-from results.statistics.resample import interval, replicates
+from results.statistics.comparison import Interval, sign
+from results.statistics.family import family
+from results.statistics.resample import interval
 from results.statistics.samples import Samples
 from results.tables import Column
 
@@ -59,17 +60,17 @@ def labels_saved(
     """
     columns = sorted(columns, key=lambda c: c.labels)
     labels = np.array([c.labels for c in columns], float)
-    here = [samples[method, c] for c in columns]
-    other = samples[reference, whole]
-    means = np.array([[s.mean for s in here]])
-    value = _percent(share_needed(labels, means, np.array([other.mean])), whole.labels)[0]
+    here, other = [samples[method, c] for c in columns], samples[reference, whole]
+    better = sign(whole)
+    means, target = np.array([[better * s.mean for s in here]]), np.array([better * other.mean])
+    value = _percent(share_needed(labels, means, target), whole.labels)[0]
     most = 100 * (1 - labels[0] / whole.labels)
-    if min(len(s.scores) for s in (*here, other)) < 2:
+    if any(s.noise is None for s in (*here, other)):
         return Saved(float(value), None, most, other.mean)
-    scores = np.stack([replicates(s, tuple(sorted(s.scores))) for s in here], 1)
-    target = replicates(other, tuple(sorted(other.scores)))
-    drawn = _percent(share_needed(labels, scores, target), whole.labels)
-    return Saved(float(value), interval(drawn), most, other.mean)
+    curve = [family(samples, [method], [c]).draws for c in columns]
+    goal = family(samples, [reference], [whole]).draws[:, 0]
+    drawn = share_needed(labels, np.hstack(curve), goal)
+    return Saved(float(value), interval(_percent(drawn, whole.labels)), most, other.mean)
 
 
 def _percent(needed: np.ndarray, labels: int) -> np.ndarray:

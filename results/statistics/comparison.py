@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import stats
 
 from benchmark.scores import metric_of
 from results.statistics import ranks
-from results.statistics.resample import interval, p_value, probability, replicates
+from results.statistics.resample import interval, patients
 from results.statistics.samples import Samples
 from results.tables import Column
 
@@ -26,10 +27,12 @@ def sign(column: Column) -> int:
 class Comparison:
     """Method minus other, in the units of the table, over `columns` (one, or all ranked ones).
 
+    Over several columns, those where one of the two has a single seed are left out of everything
+    but `p`, unless there are no others: an unknown scatter would leave nothing to say of the rest.
     `seeds` is the smallest number of seeds that both have in a block; with 1 there is no
     `interval`, no `probability` that the method is better, and no `p`. `patients` is the interval
-    for these trained models alone: new patients, same seeds. `p` is of the paired bootstrap for
-    one block and of Wilcoxon's test over blocks; `p_holm` is corrected over all tests of a kind.
+    for these trained models alone: new patients, same seeds. `p` is of a t-test for one block and
+    of Wilcoxon's test over blocks; `p_holm` is corrected over all tests of a kind.
     """
 
     method: str
@@ -42,6 +45,7 @@ class Comparison:
     probability: float | None = None
     p: float | None = None
     p_holm: float | None = None
+    test: str = "t"
 
     @property
     def gain(self) -> float:
@@ -76,27 +80,54 @@ class Comparison:
 def compare(
     samples: Samples, method: str, other: str, columns: Sequence[Column]
 ) -> Comparison | None:
-    """Return the mean difference over `columns` on the seeds that both have; None without any."""
-    differences, drawn, patients, counts = [], [], [], []
-    for column in columns:
-        one, two = samples[method, column], samples[other, column]
-        units = tuple(sorted(set(one.scores) & set(two.scores)))
-        if not units:
-            return None
-        counts.append(len(units))
+    """Return the mean difference over `columns` on the seeds that both have; None without any.
+
+    Its squared standard error is the variance of the difference over resampled patients (paired, G
+    groups) plus the seeds' share of both methods (`seeds.noise`). The test is Student's t with the
+    degrees of freedom of Satterthwaite (1946). It has no smallest p-value that a correction for
+    many tests could not pass, as counting R resamples has.
+    """
+    shared = {
+        column: tuple(sorted(samples[method, column].scores.keys() & samples[other, column].scores))
+        for column in columns
+    }
+    if not all(shared.values()):
+        return None
+    repeated = [column for column, units in shared.items() if len(units) > 1]
+    used = tuple(repeated or columns)
+    differences, drawn, groups, parts = [], [], [], []
+    for column in used:
+        one, two, units = samples[method, column], samples[other, column], shared[column]
         differences.append(np.mean([one.scores[u] - two.scores[u] for u in units]))
-        drawn.append(replicates(one, units) - replicates(two, units))
-        if all(u in s.resampled for u in units for s in (one, two)):
-            patients.append(np.mean([one.resampled[u] - two.resampled[u] for u in units], axis=0))
-    found = Comparison(method, other, tuple(columns), float(np.mean(differences)), min(counts))
-    if len(patients) == len(columns):
-        found = replace(found, patients=interval(np.mean(patients, axis=0)))
-    if found.seeds < 2:
+        first, second = patients(one, units), patients(two, units)
+        if first is not None and second is not None:
+            drawn.append(first - second)
+            groups.append(min(one.groups, two.groups))
+        if one.noise and two.noise:
+            freedom = min(one.noise.freedom, two.noise.freedom)
+            parts.append(((one.noise.variance + two.noise.variance) / len(units), freedom))
+    found = Comparison(
+        method, other, used, float(np.mean(differences)), min(len(shared[c]) for c in used)
+    )
+    if len(drawn) == len(used):
+        found = replace(found, patients=interval(np.mean(drawn, axis=0)))
+    if not repeated:
         return found
-    mean = np.mean(drawn, axis=0)
-    mean = np.where(np.abs(mean) < 1e-4, 0, mean)  # what float32 leaves of an exact tie
-    better = probability(sign(columns[0]) * mean)
-    return replace(found, interval=interval(mean), probability=better, p=p_value(mean))
+    if drawn:
+        over_patients = np.sum(drawn, axis=0)
+        parts.append((float(np.nanvar(over_patients)), min(groups) - 1.0))
+    variance = sum(part for part, _ in parts)
+    below = sum(part**2 / freedom for part, freedom in parts if part)
+    error = np.sqrt(variance) / len(used)
+    if abs(found.difference) < 1e-9 and error < 1e-4:  # what float32 leaves of an exact tie
+        return replace(found, interval=(0.0, 0.0), probability=0.5, p=1.0)
+    # without any scatter the difference is certain; a tiny error says so without dividing by 0
+    error = max(error, 1e-9)
+    law = stats.t(variance**2 / below if below else 1.0, found.difference, error)
+    better = float(law.sf(0) if sign(columns[0]) > 0 else law.cdf(0))
+    low, high = map(float, law.interval(0.95))
+    p = min(1.0, 2 * float(min(law.sf(0), law.cdf(0))))
+    return replace(found, interval=(low, high), probability=better, p=p)
 
 
 def corrected(found: Sequence[Comparison]) -> list[Comparison]:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.stats import norm
+from scipy.stats import nct, norm, t
 from tabulate import tabulate
 
 from benchmark.core.registry import InputError
@@ -89,16 +89,13 @@ def seeds_needed(points: float, deviation: float) -> int:
 
     At least 2; MOST + 1 where MOST are not enough.
     """
-    from statsmodels.stats.power import TTestPower
-
     if deviation == 0:
         return 2  # the smallest number that shows a scatter at all
-    test, effect = TTestPower(), points / deviation
-    high = 2
-    while high <= MOST and test.power(effect, high, ALPHA) < POWER:  # NaN: far above POWER
-        high *= 2
-    fewer = range(high // 2 + 1, min(high, MOST) + 1)
-    return next((n for n in fewer if not test.power(effect, n, ALPHA) < POWER), MOST + 1)
+    seeds = np.arange(2, MOST + 1)
+    limit, shift = t.isf(ALPHA / 2, seeds - 1), points / deviation * np.sqrt(seeds)
+    power = nct.sf(limit, seeds - 1, shift) + nct.cdf(-limit, seeds - 1, shift)
+    enough = ~(power < POWER)  # NaN: so far above POWER that scipy's series overflows
+    return int(seeds[enough.argmax()]) if enough.any() else MOST + 1
 
 
 def text(statistics: Statistics, points: float) -> str:

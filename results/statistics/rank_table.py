@@ -27,18 +27,18 @@ def build(s: Statistics) -> Plain:
         ]
         for i in order
     ]
-    header = ["method", *(f"{c.name} {c.share}" for c in columns), "average", "95 %"]
+    header = ["method", *(f"{c.name} {c.share}" for c in columns), "average", "places"]
     return Plain(f"Ranks on {s.table.title}", header, rows, _caption(s))
 
 
 def _interval(s: Statistics, method: str) -> str:
-    span = s.rank_intervals.get(method)
-    return "n = 1" if span is None else f"{span[0]:.1f} to {span[1]:.1f}"
+    span = s.places.get(method)
+    return "n = 1" if span is None else f"{span[0]} to {span[1]}"
 
 
 def _caption(s: Statistics) -> str:
     assert s.ranking is not None
-    told = "Rank 1 is best; 95 % intervals of the average from resampled patients and seeds."
+    told = "Rank 1 is best. Places: those that 95 % joint confidence leaves open, by mean score."
     if s.ranking.critical_difference is not None:
         told += (
             f" Friedman p = {s.ranking.friedman_p:.2g}; Nemenyi's critical difference "

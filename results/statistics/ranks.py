@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+MOST_EXACT = 500  # blocks; above that the normal approximation is right to three digits
+
 
 @dataclass(frozen=True)
 class Ranking:
@@ -79,17 +81,24 @@ def critical_difference(num_methods: int, num_blocks: int, alpha: float = 0.05) 
 def wilcoxon(differences: np.ndarray) -> float:
     """Return the two-sided p-value of Wilcoxon's signed-rank test; 1 where all differences are 0.
 
-    Zeros are dropped; without ties the p-value is exact up to 50 blocks, else the sign
-    permutations are counted, exactly up to 13 blocks.
+    Zeros are dropped. Exact with ties too, up to `MOST_EXACT` blocks: the distribution of the rank
+    sum under all 2^N signs is built up rank by rank, over doubled mid-ranks, which are whole
+    (scipy turns to the normal approximation at the first tie or zero, and there reports .0012 for
+    an exact .00042).
     """
     differences = np.asarray(differences)[np.asarray(differences) != 0]
     if not len(differences):
         return 1.0
-    sizes = np.abs(differences)
-    tied = len(np.unique(sizes)) < len(sizes)
-    if tied and len(sizes) <= 13:
-        return float(stats.wilcoxon(differences, method=stats.PermutationMethod()).pvalue)
-    return float(stats.wilcoxon(differences, method="auto").pvalue)
+    if len(differences) > MOST_EXACT:
+        return float(stats.wilcoxon(differences, method="approx").pvalue)
+    doubled = np.round(2 * stats.rankdata(np.abs(differences))).astype(int)
+    law = np.zeros(doubled.sum() + 1)  # law[w]: the probability that the positive ranks sum to w
+    law[0] = 1.0
+    for rank_of_one in doubled:
+        law[rank_of_one:] = (law[rank_of_one:] + law[: len(law) - rank_of_one]) / 2
+        law[:rank_of_one] /= 2
+    seen = doubled[differences > 0].sum()
+    return float(min(1.0, 2 * min(law[: seen + 1].sum(), law[seen:].sum())))
 
 
 def smallest_p(num_blocks: int) -> float:
@@ -99,8 +108,8 @@ def smallest_p(num_blocks: int) -> float:
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return Holm's step-down corrected p-values (Holm 1979), in the order given."""
-    from statsmodels.stats.multitest import multipletests
-
-    if not len(p_values):
-        return []
-    return [float(p) for p in multipletests(p_values, method="holm")[1]]
+    order = np.argsort(p_values)
+    steps = np.array(p_values)[order] * np.arange(len(p_values), 0, -1)
+    corrected = np.empty(len(p_values))
+    corrected[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    return [float(p) for p in corrected]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ import numpy as np
 from benchmark.scores import metric_of
 from results.frame import predictions
 from results.statistics.resample import Sample, resample
+from results.statistics.seeds import noise
 from results.tables import Column, Table
 
 _DAMAGED = (OSError, ValueError, KeyError, EOFError, IndexError, zipfile.BadZipFile, zlib.error)
@@ -39,6 +41,10 @@ def gather(table: Table, paths: dict[str, Path]) -> tuple[Samples, tuple[str, ..
             if table.scores[method, column].mean is not None:
                 samples[method, column], wrong = _sample(cells, column, paths)
                 notes += wrong
+    for column in table.columns:  # what seeds do to all methods alike shows in the whole column
+        here = {m: samples[m, column] for m in table.methods if (m, column) in samples}
+        for method, found in noise({m: s.scores for m, s in here.items()}).items():
+            samples[method, column] = replace(here[method], noise=found)
     return samples, tuple(notes)
 
 

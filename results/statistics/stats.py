@@ -12,13 +12,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import rankdata
 
 from benchmark.core.registry import unknown
 from results.frame import predictions
-from results.statistics import ranks
-from results.statistics.comparison import Comparison, Interval, compare, corrected, sign
-from results.statistics.resample import RESAMPLES, interval, replicates
+from results.statistics import family, ranks
+from results.statistics.comparison import Comparison, compare, corrected, sign
 from results.statistics.samples import Samples, gather
 from results.tables import Column, Table
 
@@ -28,9 +26,10 @@ class Statistics:
     """Statistics of one table.
 
     `blockwise` compares every method with `reference` in every block, `overall` every two ranked
-    methods over all blocks. `tied` are the methods of a block whose difference to its best has an
-    interval that holds 0 (methods of one seed are left out). `unranked` have no score in some
-    block. `notes` are sentences; `samples` are the scores behind it all.
+    methods over all blocks. `tied` are the methods of a block that may be its best, `places` the
+    first and last place that a ranked method may hold over all blocks, both as `family` says
+    (methods of one seed are in neither). `unranked` have no score in some block. `notes` are
+    sentences; `samples` are the scores behind it all.
     """
 
     table: Table
@@ -38,7 +37,7 @@ class Statistics:
     blockwise: tuple[Comparison, ...]
     overall: tuple[Comparison, ...]
     ranking: ranks.Ranking | None
-    rank_intervals: dict[str, Interval]
+    places: dict[str, tuple[int, int]]
     tied: dict[Column, tuple[str, ...]]
     unranked: tuple[str, ...]
     notes: tuple[str, ...]
@@ -80,7 +79,7 @@ def _statistics(table: Table, paths: dict[str, Path], against: str | None) -> St
         blockwise=tuple(_blockwise(table, samples, reference)),
         overall=tuple(_overall(table, samples, ranked)),
         ranking=ranking,
-        rank_intervals=_rank_intervals(table, samples, ranked) if ranking else {},
+        places=_places(samples, table.columns, ranked) if ranking else {},
         tied={c: _tied(table, samples, c) for c in table.columns},
         unranked=unranked,
         notes=notes,
@@ -126,35 +125,32 @@ def _overall(table: Table, samples: Samples, ranked: Sequence[str]) -> list[Comp
     for method, other in itertools.combinations(ranked, 2):
         if compared := compare(samples, method, other, table.columns):
             p = ranks.wilcoxon(np.round(means[method] - means[other], 9))
-            found.append(replace(compared, p=p))
+            found.append(replace(compared, p=p, test="Wilcoxon over columns"))
     return corrected(found)
 
 
-def _rank_intervals(table: Table, samples: Samples, ranked: Sequence[str]) -> dict[str, Interval]:
-    """Return 95 % intervals of average ranks; none where some entry has one seed."""
-    if any(len(samples[m, c].scores) < 2 for m in ranked for c in table.columns):
+def _places(
+    samples: Samples, columns: Sequence[Column], ranked: Sequence[str]
+) -> dict[str, tuple[int, int]]:
+    """Return the places that each ranked method may hold, over the columns that tell.
+
+    A column is used where any two methods have several seeds; a method that has one seed in such a
+    column has no range, and widens those of the others.
+    """
+    repeated = {c: {m for m in ranked if samples[m, c].noise} for c in columns}
+    used = [c for c, methods in repeated.items() if len(methods) > 1]
+    known = [m for m in ranked if used and all(m in repeated[c] for c in used)]
+    if len(known) < 2:
         return {}
-    total = np.zeros((RESAMPLES, len(ranked)))
-    for c in table.columns:
-        drawn = [replicates(samples[m, c], tuple(sorted(samples[m, c].scores))) for m in ranked]
-        scores = sign(c) * np.stack(drawn, 1)
-        total += rankdata(-np.where(np.isnan(scores), -np.inf, scores), axis=1)
-    means = total / len(table.columns)
-    return {m: interval(means[:, i]) for i, m in enumerate(ranked)}
+    return family.places(family.family(samples, known, used), len(ranked) - len(known))
 
 
 def _tied(table: Table, samples: Samples, column: Column) -> tuple[str, ...]:
-    """Return the best method of a column and all whose interval to it holds 0, best first.
+    """Return the methods of a column that may be its best, best first.
 
     Methods of one seed are left out: nothing tells them apart from any other.
     """
-    scored = [m for m in table.methods if (m, column) in samples]
-    scored = [m for m in scored if len(samples[m, column].scores) > 1]
-    scored.sort(key=lambda m: -sign(column) * samples[m, column].mean)
-    found = scored[:1]
-    for method in scored[1:]:
-        compared = compare(samples, method, scored[0], [column])
-        span = compared.interval if compared else None
-        if span is None or (span[1] >= 0 if sign(column) > 0 else span[0] <= 0):
-            found.append(method)
-    return tuple(found)
+    scored = [m for m in table.methods if (m, column) in samples and samples[m, column].noise]
+    if not scored:
+        return ()
+    return family.best_or_tied(family.family(samples, scored, [column]))

@@ -22,16 +22,17 @@ def text(statistics: Statistics) -> str:
     """Return at most 100 columns: a row per method, then what is and is not told apart."""
     s = statistics
     where = s.table.title
+    if not s.blockwise:
+        return "\n".join(map(_wrap, [f"Statistics of {where}: nothing to compare.", *_notes(s)]))
+    sentences = list(_sentences(s))
     if not any(c.seeds > 1 for c in s.blockwise):
-        why = "n = 1: no interval" if s.blockwise else "nothing to compare"
-        told = f"Statistics of {where}: {why}; --seeds 0,1,2 gives each cell three seeds."
-        return "\n".join(map(_wrap, [told, *(f"Note: {note}." for note in s.notes)]))
+        sentences.insert(0, "n = 1: no interval; --seeds 0,1,2 gives each cell three seeds.")
     name = short(s.reference, s.table.methods)
-    header = ["method", "rank", "95 %", f"- {name}"[:16], "95 %", "P(better)", "better/tie/worse"]
+    header = ["method", "rank", "places", f"- {name}"[:16], "95 %", "P(better)", "better/tie/worse"]
     rows = [_row(s, method) for method in _order(s)]
     body = tabulate(rows, header, tablefmt="simple", disable_numparse=True, colalign=_ALIGN)
-    sentences = [f"Statistics of {where}: {_legend(s)}", body, *map(_wrap, _sentences(s))]
-    return "\n".join([_wrap(sentences[0]), *sentences[1:]]) + "\n"
+    head = _wrap(f"Statistics of {where}: {_legend(s)}")
+    return "\n".join([head, body, *map(_wrap, sentences)]) + "\n"
 
 
 _WHERE = ("backbone", "image_size", "dataset", "share", "metric", "method", "other")
@@ -54,11 +55,15 @@ def _order(s: Statistics) -> list[str]:
 
 def _legend(s: Statistics) -> str:
     blocks, name = len(s.table.columns), short(s.reference, s.table.methods)
+    repeated = {c for found in s.blockwise if found.seeds > 1 for c in found.columns}
     over = f"mean over {blocks} columns" if blocks > 1 else "one column"
+    if blocks > len(repeated) > 0:
+        over = f"mean over the {len(repeated)} of {blocks} columns with several seeds"
     return (
-        f"rank 1 is best; '- {name}': the method minus {name}, {over}; 95 % intervals and "
-        "P(better) from resampled test patients and seeds (paired); better/tie/worse: columns, "
-        f"paired tests at {ALPHA:g}, Holm over {sum(c.p is not None for c in s.blockwise)} of them."
+        f"rank 1 is best; places: those that 95 % joint confidence leaves open, by mean score; "
+        f"'- {name}': the method minus {name}, {over}; 95 % intervals and P(better) from resampled "
+        f"test patients and the scatter of seeds (paired); better/tie/worse: columns, t-tests at "
+        f"{ALPHA:g}, Holm over {sum(c.p is not None for c in s.blockwise)} of them."
     )
 
 
@@ -66,7 +71,8 @@ def _row(s: Statistics, method: str) -> list[str]:
     rank, spread = "", ""
     if s.ranking and method in s.ranking.methods:
         rank = f"{s.ranking.ranks[s.ranking.methods.index(method)]:.1f}"
-        spread = _interval(s.rank_intervals.get(method), "{:.1f}")
+        span = s.places.get(method)
+        spread = f"{span[0]} to {span[1]}" if span else ""
     start = [short(method, s.table.methods)[:24], rank, spread]
     against = _against(s, method)
     if against is None:
@@ -106,6 +112,10 @@ def _sentences(s: Statistics) -> Iterable[str]:
     if s.unranked and s.ranking:
         names = ", ".join(short(m, s.table.methods) for m in s.unranked)
         yield f"Not ranked, a column is empty: {names}."
+    yield from _notes(s)
+
+
+def _notes(s: Statistics) -> Iterable[str]:
     yield from (f"Note: {note}." for note in s.notes)
 
 
@@ -117,7 +127,9 @@ def _over_blocks(s: Statistics) -> Iterable[str]:
     found = sum(c.verdict != "tie" for c in tested)
     best = ranks.smallest_p(blocks) * pairs
     few = f" (with {blocks} columns none can be: the smallest p is {best:.2g})" * (best >= ALPHA)
-    yield f"Wilcoxon over {blocks} columns with Holm separates {found} of {pairs} pairs{few}."
+    yield (
+        f"Wilcoxon over {blocks} columns, exact, with Holm separates {found} of {pairs} pairs{few}."
+    )
     if s.ranking.critical_difference is not None:
         yield (
             f"Friedman p = {s.ranking.friedman_p:.2g}; Nemenyi's critical difference of "
@@ -137,7 +149,7 @@ def _tied(s: Statistics, column: Column) -> str:
     found = s.tied[column]
     every = len(found) == scored > 2
     names = f"all {scored}" if every else ", ".join(short(m, s.table.methods) for m in found)
-    return (names or "none") + f"; n = 1, untold: {once}" * (once > 0)
+    return (names or "none") + f"; one seed, left out: {once}" * (once > 0)
 
 
 def as_csv(found: Sequence[Statistics]) -> str:
@@ -155,10 +167,8 @@ def as_csv(found: Sequence[Statistics]) -> str:
 
 
 def _values(c: Comparison) -> list[object]:
-    (where, test) = (
-        ([], "Wilcoxon over columns") if len(c.columns) > 1 else (c.columns, "bootstrap")
-    )
-    place = [where[0].name, where[0].share, where[0].metric] if where else ["", "", ""]
+    where = c.columns[0]
+    place = [where.name, where.share, where.metric] if c.test == "t" else ["", "", ""]
     spans = [*(c.interval or ("", "")), *(c.patients or ("", ""))]
     return [
         *place,
@@ -168,7 +178,7 @@ def _values(c: Comparison) -> list[object]:
         *spans,
         c.probability,
         c.seeds,
-        test,
+        c.test,
         c.p,
         c.p_holm,
         c.verdict,

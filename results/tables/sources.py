@@ -9,12 +9,14 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from benchmark.core.citation import Citation
 from results.tables import Table
 from results.tables.latex import escape
 from results.tables.plain import Plain
 
-Lookup = Callable[[str, str], dict[str, str]]  # (kind, name) -> citation, licence, url
+Lookup = Callable[[str, str], dict[str, Any]]  # (kind, name) -> citation, works, licence, url
 KINDS = {"data": "dataset", "backbone": "backbone", "method": "method"}  # and the cell's field
 _PAPER = re.compile(r"(?P<authors>.*?)\b(?P<year>(?:19|20)\d\d)\b,?\s*(?P<rest>.*)", re.DOTALL)
 _ARXIV = re.compile(r"arXiv[: ](\d{4}\.\d{4,5})")
@@ -30,6 +32,7 @@ class Source:
     citation: str = ""
     licence: str = ""
     url: str = ""
+    works: Sequence[dict[str, Any]] = ()  # the citation in fields; older records have none
 
 
 def collect(tables: Sequence[Table], lookup: Lookup | None = None) -> list[Source]:
@@ -77,6 +80,9 @@ def bibtex(sources: Sequence[Source]) -> str:
 
 def _entries(source: Source) -> Iterator[str]:
     """Yield an entry for each paper of a citation such as "A et al. 2020, T; B and C 2021, U"."""
+    if source.works:
+        yield from _structured(source)
+        return
     papers = [text.strip() for text in source.citation.split(";") if text.strip()]
     for number, paper in enumerate(papers):
         fields = {"title": f"{{{escape(_title(source, paper))}}}", **_facts(paper)}
@@ -87,6 +93,20 @@ def _entries(source: Source) -> Iterator[str]:
         key = f"{source.kind}-{source.name}{'' if len(papers) == 1 else f'-{number + 1}'}"
         body = "".join(f"  {name} = {{{value}}},\n" for name, value in fields.items())
         yield f"@misc{{{re.sub(r'[^A-Za-z0-9-]+', '-', key)},\n{body}}}\n"
+
+
+def _structured(source: Source) -> Iterator[str]:
+    """Yield an entry for each work that is given in fields."""
+    for number, values in enumerate(source.works):
+        work = Citation.from_json(values)
+        fields = {name: escape(value) for name, value in work.fields().items()}
+        fields["title"] = f"{{{fields['title']}}}"  # braces keep its capitals
+        if number == 0:
+            fields |= {"url": source.url} if source.url else {}
+            fields["note"] = escape(f"Licence: {source.licence}")
+        key = f"{source.kind}-{source.name}{'' if len(source.works) == 1 else f'-{number + 1}'}"
+        body = "".join(f"  {name} = {{{value}}},\n" for name, value in fields.items())
+        yield f"@{work.entry}{{{key.replace('_', '-')},\n{body}}}\n"
 
 
 def _facts(paper: str) -> dict[str, str]:

@@ -26,9 +26,16 @@ def open_folder(path: Path) -> Dataset:
     for row in rows:
         size_of(row.image)
     classes, ordinal = table.class_names((row.label for row in rows), str(path))
-    given_by = "given by the user"
     card = Card(
-        path.resolve().name, "classification", classes, given_by, given_by, given_by, "", ordinal
+        name=path.resolve().name,
+        task="classification",
+        classes=classes,
+        modality="given by the user",
+        licence="given by the user",
+        citations=(),
+        url="",
+        ordinal=ordinal,
+        group_source="a folder of classes names no patients",
     )
     return table.classification(rows, card)
 

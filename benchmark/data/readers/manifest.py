@@ -117,14 +117,17 @@ def _mask_classes(found: list[np.ndarray], origin: str) -> tuple[tuple[str, ...]
 
 
 def _card(name: str, task: str, classes: tuple[str, ...], ordinal: bool, rows: list[Row]) -> Card:
+    grouped = all(row.group for row in rows)
     return Card(
         name=name,
         task=task,  # type: ignore[arg-type]
         classes=classes,
         modality="given by the user",
         licence="given by the user",
-        citation="given by the user",
+        citations=(),
         url="",
         ordinal=ordinal,
-        group_key="group" if any(row.group for row in rows) else "",
+        grouping="given" if grouped else "unknown",
+        group_key="group" if grouped else "",
+        group_source="" if grouped else "the manifest has no group column",
     )

@@ -5,16 +5,36 @@ Labels are one integer per image, or K columns of 0 and 1: findings, any number 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
+import shutil
+import tempfile
 import zipfile
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from benchmark.core.citation import OTHERS, Citation
+from benchmark.core.files import cache_folder, write_text
 from benchmark.core.registry import InputError
 from benchmark.data.base import Card, Dataset
+from benchmark.data.readers.digests import digests
 from benchmark.data.readers.table import SPLITS, class_names
 
+MEDMNIST = Citation(
+    ("Yang, Jiancheng", "Shi, Rui", "Wei, Donglai", "Liu, Zequan", OTHERS),
+    "MedMNIST v2 - A large-scale lightweight benchmark for 2D and 3D biomedical image "
+    "classification",
+    2023,
+    "Scientific Data 10:41",
+    "article",
+    arxiv="2110.14795",
+    doi="10.1038/s41597-022-01721-8",
+)
+BLOCK = 1024  # images that are hashed at once
 ORDINAL = {"retinamnist"}  # grades of diabetic retinopathy; the other sets' classes have no order
 
 
@@ -27,13 +47,16 @@ def open_npz(path: Path) -> Dataset:
     arrays = _arrays(path)
     for split in SPLITS:
         _check(arrays, split, str(path))
-    images = np.concatenate([arrays[f"{s}_images"] for s in SPLITS])
+    # never concatenated: the 224 px sets hold up to 16 GB, and a copy would take as much again
+    parts = [arrays[f"{s}_images"] for s in SPLITS]
+    starts = np.cumsum([0, *(len(part) for part in parts)])
     labels = np.concatenate([arrays[f"{s}_labels"] for s in SPLITS])
     splits = tuple(s for s in SPLITS for _ in arrays[f"{s}_labels"])
     classes, numbers = _numbered(labels, str(path))
 
     def read_image(index: int) -> np.ndarray:
-        image = images[index]
+        part = int(np.searchsorted(starts, index, side="right")) - 1
+        image = np.asarray(parts[part][index - starts[part]])
         return image if image.ndim == 3 else np.repeat(image[..., None], 3, 2)
 
     ids = tuple(f"{split}/{i}" for i, split in enumerate(splits))
@@ -43,7 +66,7 @@ def open_npz(path: Path) -> Dataset:
         labels=numbers.astype(np.int64),
         groups=ids,
         splits=splits,
-        fingerprint=_fingerprint(images, numbers, splits),
+        fingerprint=_fingerprint(path, parts, numbers, splits),
         read_image=read_image,
     )
 
@@ -62,19 +85,44 @@ def _numbered(labels: np.ndarray, path: str) -> tuple[tuple[str, ...], np.ndarra
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
+    """Return the six arrays of an archive, memory-mapped where the disk allows it."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {
-                f"{s}_{kind}": archive[f"{s}_{kind}"]
-                for s in SPLITS
-                for kind in ("images", "labels")
-            }
-    except KeyError as error:
-        raise InputError(f"{str(path)!r} is no MedMNIST archive: {error.args[0]}") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        with zipfile.ZipFile(path) as archive:
+            names = [f"{s}_{kind}" for s in SPLITS for kind in ("images", "labels")]
+            for name in names:
+                if f"{name}.npy" not in archive.namelist():
+                    raise InputError(f"{str(path)!r} is no MedMNIST archive: it has no {name}")
+            return {name: _member(archive, path, name) for name in names}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(
             f"cannot read {str(path)!r} ({error}); archives with pickled objects are refused"
         ) from None
+
+
+def _member(archive: zipfile.ZipFile, path: Path, name: str) -> np.ndarray:
+    """Return one array: unpacked once into the cache and mapped, or read where that cannot be.
+
+    Compressed members cannot be mapped in place, and every process of a sweep opens the archive.
+    """
+    state = path.stat()
+    key = f"{path.resolve()} {state.st_size} {state.st_mtime_ns}"
+    place = cache_folder() / "npz" / hashlib.sha256(key.encode()).hexdigest()[:16] / f"{name}.npy"
+    if not place.exists():
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            handle, temporary = tempfile.mkstemp(dir=place.parent)
+        except OSError:  # a cache that cannot be written: in memory, one member at a time
+            with archive.open(f"{name}.npy") as stream:
+                return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
+        try:
+            with archive.open(f"{name}.npy") as source, os.fdopen(handle, "wb") as target:
+                shutil.copyfileobj(source, target, 1 << 22)  # the checksum is compared at its end
+            Path(temporary).replace(place)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+    return np.asanyarray(np.load(place, mmap_mode="r", allow_pickle=False))
 
 
 def _check(arrays: dict[str, np.ndarray], split: str, path: str) -> None:
@@ -105,13 +153,26 @@ def _card(name: str, classes: tuple[str, ...], multilabel: bool) -> Card:
         classes=classes,
         modality="MedMNIST",
         licence="CC BY 4.0 (DermaMNIST: CC BY-NC 4.0)",
-        citation="Yang et al. 2023, MedMNIST v2, Scientific Data 10:41",
+        citations=(MEDMNIST,),
         url="https://medmnist.com",
+        group_source="the archives have no patient numbers",
         ordinal=name.partition("_")[0] in ORDINAL,
     )
 
 
-def _fingerprint(images: np.ndarray, labels: np.ndarray, splits: tuple[str, ...]) -> str:
-    digest = hashlib.sha256(np.ascontiguousarray(images).data)
+def _fingerprint(
+    path: Path, parts: Sequence[np.ndarray], labels: np.ndarray, splits: tuple[str, ...]
+) -> str:
+    """Return a hash over images, labels and splits; kept by the digest of the archive."""
+    place = cache_folder() / "npz" / f"{digests([path])[path]}.txt"
+    with contextlib.suppress(OSError):
+        return place.read_text()
+    digest = hashlib.sha256()
+    for part in parts:
+        for start in range(0, len(part), BLOCK):
+            digest.update(np.ascontiguousarray(part[start : start + BLOCK]).data)
     digest.update(labels.astype(np.int64).tobytes() + repr(splits).encode())
-    return digest.hexdigest()[:16]
+    value = digest.hexdigest()[:16]
+    with contextlib.suppress(OSError, InputError):
+        write_text(place, value)
+    return value

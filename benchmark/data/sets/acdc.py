@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmark.core.citation import OTHERS, Citation
 from benchmark.data.base import Card
 from benchmark.data.readers import layout, table
 from benchmark.data.readers.table import Row
@@ -14,8 +15,25 @@ CARD = Card(
     classes=("background", "right_ventricle", "myocardium", "left_ventricle"),
     modality="cine cardiac MRI",
     licence="CC BY-NC-SA 4.0",
-    citation="Bernard et al. 2018, IEEE Trans. Med. Imaging 37:2514",
+    citations=(
+        Citation(
+            (
+                "Bernard, Olivier",
+                "Lalande, Alain",
+                "Zotti, Clement",
+                OTHERS,
+            ),
+            "Deep Learning Techniques for Automatic MRI Cardiac Multi-Structures Segmentation and "
+            "Diagnosis: Is the Problem Solved?",
+            2018,
+            "IEEE Transactions on Medical Imaging 37(11):2514-2525",
+            "article",
+            doi="10.1109/TMI.2018.2837502",
+        ),
+    ),
     url="https://www.creatis.insa-lyon.fr/Challenge/acdc/databases.html",
+    display="ACDC",
+    grouping="given",
     group_key="patient (end-diastolic and end-systolic volumes)",
     counts={"volumes": 300},
     official="train (100 patients) and test (50 patients)",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmark.core.citation import Citation
 from benchmark.data.base import Card
 from benchmark.data.readers import layout
 from benchmark.data.readers.table import Row
@@ -14,8 +15,18 @@ CARD = Card(
     classes=layout.GRADES,
     modality="colour fundus photographs",
     licence="Kaggle competition rules (research and education)",
-    citation="APTOS 2019 Blindness Detection, Asia Pacific Tele-Ophthalmology Society",
+    citations=(
+        Citation(
+            ("Karthik", "Maggie", "Dane, Sohier"),
+            "APTOS 2019 Blindness Detection",
+            2019,
+            "Kaggle, Asia Pacific Tele-Ophthalmology Society",
+        ),
+    ),
     url="https://www.kaggle.com/c/aptos2019-blindness-detection",
+    display="APTOS 2019",
+    grouping="unknown",
+    group_source="the release has no patient numbers",
     ordinal=True,
     counts=dict(zip(layout.GRADES, (1805, 370, 999, 193, 295), strict=True)),
     get="aptos2019-blindness-detection.zip; its train.csv and train_images/*.png",

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.core.citation import OTHERS, Citation
 from benchmark.core.registry import InputError
 from benchmark.data.base import Card, Dataset, Entry, datasets, stratum
 
@@ -98,8 +99,20 @@ CARD = Card(
     classes=("background", "csf", "grey_matter", "white_matter"),
     modality="T1 MRI template (one averaged brain)",
     licence="ICBM 2009a: free use, copyright notice to be kept (McConnell Brain Imaging Centre)",
-    citation="Fonov et al. 2011, NeuroImage 54:313; files as in nilearn",
+    citations=(
+        Citation(
+            ("Fonov, Vladimir", "Evans, Alan C.", "Botteron, Kelly", "Almli, C. Robert", OTHERS),
+            "Unbiased average age-appropriate atlases for pediatric studies",
+            2011,
+            "NeuroImage 54(1):313-327",
+            "article",
+            doi="10.1016/j.neuroimage.2010.07.033",
+        ),
+    ),
     url="https://www.bic.mni.mcgill.ca/ServicesAtlases/ICBM152NLin2009",
+    display="ICBM 152",
+    grouping="inferred",
+    group_source="slabs of one averaged brain, which is in training and test alike",
     group_key=f"slab of {SLAB} slices",
 )
 datasets.add(CARD.name)(Entry(CARD, functools.cache(lambda folder: open_icbm152())))

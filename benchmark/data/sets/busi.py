@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmark.core.citation import Citation
 from benchmark.data.base import Card
 from benchmark.data.readers import layout
 from benchmark.data.readers.images import read_rgb
@@ -19,14 +20,26 @@ CARD = Card(
     classes=CLASSES,
     modality="breast ultrasound",
     licence="CC BY 4.0",
-    citation="Al-Dhabyani et al. 2020, Data in Brief 28:104863",
+    citations=(
+        Citation(
+            ("Al-Dhabyani, Walid", "Gomaa, Mohammed", "Khaled, Hussien", "Fahmy, Aly"),
+            "Dataset of breast ultrasound images",
+            2020,
+            "Data in Brief 28:104863",
+            "article",
+            doi="10.1016/j.dib.2019.104863",
+        ),
+    ),
     url="https://scholar.cu.edu.eg/?q=afahmy/pages/dataset",
+    display="BUSI",
+    grouping="unknown",
+    group_source="600 patients gave 780 images and no file says whose; many are near-copies",
     counts=dict(zip(CLASSES, (437, 210, 133), strict=True)),
     get="Dataset_BUSI.zip; Dataset_BUSI_with_GT/{benign,malignant,normal}/*.png",
 )
 MASKS = replace(
     CARD, name="busi_masks", task="segmentation", classes=("background", "lesion"),
-    counts={"images": 780},
+    counts={"images": 780}, display="BUSI masks", folder="busi",
 )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmark.core.citation import OTHERS, Citation
 from benchmark.data.base import Card
 from benchmark.data.readers import layout
 from benchmark.data.readers.table import FOREGROUND, Row
@@ -14,8 +15,20 @@ CARD = Card(
     classes=("background", "polyp"),
     modality="colonoscopy video frames",
     licence="research use",
-    citation="Bernal et al. 2015, Computerized Medical Imaging and Graphics 43:99",
+    citations=(
+        Citation(
+            ("Bernal, Jorge", "Sánchez, F. Javier", "Fernández-Esparrach, Gloria", OTHERS),
+            "WM-DOVA maps for accurate polyp highlighting in colonoscopy: Validation vs. saliency "
+            "maps from physicians",
+            2015,
+            "Computerized Medical Imaging and Graphics 43:99-111",
+            "article",
+            doi="10.1016/j.compmedimag.2015.02.007",
+        ),
+    ),
     url="https://polyp.grand-challenge.org/CVCClinicDB/",
+    display="CVC-ClinicDB",
+    grouping="given",
     group_key="video sequence, where metadata.csv is present",
     counts={"images": 612},
     get="CVC-ClinicDB.rar (Original/*.tif, 'Ground Truth'/*.tif) or its PNG copy with metadata.csv",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmark.core.citation import Citation
 from benchmark.core.registry import InputError
 from benchmark.data.base import Card
 from benchmark.data.readers import layout
@@ -15,8 +16,20 @@ CARD = Card(
     classes=layout.GRADES,
     modality="colour fundus photographs",
     licence="research use, on request",
-    citation="Li et al. 2019, Information Sciences 501:511 (DDR)",
+    citations=(
+        Citation(
+            ("Li, Tao", "Gao, Yingqi", "Wang, Kai", "Guo, Song", "Liu, Hanruo", "Kang, Hong"),
+            "Diagnostic assessment of deep learning algorithms for diabetic retinopathy screening",
+            2019,
+            "Information Sciences 501:511-522",
+            "article",
+            doi="10.1016/j.ins.2019.06.011",
+        ),
+    ),
     url="https://github.com/nkicsl/DDR-dataset",
+    display="DDR",
+    grouping="unknown",
+    group_source="both eyes of a patient may be there, and no file says which",
     ordinal=True,
     counts=dict(zip(layout.GRADES, (6266, 630, 4477, 236, 913), strict=True)),
     official="train, val (valid) and test; the 1,151 ungradable images (grade 5) are left out",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmark.core.citation import OTHERS, Citation
 from benchmark.data.base import IGNORE, Card
 from benchmark.data.readers import layout
 from benchmark.data.readers.images import read_rgb
@@ -17,8 +18,20 @@ CARD = Card(
     classes=("background", "vessel"),
     modality="colour fundus photographs",
     licence="research and education, on registration",
-    citation="Staal et al. 2004, IEEE Trans. Med. Imaging 23:501",
+    citations=(
+        Citation(
+            ("Staal, Joes", "Abràmoff, Michael D.", "Niemeijer, Meindert", OTHERS),
+            "Ridge-based vessel segmentation in color images of the retina",
+            2004,
+            "IEEE Transactions on Medical Imaging 23(4):501-509",
+            "article",
+            doi="10.1109/TMI.2004.825627",
+        ),
+    ),
     url="https://drive.grand-challenge.org/",
+    display="DRIVE",
+    grouping="unknown",
+    group_source="the release has no patient numbers",
     counts={"images": 40},
     official="train (20) and test (20, first observer)",
     get="training/ and test/ with images, 1st_manual and mask",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmark.core.citation import OTHERS, Citation
 from benchmark.data.base import Card
 from benchmark.data.readers import layout
 from benchmark.data.readers.table import Row
@@ -14,8 +15,21 @@ CARD = Card(
     classes=layout.GRADES,
     modality="colour fundus photographs",
     licence="CC BY 4.0",
-    citation="Porwal et al. 2018, Data 3:25 (IDRiD)",
+    citations=(
+        Citation(
+            ("Porwal, Prasanna", "Pachade, Samiksha", "Kamble, Ravi", "Kokare, Manesh", OTHERS),
+            "Indian Diabetic Retinopathy Image Dataset (IDRiD): A Database for Diabetic "
+            "Retinopathy Screening Research",
+            2018,
+            "Data 3(3):25",
+            "article",
+            doi="10.3390/data3030025",
+        ),
+    ),
     url="https://ieee-dataport.org/open-access/indian-diabetic-retinopathy-image-dataset-idrid",
+    display="IDRiD",
+    grouping="unknown",
+    group_source="the release has no patient numbers",
     ordinal=True,
     counts=dict(zip(layout.GRADES, (168, 25, 168, 93, 62), strict=True)),
     official="train (413) and test (103)",

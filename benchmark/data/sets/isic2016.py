@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmark.core.citation import OTHERS, Citation
 from benchmark.data.base import Card
 from benchmark.data.readers import layout
 from benchmark.data.readers.table import FOREGROUND, Row
@@ -14,8 +15,20 @@ CARD = Card(
     classes=("background", "lesion"),
     modality="dermoscopy",
     licence="CC0",
-    citation="Gutman et al. 2016, arXiv:1605.01397",
+    citations=(
+        Citation(
+            ("Gutman, David", "Codella, Noel C. F.", "Celebi, Emre", "Helba, Brian", OTHERS),
+            "Skin Lesion Analysis toward Melanoma Detection: A Challenge at the International "
+            "Symposium on Biomedical Imaging (ISBI) 2016, hosted by the International Skin Imaging "
+            "Collaboration (ISIC)",
+            2016,
+            arxiv="1605.01397",
+        ),
+    ),
     url="https://challenge.isic-archive.com/data/#2016",
+    display="ISIC 2016",
+    grouping="unknown",
+    group_source="the release has neither patient nor lesion numbers",
     counts={"images": 1279},
     official="train (900) and test (379)",
     get="ISBI2016_ISIC_Part1_{Training,Test}_{Data,GroundTruth}.zip, each in a folder of its name",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmark.core.citation import OTHERS, Citation
 from benchmark.data.base import Card
 from benchmark.data.readers import layout
 from benchmark.data.readers.table import Row
@@ -15,8 +16,27 @@ CARD = Card(
     classes=tuple(name.lower() for name in COLUMNS),
     modality="dermoscopy",
     licence="CC BY-NC 4.0",
-    citation="Codella et al. 2019, arXiv:1902.03368; Tschandl et al. 2018",
+    citations=(
+        Citation(
+            ("Codella, Noel", "Rotemberg, Veronica", "Tschandl, Philipp", OTHERS),
+            "Skin Lesion Analysis Toward Melanoma Detection 2018: A Challenge Hosted by the "
+            "International Skin Imaging Collaboration (ISIC)",
+            2019,
+            arxiv="1902.03368",
+        ),
+        Citation(
+            ("Tschandl, Philipp", "Rosendahl, Cliff", "Kittler, Harald"),
+            "The HAM10000 dataset, a large collection of multi-source dermatoscopic images of "
+            "common pigmented skin lesions",
+            2018,
+            "Scientific Data 5:180161",
+            "article",
+            doi="10.1038/sdata.2018.161",
+        ),
+    ),
     url="https://challenge.isic-archive.com/data/#2018",
+    display="ISIC 2018",
+    grouping="given",
     group_key="lesion (training images)",
     counts={"images": 10015 + 1512},
     official="train (10,015) and test (1,512); the 193 validation images are not used",

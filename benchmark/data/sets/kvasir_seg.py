@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmark.core.citation import OTHERS, Citation
 from benchmark.data.base import Card
 from benchmark.data.readers import layout
 from benchmark.data.readers.table import FOREGROUND, Row
@@ -14,8 +15,21 @@ CARD = Card(
     classes=("background", "polyp"),
     modality="colonoscopy",
     licence="research and education (Simula)",
-    citation="Jha et al. 2020, MMM (Kvasir-SEG)",
+    citations=(
+        Citation(
+            ("Jha, Debesh", "Smedsrud, Pia H.", "Riegler, Michael A.", "Halvorsen, Pål", OTHERS),
+            "Kvasir-SEG: A Segmented Polyp Dataset",
+            2020,
+            "MultiMedia Modeling (MMM), LNCS 11962:451-462",
+            "inproceedings",
+            arxiv="1911.07069",
+            doi="10.1007/978-3-030-37734-2_37",
+        ),
+    ),
     url="https://datasets.simula.no/kvasir-seg/",
+    display="Kvasir-SEG",
+    grouping="unknown",
+    group_source="the release has no patient numbers",
     counts={"images": 1000},
     get="kvasir-seg.zip; below its Kvasir-SEG: images/*.jpg and masks/*.jpg",
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmark.core.citation import OTHERS, Citation
 from benchmark.data.base import Card
 from benchmark.data.readers import layout
 from benchmark.data.readers.table import Row
@@ -14,8 +15,29 @@ CARD = Card(
     classes=layout.GRADES,
     modality="colour fundus photographs",
     licence="Messidor-2: research and education, on request; grades: CC BY 4.0 (Google/Kaggle)",
-    citation="Decenciere et al. 2014, Image Anal. Stereol. 33:231; grades: Krause et al. 2018",
+    citations=(
+        Citation(
+            ("Decencière, Etienne", "Zhang, Xiwei", "Cazuguel, Guy", "Laÿ, Bruno", OTHERS),
+            "Feedback on a publicly distributed image database: the Messidor database",
+            2014,
+            "Image Analysis & Stereology 33(3):231-234",
+            "article",
+            doi="10.5566/ias.1155",
+        ),
+        Citation(
+            ("Krause, Jonathan", "Gulshan, Varun", "Rahimy, Ehsan", "Karth, Peter", OTHERS),
+            "Grader Variability and the Importance of Reference Standards for Evaluating Machine "
+            "Learning Models for Diabetic Retinopathy",
+            2018,
+            "Ophthalmology 125(8):1264-1272",
+            "article",
+            arxiv="1710.01711",
+            doi="10.1016/j.ophtha.2018.01.034",
+        ),
+    ),
     url="https://www.adcis.net/en/third-party/messidor2/",
+    display="Messidor-2",
+    grouping="given",
     ordinal=True,
     group_key="examination (both eyes), where the list of pairs is present",
     counts=dict(zip(layout.GRADES, (1017, 270, 347, 75, 35), strict=True)),

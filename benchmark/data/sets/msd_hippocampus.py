@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmark.core.citation import OTHERS, Citation
 from benchmark.data.base import Card
 from benchmark.data.readers import layout, table
 from benchmark.data.readers.table import Row
@@ -14,9 +15,25 @@ CARD = Card(
     classes=("background", "anterior", "posterior"),
     modality="T1 MRI, cropped around the hippocampus",
     licence="CC BY-SA 4.0",
-    citation="Antonelli et al. 2022, Nature Communications 13:4128 (MSD, task 4)",
+    citations=(
+        Citation(
+            ("Antonelli, Michela", "Reinke, Annika", "Bakas, Spyridon", "Farahani, Keyvan", OTHERS),
+            "The Medical Segmentation Decathlon",
+            2022,
+            "Nature Communications 13:4128",
+            "article",
+            arxiv="2106.05735",
+            doi="10.1038/s41467-022-30695-9",
+        ),
+    ),
     url="http://medicaldecathlon.com",
-    group_key="volume",
+    display="MSD Hippocampus",
+    grouping="inferred",
+    group_key="brain",
+    group_source=(
+        "volumes 2k-1 and 2k are taken as the two sides of one brain (195 subjects gave 390 "
+        "volumes, and such pairs are far more alike than others)"
+    ),
     counts={"volumes": 260},
     get="Task04_Hippocampus.tar; imagesTr/*.nii.gz and labelsTr/*.nii.gz (the test has no labels)",
 )
@@ -34,7 +51,8 @@ def rows(root: Path) -> list[Row]:
 
 def _volume(base: Path, image: Path) -> Row:
     name = image.name.removesuffix(".nii.gz")
-    return layout.existing(Row(name, image, mask=base / "labelsTr" / image.name))
+    brain = f"brain{(int(name.rpartition('_')[2]) + 1) // 2:03d}"
+    return layout.existing(Row(name, image, mask=base / "labelsTr" / image.name, group=brain))
 
 
 layout.add(CARD, rows)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.core.citation import OTHERS, Citation
 from benchmark.core.registry import InputError
 from benchmark.data.base import Card, Dataset, Entry, datasets
 from benchmark.data.readers import layout
@@ -19,8 +20,20 @@ CARD = Card(
     classes=("normal", "tumour"),
     modality="histology patches, 96 x 96",
     licence="CC0",
-    citation="Veeling et al. 2018, arXiv:1806.03962",
+    citations=(
+        Citation(
+            ("Veeling, Bastiaan S.", "Linmans, Jasper", "Winkens, Jim", OTHERS),
+            "Rotation Equivariant CNNs for Digital Pathology",
+            2018,
+            "Medical Image Computing and Computer Assisted Intervention (MICCAI)",
+            "inproceedings",
+            arxiv="1806.03962",
+            doi="10.1007/978-3-030-00934-2_24",
+        ),
+    ),
     url="https://github.com/basveeling/pcam",
+    display="PCam",
+    group_source="the slide of a patch is not read",
     counts={"images": 327680},
     official="train (262,144), val (32,768) and test (32,768); slides are not given",
     get="camelyonpatch_level_2_split_{train,valid,test}_{x,y}.h5, unpacked",

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
+from benchmark.core.citation import Citation
 from benchmark.data.base import Card, Dataset, Entry, datasets
 
 SIDE = 128
@@ -195,6 +196,11 @@ def _open(card: Card, kind: int, count: int, num_test: int) -> Dataset:
     )
 
 
+GENERATOR = Citation(
+    ("The authors of this benchmark",), "A seeded generator of fundus-like phantoms", 2026
+)
+
+
 def _card(name: str, task: str, classes: tuple[str, ...], *, ordinal: bool) -> Card:
     return Card(
         name=name,
@@ -202,10 +208,11 @@ def _card(name: str, task: str, classes: tuple[str, ...], *, ordinal: bool) -> C
         classes=classes,
         modality="synthetic fundus photographs",
         licence="Apache-2.0 (generated here)",
-        citation="this benchmark, benchmark/data/phantom.py",
-        url="benchmark/data/phantom.py",
+        citations=(GENERATOR,),
+        url="benchmark/data/sets/phantom.py",
         ordinal=ordinal,
         synthetic=True,
+        grouping="single",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmark.core.citation import OTHERS, Citation
 from benchmark.data.base import Card
 from benchmark.data.readers import layout, table
 from benchmark.data.readers.table import Reading, Row, read_classes, read_image
@@ -25,8 +26,24 @@ CARD = Card(
     classes=("background", *ORGANS),
     modality="abdominal CT",
     licence="Synapse terms of use, on registration",
-    citation="Landman et al. 2015, MICCAI Multi-Atlas Labeling Beyond the Cranial Vault",
+    citations=(
+        Citation(
+            ("Landman, Bennett", "Xu, Zhoubing", "Igelsias, J. E.", "Styner, Martin", OTHERS),
+            "MICCAI Multi-Atlas Labeling Beyond the Cranial Vault: Workshop and Challenge",
+            2015,
+            "MICCAI Multi-Atlas Labeling Beyond the Cranial Vault Workshop and Challenge",
+            "inproceedings",
+        ),
+        Citation(
+            ("Chen, Jieneng", "Lu, Yongyi", "Yu, Qihang", "Luo, Xiangde", OTHERS),
+            "TransUNet: Transformers Make Strong Encoders for Medical Image Segmentation",
+            2021,
+            arxiv="2102.04306",
+        ),
+    ),
     url="https://www.synapse.org/Synapse:syn3193805",
+    display="Synapse",
+    grouping="given",
     group_key="patient",
     counts={"volumes": 30},
     official="train (18) and test (12) as in TransUNet; all 13 organs, not its 8",

@@ -1,0 +1,66 @@
+"""A published work in fields, so that no reader of a citation has to take a sentence apart."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+OTHERS = "others"  # BibTeX's word for the authors that a list leaves out
+
+
+@dataclass(frozen=True)
+class Citation:
+    """One published work.
+
+    `authors` are "Family, Given" in the order of the work, an organisation without a comma, and
+    `OTHERS` last where the list is cut. `venue` is the journal with volume and pages, or the
+    conference; empty for a preprint. `arxiv` and `doi` are bare numbers, without an address.
+    """
+
+    authors: tuple[str, ...]
+    title: str
+    year: int
+    venue: str = ""
+    entry: Literal["article", "inproceedings", "misc"] = "misc"
+    arxiv: str = ""
+    doi: str = ""
+
+    @property
+    def short(self) -> str:
+        """Return one line: "Tschandl et al. 2018, Scientific Data 5:180161"."""
+        families = [author.partition(",")[0] for author in self.authors]
+        if len(families) == 2 and families[1] != OTHERS:
+            who = " and ".join(families)
+        else:
+            who = families[0] + (" et al." if len(families) > 1 else "")
+        where = self.venue or (f"arXiv:{self.arxiv}" if self.arxiv else self.title)
+        return f"{who} {self.year}, {where}"
+
+    def fields(self) -> dict[str, str]:
+        """Return the BibTeX fields of the entry, in plain text: the writer escapes them."""
+        place = {"article": "journal", "inproceedings": "booktitle"}.get(self.entry, "howpublished")
+        values = {
+            "author": " and ".join(self.authors),
+            "title": self.title,
+            place: self.venue,
+            "year": str(self.year),
+            "doi": self.doi,
+            "eprint": self.arxiv,
+            "archivePrefix": "arXiv" if self.arxiv else "",
+        }
+        return {name: value for name, value in values.items() if value}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what a record keeps; `from_json` reads it again."""
+        values = asdict(self)
+        return values | {"authors": list(self.authors)}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Citation:
+        """Return the citation that `to_json` wrote."""
+        return cls(**{**values, "authors": tuple(values["authors"])})
+
+
+def line(citations: tuple[Citation, ...]) -> str:
+    """Return all citations in one line, divided by semicolons."""
+    return "; ".join(citation.short for citation in citations)
