@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 
 import pytest
 import torch
@@ -13,9 +14,10 @@ from benchmark.bench import latency
 from benchmark.bench.timing import Watch
 from benchmark.core.registry import InputError
 from results import frame, tables
-from results.costs import ledger, ledger_text
+from results.costs import ledger
 from results.papers import papers
 from results.reporting import Options, report
+from results.tables.sheet import terminal
 
 # PPE and PME of the published table, computed with the authors' own function
 FPT = {
@@ -114,7 +116,7 @@ def test_memory_counts_where_a_device_measured_it(tmp_path, monkeypatch):
     found, entries = built(tmp_path)
     assert found.devices == ("H100",)
     assert entries["lora"].pme == pytest.approx(64.93, abs=0.01)
-    assert "CPU" not in ledger_text.caption(found)
+    assert "CPU" not in ledger.note(found)
 
 
 def test_the_ledger_is_shown_and_written(tmp_path):
@@ -125,12 +127,15 @@ def test_the_ledger_is_shown_and_written(tmp_path):
     made = report([tmp_path], tmp_path / "report", options=Options(efficiency=True))
     block = made.text[made.text.index("Efficiency on vit_s14_imgfocus, 56 px, cpu") :]
     assert max(map(len, block.splitlines())) <= 100
-    assert "share: of vit_s14_imgfocus" in block.replace("\n", " ")
+    assert "%: of vit_s14_imgfocus" in block.replace("\n", " ")
     assert "PPT orders methods as the score does: Spearman 1.00." in " ".join(block.split())
     assert "2.22h" in block
     rows = list(csv.DictReader(io.StringIO((tmp_path / "report" / "efficiency.csv").read_text())))
     assert [float(row["score"]) for row in rows] == pytest.approx([60, 40, 50])
-    assert "| lora* " in (tmp_path / "report" / "efficiency.md").read_text()
+    assert [float(row["trained"]) for row in rows] == [60, 40, 50]  # numbers, not "60k"
+    front = made.tables["efficiency"].set_index("method")["best"]
+    assert front["lora(rank=8)"]
+    assert re.search(r"\| lora .* front \|", (tmp_path / "report" / "efficiency.md").read_text())
 
 
 def test_latency_in_multiples_of_the_bare_backbone(tmp_path):
@@ -151,8 +156,9 @@ def test_latency_in_multiples_of_the_bare_backbone(tmp_path):
     entries = {e.method.partition("(")[0]: e for e in found.entries}
     assert (entries["lora"].latency, entries["lora"].merged) == (1.5, 1.05)
     assert (entries["dvpt"].latency, entries["dvpt"].merged) == (1.5, None)
-    assert "1.50x  1.05x" in ledger_text.text(found)
-    assert " infer " not in ledger_text.text(ledger.build(loaded, *tables.build(loaded)))
+    text = terminal(ledger.sheet(found))
+    assert re.search(r"1\.50x +1\.05x", text)
+    assert " infer " not in terminal(ledger.sheet(ledger.build(loaded, *tables.build(loaded))))
 
 
 def test_inference_is_timed_as_trained_and_merged(tmp_path):

@@ -1,10 +1,13 @@
 import json
+from itertools import product
 
 import pytest
+from test_guards import put
 from test_run import flags, made  # noqa: F401 - a fixture
 
 from benchmark.__main__ import main
-from results.tables import peek
+from results import frame, tables
+from results.tables import external, peek
 
 
 @pytest.mark.parametrize("executor", ["inline", "local"])
@@ -28,20 +31,40 @@ def test_peeking_changes_no_number_and_measures_the_gap(made, tmp_path, capsys, 
     assert chosen.items() <= records[0]["test"].items()
     assert not (second.parent / "peek").exists()  # the states are gone
     assert "Peek gap" in printed
-    key = records[0]["key"]
-    (row,) = peek.load([peeked], {key}).to_dict("records")
+    row = peek.gap(found)
     best = 100 * max(p["test"]["balanced_accuracy"] for p in found["steps"])
     assert row["best on test"] == pytest.approx(best)
     assert row["gap"] == pytest.approx(best - 100 * records[0]["test"]["balanced_accuracy"])
-    assert peek.load([peeked], {"another"}).empty
 
 
-def test_the_gap_is_never_negative_where_less_is_better(tmp_path):
+def test_the_gap_is_never_negative_where_less_is_better():
     steps = [{"step": s, "test": {"hd95_mm": v}} for s, v in ((1, 5.0), (2, 3.0), (3, None))]
-    found = {"key": "k", "dataset": "d", "method": "m(a=1)", "metric": "hd95_mm", "steps": steps}
-    (tmp_path / "peek.json").write_text(json.dumps(found | {"selected": 5.0, "selected_step": 1}))
-    (tmp_path / "x").mkdir()
-    (tmp_path / "x" / "peek.json").write_text('{"key": "k", "half')
-    (row,) = peek.load([tmp_path], {"k"}).to_dict("records")
-    assert (row["selected"], row["best on test"], row["gap"]) == (5.0, 3.0, 2.0)
-    assert "Mean gap: 2.00 points" in peek.text([tmp_path], {"k"})
+    found = {"metric": "hd95_mm", "steps": steps, "selected": 5.0}
+    assert peek.gap(found) == {"selected": 5.0, "best on test": 3.0, "gap": 2.0}
+
+
+def test_only_runs_are_averaged(tmp_path):
+    """Two settings of one method on two backbones: four rows, not one."""
+    for method, backbone, seed in product(("m(a=1)", "m(a=2)"), ("one", "two"), (0, 1)):
+        folder = put(tmp_path, 0.5, method=method, backbone=backbone, seed=seed).parent
+        key = json.loads((folder / "record.json").read_text())["key"]
+        steps = [{"step": 1, "test": {"kappa": 0.5 + 0.1 * (seed + 1)}}]
+        found = {"key": key, "metric": "kappa", "steps": steps, "selected": 0.5}
+        (folder / "peek.json").write_text(json.dumps(found))
+        (folder / "external").mkdir()
+        outside = {"key": key, "metric": "kappa", "test": {"kappa": 0.2 + seed / 5}}
+        text = json.dumps(outside | {"dataset": "other", "images": 7})
+        (folder / "external" / "other.json").write_text(text)
+        (folder / "external" / "half.json").write_text('{"key": "k", "half')
+    built = tables.build(frame.load([tmp_path]))
+    for sheets, column in ((peek.build(built), "gap"), (external.build(built), "external")):
+        assert len(sheets) == 2  # a table per backbone
+        for sheet in sheets:
+            assert sheet.data["method"].tolist() == ["m(a=1)", "m(a=2)"]
+            scores = sheet.data[column]
+            assert [s.num_seeds for s in scores] == [2, 2]
+            assert [(s.mean, s.spread) for s in scores] == [
+                (pytest.approx(15 if column == "gap" else 30), pytest.approx(s.spread))
+                for s in scores
+            ]
+    assert sheets[0].frame()["external sd"].tolist() == pytest.approx([20 / 2**0.5] * 2)

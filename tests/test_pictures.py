@@ -2,14 +2,15 @@
 
 import json
 
-import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from test_html import make_page_runs
 from test_run import flags, made  # noqa: F401 - a fixture
 
 from benchmark.__main__ import main
+from benchmark.core.registry import InputError
 from benchmark.scores import METRICS, Predictions
 from benchmark.trained import load, panels
 from methods import families
@@ -17,6 +18,8 @@ from methods.parts.bottlenecks import AttendBottleneck, RowsBottleneck, quick_ge
 from results import figures, frame, tables
 from results.figures import attention, confusion, heatmap, reliability, style, training
 from results.figures import panels as drawn
+from results.figures.shown import Shown
+from results.statistics import stats
 from results.tables.naming import brief
 
 
@@ -30,7 +33,7 @@ def table(tmp_path_factory):
 
 def test_the_heat_map_colours_the_distance_to_the_best(table):
     columns = [(c.dataset, c.share) for c in table.columns]
-    behind = heatmap.gaps(table)
+    behind = heatmap.gaps(table, table.methods)
     place = columns.index(("a", "10%"))
     gaps = dict(zip(table.methods, behind[:, place], strict=True))
     assert gaps == pytest.approx({"lora": 0, "full": 6, "linear": 16})  # 21.0, 15.0 and 5.0
@@ -41,18 +44,17 @@ def test_the_heat_map_colours_the_distance_to_the_best(table):
 
 
 def test_the_heat_map_says_why_there_is_no_number(table):
-    figure = heatmap.draw(table)
-    said = [text.get_text() for text in figure.axes[0].texts]
-    plt.close(figure)
-    assert {"failed", "n/a", "missing"} <= set(said)
-    assert {"21.0", "45.0*"} <= set(said)  # * is one seed
-    assert "one seed" in figure.axes[0].get_title()
+    figure = heatmap.draw(Shown(table, pd.DataFrame()), table.methods)
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert {"failed", "n/a", "--"} <= set(texts)
+    assert {"21.0", "45.0¹"} <= set(texts)
+    assert any("¹ one run" in text.get_text() for text in figure.texts)
 
 
 def test_a_metric_of_lengths_is_coloured_by_share_of_its_column(tmp_path):
     make_page_runs(tmp_path)
     (found,) = tables.build(frame.load([tmp_path]), "loss")  # all 1.0
-    behind = heatmap.gaps(found)
+    behind = heatmap.gaps(found, found.methods)
     assert set(behind[~np.isnan(behind)]) == {0.0}
 
 
@@ -81,7 +83,7 @@ def test_reliability_points_carry_the_expected_calibration_error():
     labels = rng.integers(0, 3, 400)
     found = reliability.measure([(probs, labels)])
     confidence, accuracy, share = found.points.T
-    assert share.sum() == pytest.approx(1)
+    share = share / share.sum()
     by_points = float((share * abs(confidence - accuracy)).sum())
     assert (
         found.ece
@@ -229,19 +231,27 @@ def test_without_data_a_kind_draws_nothing(tmp_path):
     make_page_runs(tmp_path)  # no predictions, no history, one trial
     loaded = frame.load([tmp_path])
     kinds = [kind for kind in figures.KINDS if kind != "heatmap"]
-    assert figures.save(loaded, [tmp_path], tables.build(loaded), tmp_path / "out", kinds) == []
+    kinds = [kind for kind in kinds if kind not in figures.DEFAULT]
+    drawn, reasons = figures.draw(loaded, [tmp_path], stats.build(tables.build(loaded), []), kinds)
+    assert drawn == {}
+    assert len(reasons) == len(kinds)
+    assert any("--panels" in reason for reason in reasons)
 
 
 def test_kinds_are_named_or_all():
-    assert figures.chosen(["trials", "heatmap"]) == ("heatmap", "trials")
+    assert set(figures.chosen(["trials"])) == {*figures.DEFAULT, "trials"}
     assert figures.chosen(["all"]) == tuple(figures.KINDS)
-    assert figures.chosen([]) == ()
+    assert figures.chosen([]) == figures.DEFAULT
+    with pytest.raises(InputError, match="did you mean 'heatmap'"):
+        figures.chosen(["heatmp"])
 
 
-def test_line_styles_change_where_colours_repeat():
-    names = [f"m{i:02}" for i in range(30)]
-    looks = {(style.styles(names)[n][0], style.line(names, n)) for n in names}
-    assert len(looks) == 30
+@pytest.mark.parametrize(("count", "panels"), [(10, 1), (11, 2), (23, 3)])
+def test_more_than_ten_methods_are_drawn_in_panels(count, panels):
+    parts = style.parts([f"m{i}" for i in range(count)])
+    assert len(parts) == panels
+    assert max(map(len, parts)) <= style.MOST
+    assert sum(map(len, parts)) == count
 
 
 def test_the_data_of_the_page_figures_is_json(trained):

@@ -1,9 +1,13 @@
 """Ranks and their tests against cases done by hand (3 x 3) and a published example."""
 
+from types import SimpleNamespace
+
 import numpy as np
+import pandas as pd
 import pytest
 
-from results.figures import diagram
+from results.figures.ranks import draw
+from results.figures.shown import Shown
 from results.statistics import ranks
 
 
@@ -60,7 +64,9 @@ def test_holm_against_its_definition():
 
 def test_the_diagram_shows_each_rank_and_each_tie():
     found = ranks.Ranking(("a", "b", "c"), (1.0, 2.0, 3.0), 3, 0.05, 1.5)
-    axes = diagram.draw(found, found.methods).axes[0]
+    axes = draw(
+        Shown(SimpleNamespace(methods=found.methods), pd.DataFrame(), titles=False), found
+    ).axes[0]
     texts = {t.get_text().strip() for t in axes.texts}
     assert texts == {"1", "2", "3", "a (1.0)", "b (2.0)", "c (3.0)", "critical difference 1.50"}
     bars = [line.get_xdata() for line in axes.lines if line.get_linewidth() > 2]

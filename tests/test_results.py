@@ -4,6 +4,8 @@ import shutil
 import subprocess
 from itertools import product
 
+import matplotlib as mpl
+import matplotlib.pyplot as plt
 import pytest
 from test_spec import make_cell
 
@@ -11,9 +13,11 @@ from benchmark.core.files import write_json
 from benchmark.core.record import Record, read_record, write_record
 from benchmark.core.registry import InputError
 from results import frame, tables
+from results.costs.pareto import pareto
 from results.figures import style
 from results.reporting import Options, report
-from results.tables import render
+from results.tables import latex, scores
+from results.tables.sheet import markdown, terminal
 
 COST = {
     "head_params": 15,
@@ -58,7 +62,8 @@ VALUES = {
     ("linear", "a", 0.4): (50, 50),
     ("linear", "b", 0.1): ("n/a", "n/a"),
 }
-ENTRY = "tiny_vit,56,linear,a,False,kappa,0.1,0,10,5.0,0.0,2,,0,0.00%,0.00 MiB (0.0%),w0,fp32,"
+ENTRY = {"backbone": "tiny_vit", "image_size": 56, "metric": "kappa", "shots": 0, "labels": 10}
+ENTRY |= {"mean": 5.0, "sd": 0.0, "n": 2, "reason": "", "trained": 0, "share": 0, "weights": "w0"}
 TRAINED = {"full": 1000, "lora": 100, "linear": 0}
 
 
@@ -94,10 +99,10 @@ def test_every_number_of_the_table_by_hand(runs):
         ("linear", "a", 0.4): "50.0 ± 0.0",
         ("linear", "b", 0.1): "n/a",
     }
-    assert table.costs["lora"] == ("100", "10.00%", "0.00 MiB (10.0%)")
-    best, second = tables.ranked(table, table.columns[0])
-    assert (best, second) == ({"lora"}, {"full"})
-    assert tables.ranked(table, table.columns[1])[0] == {"full", "lora", "linear"}
+    assert table.costs["lora"] == pytest.approx((100, 10.0, 400 / 2**20, 10.0))
+    assert tables.marks(table, table.columns[0]) == {"lora": "*", "full": "", "linear": ""}
+    # the same printed number is marked alike
+    assert set(tables.marks(table, table.columns[1]).values()) == {"*"}
 
 
 def test_a_missing_cell_is_named_and_one_seed_has_no_spread(tmp_path):
@@ -107,7 +112,8 @@ def test_a_missing_cell_is_named_and_one_seed_has_no_spread(tmp_path):
                 cell = make_cell(method=method, fraction=fraction, seed=seed)
                 write_record(cell.folder(tmp_path), make_record(cell, 0.5))
     (table,) = tables.build(frame.load([tmp_path]))
-    assert str(table.scores["lora", table.columns[0]]) == "missing"
+    assert table.scores["lora", table.columns[0]].reason == "missing"
+    assert str(table.scores["lora", table.columns[0]]) == "--"
     assert str(table.scores["full", table.columns[0]]) == "50.0"
     assert "n = 1: no spread" in table.caption
 
@@ -172,7 +178,8 @@ def test_unknown_metrics_are_refused(runs):
     with pytest.raises(InputError, match="unknown metric 'kapa'; did you mean 'kappa'"):
         report([runs], runs / "report", options=Options(metric="kapa"))
     made = report([runs], runs / "report", options=Options(metric="accuracy", formats=["csv"]))
-    assert ",accuracy," in made.paths[0].read_text()
+    assert ",accuracy," in (runs / "report" / "table.csv").read_text()
+    assert set(made.tables["scores"]["metric"]) == {"accuracy"}
 
 
 def test_records_are_read_back_equal(tmp_path):
@@ -187,17 +194,17 @@ def test_records_are_read_back_equal(tmp_path):
 
 def test_renderings(runs):
     (table,) = tables.build(frame.load([runs]))
-    text = render.terminal(table)
-    assert max(map(len, text.splitlines())) <= 100
-    assert "**21.0 ± 1.4**" in render.markdown(table)
-    assert "<u>15.0 ± 7.1</u>" in render.markdown(table)
-    lines = render.as_csv(table).splitlines()
-    assert len(lines) == 1 + 9
-    assert any(line.startswith(ENTRY) for line in lines)
-    latex = render.latex(table)
-    assert r"\textbf{21.0 $\pm$ 1.4}" in latex
-    assert r"10\%" in latex
-    assert latex.count(r"\begin") == latex.count(r"\end") == 2
+    made = scores.sheet(table)
+    assert max(map(len, terminal(made).splitlines())) <= 100
+    assert "**21.0 ± 1.4**" in markdown(made)
+    rows = scores.tidy([table]).set_index(["method", "dataset", "fraction"])
+    assert len(rows) == 9
+    row = rows.loc["linear", "a", 0.1].to_dict()
+    assert row | ENTRY == row
+    text = latex.latex(made)
+    assert r"\textbf{21.0}{\scriptsize\,$\pm$\,1.4}" in text
+    assert r"10\%" in text
+    assert text.count(r"\begin") == text.count(r"\end") == 2
 
 
 def test_a_wide_table_is_shown_as_one_table_per_data_set(tmp_path):
@@ -208,7 +215,7 @@ def test_a_wide_table_is_shown_as_one_table_per_data_set(tmp_path):
         if (dataset, method) != ("left_set", "full"):
             write_record(cell.folder(tmp_path), make_record(cell, 0.123))
     (table,) = tables.build(frame.load([tmp_path]))
-    text = render.terminal(table)
+    text = terminal(scores.sheet(table))
     left, right = text.split("right_set", 1)
     assert max(map(len, text.splitlines())) <= 100
     assert text.count("adaptformer") == 2  # in each part, in one piece
@@ -220,8 +227,8 @@ def test_latex_compiles(runs, tmp_path):
     if shutil.which("pdflatex") is None:
         pytest.skip("no pdflatex on this machine")
     (table,) = tables.build(frame.load([runs]))
-    text = render.latex(table)
-    head = r"\documentclass{article}\usepackage{booktabs,graphicx}\begin{document}"
+    text = latex.latex(scores.sheet(table))
+    head = r"\documentclass{article}\usepackage{booktabs}\begin{document}"
     (tmp_path / "t.tex").write_text(head + text + r"\end{document}")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
     answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
@@ -229,15 +236,36 @@ def test_latex_compiles(runs, tmp_path):
 
 
 def test_figures_are_written_and_methods_keep_their_look(runs, tmp_path):
-    (table,) = tables.build(frame.load([runs]))
-    paths = style.save(table, tmp_path / "figures")
-    assert {p.suffix for p in paths} == {".png", ".svg", ".pdf"}
+    before = dict(mpl.rcParams)
+    made = report([runs], tmp_path / "figures")
+    paths = [p for p in made.paths if p.suffix in style.SUFFIXES]
     assert sum("labels" in p.name for p in paths) == 3  # only set a has two fractions
     assert all(p.stat().st_size > 3000 for p in paths)
-    looks = style.styles([f"m{i}" for i in range(30)])
-    assert len(set(looks.values())) == 30
+    assert {p.stem for p in paths} == set(made.figures)
+    assert dict(mpl.rcParams) == before  # nobody else's figures change
+    assert plt.get_fignums() == []
+
+
+def test_a_method_looks_the_same_in_every_sweep():
+    ours = ["adaptformer", "bitfit", "full", "linear", "lora(rank=4)", "ssf", "vpt_deep", "mine"]
+    alone = {m: style.looks([m])[m] for m in ours}
+    assert style.looks(ours) == alone
+    assert len({look.colour for look in alone.values()}) == len(ours)
+    every = [*style._KNOWN, *(f"own{i}" for i in range(20))]
+    assert len(set(style.looks(every).values())) == len(every)
+    two = style.looks(["lora(rank=4)", "lora(rank=8)"])
+    assert len({look.colour for look in two.values()}) == 1  # settings of one method
+    assert len(set(two.values())) == 2
+
+
+def test_without_a_folder_nothing_is_written(runs):
+    before = sorted(runs.rglob("*"))
+    made = report([runs])
+    assert (made.paths, sorted(runs.rglob("*"))) == ((), before)
+    assert made.tables["scores"]["mean"].dtype == float
+    assert made.figures
 
 
 def test_the_pareto_front_by_hand():
     points = [(0, 1.0), (10, 3.0), (10, 2.0), (20, 2.5), (30, 4.0)]
-    assert style.pareto(points) == [(0, 1.0), (10, 3.0), (30, 4.0)]
+    assert pareto(points) == [(0, 1.0), (10, 3.0), (30, 4.0)]

@@ -49,10 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_figures(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--figures",
-        default="heatmap",
+        default="",
         metavar="A,B",
-        help="more figures: heatmap, training, confusion, reliability, trials, panels, attention; "
-        "all; none",
+        help="more kinds of figures, see `list figures`; all; none",
     )
     parser.add_argument(
         "--source",
@@ -73,14 +72,13 @@ def _add_figures(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write and show the report; return 1 when a record could not be read."""
     from benchmark.data.origins import lookup
-    from results.reporting import Options, report
-    from results.tables.render import FORMATS
+    from results.reporting import FORMATS, Options, report
 
     runs = arguments.runs or [RUNS]
     formats = split_list(arguments.format)
     for name in formats:
-        if name not in (*FORMATS, "html"):
-            raise unknown("format", name, (*FORMATS, "html"))
+        if name not in FORMATS:
+            raise unknown("format", name, FORMATS)
     kinds, sources = _kinds(arguments), _sources(arguments.source)
     if arguments.rescore:
         _rescore(runs)
@@ -125,12 +123,17 @@ def _rescore(folders: list[Path]) -> None:
 
 def _kinds(arguments: argparse.Namespace) -> tuple[str, ...]:
     """Return the kinds of figures that the flags ask for."""
-    from results.figures import chosen
+    from results.figures import KINDS, chosen
 
     if arguments.panels < 0:
         raise InputError(f"--panels {arguments.panels} is no number of images; give 1 or more")
-    wanted = [] if arguments.figures == "none" else split_list(arguments.figures)
-    return chosen([*wanted, *(("panels", "attention") if arguments.panels else ())])
+    if arguments.figures == "none":
+        return ()
+    if arguments.figures == "all":
+        return tuple(KINDS)
+    read = ("panels", "attention") if arguments.panels else ()
+    more = split_list(arguments.figures) if arguments.figures else []
+    return chosen([*more, *read])
 
 
 def _sources(pairs: list[str]) -> dict[str, str]:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from scipy.stats import spearmanr
@@ -19,6 +20,8 @@ from benchmark.scores import metric_of
 from results.costs.pareto import pareto
 from results.frame import Frame
 from results.tables import Table
+from results.tables.naming import brief
+from results.tables.sheet import Sheet
 
 CPU = "cpu"
 LATENCY = "latency.json"
@@ -178,3 +181,91 @@ def _entry(
         ppe=None if combined is None else ppe(combined, share),
         pme=None if None in (combined, peak, full) else ppe(combined, peak / full),  # type: ignore[arg-type, operator]
     )
+
+
+def _count(value: float) -> str:
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g}{unit}"
+    return f"{value:.0f}"
+
+
+def _time(seconds: float) -> str:
+    for size, unit in ((3600.0, "h"), (60.0, "m")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.3g}{unit}"
+    return f"{seconds:.3g}s"
+
+
+# The printed columns: heading, field of `Entry`, and how a value is written.
+COLUMNS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+    ("trained", "trained", _count),
+    ("%", "share", lambda value: f"{value:.2f}"),
+    ("active", "active", _count),
+    ("MiB", "stored", lambda value: f"{value:.3g}"),
+    ("GFLOP", "gflop", lambda value: f"{value:.1f}"),
+    ("img/s", "images_per_s", lambda value: f"{value:.0f}"),
+    ("infer", "latency", lambda value: f"{value:.2f}x"),
+    ("merged", "merged", lambda value: f"{value:.2f}x"),
+    ("train", "seconds", _time),
+    ("+search", "searched", _time),
+    ("peak", "peak", lambda value: f"{value:.0f}"),
+    ("score", "score", lambda value: f"{value:.1f}"),
+    ("PPT", "ppt", lambda value: f"{value:.1f}"),
+    ("PPE", "ppe", lambda value: f"{value:.1f}"),
+    ("PME", "pme", lambda value: f"{value:.1f}"),
+    ("Pareto", "best", lambda value: "front" if value else ""),
+)
+
+
+def sheet(ledger: Ledger) -> Sheet:
+    """Return the ledger as a table to print, without the columns that nothing is known of."""
+    names = [e.method for e in ledger.entries]
+    data: dict[str, list[object]] = {"method": [brief(m, names) for m in names]}
+    for heading, field, _ in COLUMNS:
+        values = [getattr(e, field) for e in ledger.entries]
+        if any(value is not None for value in values):
+            data[heading] = values
+    where = f"Efficiency on {ledger.backbone}, {ledger.image_size} px"
+    return Sheet(
+        f"{where}, {', '.join(ledger.devices) or 'no device'}",
+        pd.DataFrame(data, dtype=object),
+        note=note(ledger),
+        forms={heading: form for heading, _, form in COLUMNS},
+    )
+
+
+def frame(ledgers: Sequence[Ledger]) -> pd.DataFrame:
+    """Return one row per method with every number; columns are the fields of `Entry`."""
+    return pd.DataFrame(
+        {
+            "backbone": ledger.backbone,
+            "image_size": ledger.image_size,
+            "devices": "; ".join(ledger.devices),
+            **asdict(entry),
+        }
+        for ledger in ledgers
+        for entry in ledger.entries
+    )
+
+
+def note(ledger: Ledger) -> str:
+    """Return what the columns are, and how far the combined scores order methods as the score."""
+    parts = [
+        "Pareto: on the front of score and trained values. "
+        f"%: of {ledger.backbone}; active: values at inference, unmerged; MiB: stored delta "
+        "with head; GFLOP: training, one image; "
+        "train: one cell; +search: with all trials it was chosen from; score: mean over columns; "
+        "PPT, PPE, PME: published combined scores of parameters and training memory."
+    ]
+    if CPU in ledger.devices:
+        parts.append("No peak memory and PME on a CPU, where it is the whole process's.")
+    if len(ledger.devices) > 1:
+        parts.append("Times are of several devices: compare them with care.")
+    if any(e.latency for e in ledger.entries):
+        parts.append("infer, merged: time of inference in multiples of the bare backbone's.")
+    for name in ("ppt", "ppe", "pme"):
+        value = ledger.agreement(name)
+        if value is not None:
+            parts.append(f"{name.upper()} orders methods as the score does: Spearman {value:.2f}.")
+    return " ".join(parts)

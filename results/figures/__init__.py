@@ -1,65 +1,76 @@
-"""Figures beyond label curves, parameters and ranks: each kind has a file of its own.
+"""Figures: each kind is one file with a function from `Shown` to named figures.
 
-Every kind is a function from `Shown` to named figures; one look for all (`results.figures`).
+A file registers its function with `@kind(NAME, shows=..., needs=...)`; help texts, `--figures all`
+and the reasons of what is not drawn come from there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
-from benchmark.core.registry import unknown
-from results.figures import attention, confusion, heatmap, panels, reliability, training, trials
-from results.figures.shown import Shown
-from results.figures.style import stem_of, write
+from benchmark.core.registry import discover
+from results.figures.shown import KINDS, Shown
+from results.figures.style import COLUMN, stem_of, theme, write
 from results.frame import Frame
-from results.tables import Table
 
-Kind = Callable[[Shown], Iterator[tuple[str, Figure]]]
-KINDS: dict[str, Kind] = {
-    "heatmap": heatmap.figures,
-    "training": training.figures,
-    "confusion": confusion.figures,
-    "reliability": reliability.figures,
-    "trials": trials.figures,
-    "panels": panels.figures,
-    "attention": attention.figures,
-}
-DEFAULT = ("heatmap",)
+if TYPE_CHECKING:
+    from results.statistics.stats import Statistics
+
+__all__ = ["DEFAULT", "KINDS", "chosen", "described", "draw", "write"]
+
+discover("results.figures")
+DEFAULT = tuple(name for name in KINDS if KINDS[name].default)
 
 
 def chosen(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the kinds of these names, in the order of `KINDS`; "all" stands for every one.
+    """Return the kinds of these names and those drawn by default; "all" is every kind.
 
     Raises:
         InputError: for a name that is no kind.
     """
-    if "all" in names:
-        return tuple(KINDS)
     for name in names:
-        if name not in KINDS:
-            raise unknown("kind of figure", name, ("all", *KINDS))
-    return tuple(kind for kind in KINDS if kind in names)
+        if name != "all":
+            _ = KINDS[name]  # an unknown one raises
+    return tuple(KINDS) if "all" in names else tuple(n for n in KINDS if n in {*names, *DEFAULT})
 
 
-def save(
+def described() -> str:
+    """Return one sentence per kind, for help."""
+    return "; ".join(f"{name}: {KINDS[name].shows}" for name in KINDS)
+
+
+def draw(
     frame: Frame,
     runs: Sequence[Path],
-    tables: Sequence[Table],
-    out: Path,
+    statistics: Sequence[Statistics],
     kinds: Collection[str] = DEFAULT,
-) -> list[Path]:
-    """Write the figures of these kinds of every table into `out` and return the paths.
+    width: float = COLUMN,
+    *,
+    titles: bool = True,
+    display: Callable[[str, str], str] | None = None,
+) -> tuple[dict[str, Figure], list[str]]:
+    """Return figures by the start of their file names, and sentences on what could not be drawn.
 
-    A kind whose data is not there (no predictions stored, nothing tuned, no panels) adds none.
+    A sentence is a kind that was asked for by name, with what it lacks.
     """
-    paths: list[Path] = []
-    for table in tables:
-        shown = Shown(table, frame.rows, tuple(runs))
-        for kind in kinds:
-            for name, figure in KINDS[kind](shown):
-                stem = stem_of(table.name, table.image_size, *filter(None, (name, kind)))
-                paths += write(figure, out, stem)
-    return paths
+    found: dict[str, Figure] = {}
+    lacking = []
+    for kind in kinds:
+        before = len(found)
+        for s in statistics:
+            table = s.table
+            shown = Shown(table, frame.rows, tuple(runs), s, width, titles)
+            if display is not None:
+                shown = Shown(table, frame.rows, tuple(runs), s, width, titles, display)
+            with theme():
+                for name, figure in KINDS[kind].draw(shown):
+                    parts = filter(None, (name, kind))
+                    found[stem_of(table.name, table.image_size, *parts)] = figure
+        # of what is drawn by itself, nobody asked why it is not
+        if len(found) == before and not KINDS[kind].default:
+            lacking.append(f"no figure of the kind {kind}: {KINDS[kind].needs}")
+    return found, lacking

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colorbar import Colorbar
@@ -16,8 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from results.figures.panels import FOLDER
-from results.figures.shown import Shown
-from results.figures.style import PAGE, heading, theme
+from results.figures.shown import Shown, kind
+from results.figures.style import PAGE, new
 from results.tables import Column
 
 BLOCKS = 5
@@ -34,6 +33,11 @@ class Maps:
     shares: tuple[np.ndarray, ...]
 
 
+@kind(
+    "attention",
+    "where the prompts of DVPT look",
+    "no attention was read; `report --panels N` reads that of dvpt cells with stored deltas",
+)
 def figures(shown: Shown) -> Iterator[tuple[str, Figure]]:
     """Yield one figure per data set and method whose attention was kept."""
     for column in shown.last:
@@ -83,21 +87,17 @@ def limits(maps: Sequence[np.ndarray]) -> Scale:
 
 def draw(shown: Shown, column: Column, method: str, found: Maps) -> Figure:
     """Return a row per image: the image, then the mean attention of all prompts at some blocks."""
-    theme()
     places = spread(len(found.blocks))
     rows, across = len(found.images), 1 + len(places)
     side = min(1.3, PAGE / (across + 0.5))
-    figure, grid = plt.subplots(
-        rows, across, figsize=(side * across + 0.6, side * rows + 0.6), squeeze=False,
-        layout="constrained",
-    )  # fmt: skip
+    figure, grid = new(rows, across, (side * across + 0.6, side * rows + 0.6))
     scale = limits([found.maps[p] for p in places])
     for row, axes in enumerate(grid):
         axes[0].imshow(found.images[row])
         for one, p in zip(axes[1:], places, strict=True):
             drawn = _over(one, found.images[row], found.maps[p][row], scale)
             share = 100 * float(found.shares[p][row])
-            one.set_xlabel(f"{share:.1f}% of tokens", fontsize=6, labelpad=2)
+            one.set_xlabel(f"{share:.0f}% of tokens", fontsize=6, labelpad=2)
         for one in axes:
             one.set_xticks([])
             one.set_yticks([])
@@ -106,8 +106,8 @@ def draw(shown: Shown, column: Column, method: str, found: Maps) -> Figure:
     for one, title in zip(grid[0], titles, strict=True):
         one.set_title(title, fontsize=7, pad=3)
     _bar(figure.colorbar(drawn, ax=grid, shrink=0.7, aspect=25), scale)
-    name = shown.name(method)
-    figure.suptitle(f"{name}: {heading(shown.table, column)}, {column.share}", fontsize=8)
+    if title := shown.title(column):
+        figure.suptitle(f"{shown.name(method)}: {title}", fontsize=8)
     return figure
 
 
@@ -129,6 +129,6 @@ def _over(axes: Axes, image: np.ndarray, attention: np.ndarray, scale: Scale) ->
 def _bar(bar: Colorbar, scale: Scale) -> None:
     low, high = scale
     ticks = [float(np.log2(t)) for t in (low, low**0.5, 1, high**0.5, high)]
-    bar.set_ticks(ticks, labels=[f"{2**t:.2f}x" for t in ticks])
+    bar.set_ticks(ticks, labels=[f"{2**t:.3g}x" for t in ticks])
     bar.set_label("attention / even attention", fontsize=7)
     bar.outline.set_visible(False)

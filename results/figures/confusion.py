@@ -12,13 +12,19 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from benchmark.scores.metrics.confusion import confusion
-from results.figures.shown import Shown, folded, multiples
-from results.figures.style import heading
+from results.figures.heatmap import LIGHT
+from results.figures.shown import Shown, folded, kind, multiples
+from results.figures.style import explain
 from results.tables import Column
 
 MOST = 12  # classes whose numbers are written
 
 
+@kind(
+    "confusion",
+    "confusion matrices from the stored predictions",
+    "no classified cell has stored predictions",
+)
 def figures(shown: Shown) -> Iterator[tuple[str, Figure]]:
     """Yield the matrices of each classified data set, at the column with the most labels."""
     for column in shown.last:
@@ -43,7 +49,8 @@ def shares(matrix: np.ndarray) -> np.ndarray:
 def draw(shown: Shown, column: Column, matrices: dict[str, np.ndarray]) -> Figure:
     """Return one matrix per method: of the images of a true class, the percent put into each."""
     figure, axes = multiples(len(matrices), ratio=1.02)
-    names = _classes(shown, column)
+    names = [_cut(name) for name in map(str, next(iter(shown.table.chosen[column]["classes"])))]
+    counts = next(iter(matrices.values())).sum(1)
     for one, (method, matrix) in zip(axes, matrices.items(), strict=True):
         sns.heatmap(
             shares(matrix),
@@ -51,28 +58,30 @@ def draw(shown: Shown, column: Column, matrices: dict[str, np.ndarray]) -> Figur
             fmt=".0f",
             vmin=0,
             vmax=100,
-            cmap="Blues",
+            cmap=LIGHT,
             cbar=False,
             square=True,
             linewidths=0.5,
-            annot_kws={"size": 7 if len(matrix) <= 5 else 5},
+            annot_kws={"size": 7 if len(matrix) <= 5 else 5, "color": "0.1"},
             xticklabels=names,
-            yticklabels=names,
+            yticklabels=[
+                f"{name} ({count:.0f})" for name, count in zip(names, counts, strict=True)
+            ],
             ax=one,
         )
-        seeds = shown.table.scores[method, column]
-        one.set_title(folded(f"{shown.name(method)}  {seeds}"), fontsize=7)
+        one.set_title(
+            folded(f"{shown.name(method)}  {shown.table.scores[method, column]}"), fontsize=7
+        )
         one.tick_params(length=0, labelsize=6.5)
         one.tick_params(axis="x", labelrotation=90 if len(names) > 5 else 30)
         one.tick_params(axis="y", labelrotation=0)
     figure.supxlabel("predicted class", fontsize=8)
-    figure.supylabel("true class", fontsize=8)
-    title = f"{heading(shown.table, column)}, {column.share} of the labels"
-    figure.suptitle(f"{title}: percent of each true class, all seeds together", fontsize=8)
+    figure.supylabel("true class (images, all runs together)", fontsize=8)
+    if title := shown.title(column):
+        figure.suptitle(title, fontsize=8)
+    explain(figure, "numbers and colours: percent of each true class, 0 white to 100 blue")
     return figure
 
 
-def _classes(shown: Shown, column: Column) -> list[str]:
-    """Return the names of the classes, cut where they are long."""
-    names = next(iter(shown.table.chosen[column]["classes"]))
-    return [n if len(n) <= 14 else n[:13] + "…" for n in map(str, names)]
+def _cut(name: str, most: int = 14) -> str:
+    return name if len(name) <= most else name[: most - 1] + "…"

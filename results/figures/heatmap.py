@@ -5,48 +5,60 @@ Legend: M methods, N columns.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmark.scores import metric_of
-from results.figures.shown import Shown
-from results.figures.style import COLUMN, theme
+from results.figures.shown import Shown, kind
+from results.figures.style import COLUMN, explain, new
 from results.statistics.comparison import sign
-from results.tables import Table
-from results.tables.naming import brief
+from results.tables import Table, marks
+from results.tables.sheet import BEST, MEANING
 
-ONCE = "*"  # marks a score of one seed
 ROW = 0.17  # inches
 LIGHT = sns.blend_palette(["white", "#8dbbdc", "#3f86bd"], as_cmap=True)  # black text is read on it
 
 
+@kind(
+    "heatmap",
+    "all scores at one glance, shaded by the distance to the best",
+    "no table has two methods with a score",
+    default=True,
+)
 def figures(shown: Shown) -> Iterator[tuple[str, Figure]]:
     """Yield the heat map of a table with two methods or more."""
-    if len(shown.table.methods) > 1 and shown.table.columns:
-        yield "", draw(shown.table)
+    table = shown.table
+    scored = [
+        m for m in table.methods if any(table.scores[m, c].mean is not None for c in table.columns)
+    ]
+    if len(scored) > 1:
+        yield "", draw(shown, scored)
 
 
-def gaps(table: Table) -> np.ndarray:
+def gaps(table: Table, methods: Sequence[str]) -> np.ndarray:
     """Return (M, N): how far each score is behind the best of its column, NaN without a score.
 
-    In points where every column is x 100; otherwise as a share of the column's largest gap.
+    In points where every column is x 100; otherwise as a share of the column's largest gap. The
+    best is that of the marks: one run is not the best beside repeated ones, and is 0 behind where
+    it is above them.
     """
-    means = [[table.scores[m, c].mean for c in table.columns] for m in table.methods]
-    scores = np.array(means, dtype=float) * [sign(c) for c in table.columns]  # None is NaN
-    behind = np.array([_behind(column) for column in scores.T]).T
+    behind = np.full((len(methods), len(table.columns)), np.nan)
+    for j, column in enumerate(table.columns):
+        marked = marks(table, column)
+        means = {m: table.scores[m, column].mean for m in methods}
+        known = {m: sign(column) * mean for m, mean in means.items() if mean is not None}
+        best = [value for m, value in known.items() if BEST in marked[m]]
+        for i, method in enumerate(methods):
+            if method in known and best:
+                behind[i, j] = max(0.0, max(best) - known[method])
     if all(metric_of(c.metric).is_share for c in table.columns):
         return behind
     most = np.array([np.nanmax(g) if np.isfinite(g).any() else np.nan for g in behind.T])
     return behind / np.where(most > 0, most, 1)
-
-
-def _behind(scores: np.ndarray) -> np.ndarray:
-    return (np.nanmax(scores) if np.isfinite(scores).any() else np.nan) - scores
 
 
 def order(behind: np.ndarray) -> list[int]:
@@ -56,16 +68,15 @@ def order(behind: np.ndarray) -> list[int]:
     return sorted(range(len(behind)), key=lambda i: (lacks[i], means[i], i))
 
 
-def draw(table: Table) -> Figure:
-    """Return the heat map, methods by their mean gap; where no score is, its reason."""
-    theme()
-    behind = gaps(table)
+def draw(shown: Shown, methods: Sequence[str]) -> Figure:
+    """Return the heat map, methods by their mean gap; a dash where nothing was run."""
+    table = shown.table
+    behind = gaps(table, methods)
     rows = order(behind)
-    names = [brief(table.methods[i], table.methods) for i in rows]
-    width = 0.9 + 0.065 * max(map(len, names)) + 0.42 * len(table.columns)
-    size = (max(COLUMN, width), 1.5 + ROW * len(rows))
-    figure, axes = plt.subplots(figsize=size, layout="constrained")
-    texts = [[_text(table, table.methods[i], c) for c in table.columns] for i in rows]
+    names = [shown.name(methods[i]) for i in rows]
+    width = 0.9 + 0.065 * max(map(len, names)) + 0.5 * len(table.columns)
+    figure, grid = new(size=(max(COLUMN, width), 1.5 + ROW * len(rows)))
+    axes = grid[0, 0]
     points = all(metric_of(c.metric).is_share for c in table.columns)
     unit = "points behind best" if points else "share of largest gap"
     mesh = axes.pcolormesh(behind[rows], cmap=LIGHT, vmin=0, edgecolors="0.85", linewidth=0.6)
@@ -73,47 +84,48 @@ def draw(table: Table) -> Figure:
     axes.invert_yaxis()
     bar = figure.colorbar(mesh, ax=axes, label=unit, aspect=8 + len(rows))
     bar.outline.set_visible(False)
-    axes.set_facecolor("0.95")
-    _write(axes, texts, behind[rows])
-    once = f"  ({ONCE} one seed)" if any(ONCE in text for row in texts for text in row) else ""
-    axes.set_title(f"{table.name} at {table.image_size} px{once}", pad=8)
+    axes.set_facecolor("0.97")
+    used = set()
+    for x, column in enumerate(table.columns):
+        marked = marks(table, column)
+        for y, i in enumerate(rows):
+            score, mark = table.scores[methods[i], column], marked.get(methods[i], "")
+            if score.mean is None:
+                axes.text(
+                    x + 0.5, y + 0.5, str(score), size=5.5, color="0.45", ha="center", va="center"
+                )
+                continue
+            used |= set(mark) - {BEST}
+            axes.text(
+                x + 0.5,
+                y + 0.5,
+                f"{score.text(spread=False)}{mark.replace(BEST, '')}",
+                size=6.5,
+                weight="bold" if BEST in mark else "normal",
+                ha="center",
+                va="center",
+            )
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    _columns(axes, table)
+    _label_columns(axes, shown)
+    if shown.titles:
+        axes.set_title(f"{shown.backbone}, {table.image_size} px", pad=8)
+    explain(figure, "; ".join(["bold: best", *(f"{m} {MEANING[m]}" for m in sorted(used))]))
     return figure
 
 
-def _write(axes: Axes, texts: list[list[str]], behind: np.ndarray) -> None:
-    """Write the scores, the best of a column bold; reasons in grey."""
-    for (y, x), gap in np.ndenumerate(behind):
-        text = axes.text(x + 0.5, y + 0.5, texts[y][x], size=6.5, ha="center", va="center")
-        if np.isnan(gap):
-            text.set(color="0.45", size=5.5)
-        elif gap == 0:
-            text.set(weight="bold")
-
-
-def _text(table: Table, method: str, column: object) -> str:
-    score = table.scores[method, column]  # type: ignore[index]
-    if score.mean is None:
-        return score.reason
-    return f"{score.mean:.{score.decimals}f}" + ONCE * (score.num_seeds == 1)
-
-
-def _columns(axes: Axes, table: Table) -> None:
+def _label_columns(axes: Axes, shown: Shown) -> None:
     """Label the columns by share and labels, and below them each data set once."""
-    axes.set_xticks(np.arange(len(table.columns)) + 0.5)
-    axes.set_xticklabels([f"{c.share}\n({c.labels})" for c in table.columns], rotation=0, size=6.5)
-    datasets = [c.name for c in table.columns]
-    for dataset in dict.fromkeys(datasets):
-        places = [i for i, name in enumerate(datasets) if name == dataset]
-        column = table.columns[places[0]]
-        mark = "\nsynthetic" if column.synthetic else ""
-        label = f"{dataset}\n{metric_of(column.metric).display}{mark}"
-        middle = (places[0] + places[-1] + 1) / 2
+    columns = shown.table.columns
+    axes.set_xticks(np.arange(len(columns)) + 0.5)
+    axes.set_xticklabels([f"{c.share}\n({c.labels})" for c in columns], rotation=0, size=6.5)
+    names = [shown.dataset(c) for c in columns]
+    for name in dict.fromkeys(names):
+        places = [i for i, other in enumerate(names) if other == name]
+        label = f"{name}\n{metric_of(columns[places[0]].metric).display}"
         axes.annotate(
             label,
-            (middle, 0),
+            ((places[0] + places[-1] + 1) / 2, 0),
             (0, -25),
             xycoords=("data", "axes fraction"),
             textcoords="offset points",

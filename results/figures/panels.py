@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -20,8 +19,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 
 from benchmark.scores.metrics.overlap import IGNORE, dice, overlap
-from results.figures.shown import Shown, folded
-from results.figures.style import PAGE, heading, theme
+from results.figures.shown import Shown, folded, kind
+from results.figures.style import PAGE, new
 from results.tables import Column
 
 FOLDER = "panels"
@@ -31,6 +30,11 @@ MOST = 6  # methods beside image and truth
 ERRORS = {"missed": "#0072B2", "false alarm": "#D55E00", "wrong class": "#F0E442"}
 
 
+@kind(
+    "panels",
+    "segmented images with the errors of each method",
+    "no test images were read; `report --panels N` reads them where the data set is",
+)
 def figures(shown: Shown) -> Iterator[tuple[str, Figure]]:
     """Yield the panels of each segmented data set, at the column with the most labels."""
     for column in shown.last:
@@ -100,39 +104,41 @@ def draw(
     masks: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]],
 ) -> Figure:
     """Return two rows per image: predictions over the image, and below them the errors."""
-    theme()
     ids = [name for name in kept if all(name in found for found in masks.values())]
     classes = list(next(iter(shown.table.chosen[column]["classes"])))[1:]
     colours = [sns.color_palette("colorblind").as_hex()[i % 10] for i in (2, 4, 8, 9, 1, 3, 5)]
     colours = [colours[i % len(colours)] for i in range(len(classes))]
-    side = min(1.1, PAGE / (2 + len(masks)))
-    figure, grid = plt.subplots(
+    across = 1 + len(masks)
+    side = min(1.1, PAGE / across)
+    figure, grid = new(
         2 * len(ids),
-        2 + len(masks),
-        figsize=(side * (2 + len(masks)), side * 2 * len(ids) + 0.6),
-        squeeze=False,
+        across,
+        (side * across, side * 2 * len(ids) + 0.6),
         layout=ConstrainedLayoutEngine(wspace=0.01, hspace=0.01, w_pad=0.01, h_pad=0.01),
     )
-    for place, name in enumerate(ids):
-        rows = grid[2 * place], grid[2 * place + 1]
-        _image(rows, kept[name], next(iter(masks.values()))[name][1], colours)
-        for number, found in enumerate(masks.values()):
-            pair = rows[0][2 + number], rows[1][2 + number]
-            _prediction(pair, kept[name], found[name], colours)
-    for axes, title in zip(grid[0], ("image", "truth", *map(shown.name, masks)), strict=True):
-        axes.set_title(folded(title, 18), fontsize=7, pad=3)
-    _legend(figure, classes, colours)
-    figure.suptitle(f"{heading(shown.table, column)}, {column.share} of the labels", fontsize=8)
-    return figure
-
-
-def _image(
-    rows: tuple[np.ndarray, np.ndarray], image: np.ndarray, truth: np.ndarray, colours: list[str]
-) -> None:
-    rows[0][0].imshow(image)
-    rows[0][1].imshow(tinted(image, truth, colours, 0.6))
-    for axes in (*rows[0], *rows[1]):
+    for axes in grid.flat:
         axes.set_axis_off()
+    for place, name in enumerate(ids):
+        above, below = grid[2 * place], grid[2 * place + 1]
+        truth = next(iter(masks.values()))[name][1]
+        above[0].imshow(kept[name])
+        below[0].imshow(tinted(kept[name], truth, colours, 0.6))
+        for number, found in enumerate(masks.values(), 1):
+            _prediction((above[number], below[number]), kept[name], found[name], colours)
+    titles = ("image, truth below", *(f"{shown.name(m)}, errors below" for m in masks))
+    for axes, title in zip(grid[0], titles, strict=True):
+        axes.set_title(folded(title, 16), fontsize=7, pad=3)
+    errors = list(ERRORS.items())[: 2 + (len(classes) > 1)]  # one class cannot be another
+    named = {**dict(zip(classes, colours, strict=True)), **dict(errors)}
+    figure.legend(
+        handles=[Patch(facecolor=colour, label=label) for label, colour in named.items()][:12],
+        loc="outside lower center",
+        ncol=max(1, min(len(named), across)),
+        frameon=False,
+    )
+    if title := shown.title(column):
+        figure.suptitle(folded(title, max(24, round(14 * side * across))), fontsize=8)
+    return figure
 
 
 def _prediction(
@@ -149,15 +155,3 @@ def _prediction(
     text = "no foreground" if np.isnan(value) else f"Dice {value:.0f}"
     style = {"boxstyle": "square,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
     pair[1].text(0.03, 0.04, text, transform=pair[1].transAxes, size=6, bbox=style)
-
-
-def _legend(figure: Figure, classes: list[str], colours: list[str]) -> None:
-    errors = list(ERRORS.items())[: 2 + (len(classes) > 1)]  # one class cannot be another
-    named = {**dict(zip(classes, colours, strict=True)), **dict(errors)}
-    handles = [Patch(facecolor=colour, label=name) for name, colour in named.items()]
-    figure.legend(
-        handles=handles[:12],
-        loc="outside lower center",
-        ncol=min(6, len(handles)),
-        frameon=False,
-    )

@@ -6,26 +6,31 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmark.scores import METRICS, Predictions
 from benchmark.scores.metrics.calibration import confidence_bins, scaled_probs
-from results.figures.shown import Shown, folded, multiples
-from results.figures.style import heading, styles
+from results.figures.shown import Shown, folded, kind, multiples
+from results.figures.style import explain
 from results.tables import Column
 
+FEWEST = 5  # images, below which the accuracy of a bin is noise and is not drawn
 NAMES = ("val_probs", "val_labels", "test_probs", "test_labels")
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """Points (confidence, accuracy, share of images) of filled bins, and the mean ECE of seeds."""
+    """Points (confidence, accuracy, number of images) of filled bins, and the mean ECE of seeds."""
 
     points: np.ndarray
     ece: float
 
 
+@kind(
+    "reliability",
+    "accuracy against confidence, before and after temperature scaling",
+    "no classified cell has stored predictions of validation and test",
+)
 def figures(shown: Shown) -> Iterator[tuple[str, Figure]]:
     """Yield the diagrams of each classified data set, at the column with the most labels."""
     for column in shown.last:
@@ -38,7 +43,7 @@ def measure(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Reliability:
     confidence, bins = confidence_bins(np.concatenate([probs for probs, _ in pairs]))
     right = np.concatenate([probs.argmax(1) == labels for probs, labels in pairs])
     points = [
-        (confidence[bins == b].mean(), right[bins == b].mean(), (bins == b).mean())
+        (confidence[bins == b].mean(), right[bins == b].mean(), (bins == b).sum())
         for b in np.unique(bins)
     ]
     shown = [Predictions((), {"probs": probs, "labels": labels}) for probs, labels in pairs]
@@ -55,32 +60,33 @@ def scaled(seeds: Sequence[dict[str, np.ndarray]]) -> list[tuple[np.ndarray, np.
 def draw(shown: Shown, column: Column, stored: dict[str, list[dict[str, np.ndarray]]]) -> Figure:
     """Return one diagram per method; a bin's marker grows with the images in it."""
     figure, axes = multiples(len(stored), ratio=0.95)
-    look = styles(shown.table.methods)
     for one, (method, seeds) in zip(axes, stored.items(), strict=True):
         before = measure([(s["test_probs"], s["test_labels"]) for s in seeds])
         after = measure(scaled(seeds))
         one.plot([0, 1], [0, 1], color="0.7", linewidth=0.8, zorder=0)
-        _curve(one, before, look[method][0], "as trained")
-        _curve(one, after, "0.25", "after temperature")
+        colour = shown.looks[method].colour
+        for found, line, face, edge in (
+            (before, "-", colour, colour),
+            (after, "--", "white", "0.25"),
+        ):
+            kept = found.points[found.points[:, 2] >= FEWEST]
+            x, y, count = kept.T
+            size = 4 + 60 * count / found.points[:, 2].sum()
+            one.plot(x, y, color=edge, linestyle=line, linewidth=1)
+            one.scatter(x, y, s=size, facecolor=face, edgecolor=edge, linewidth=0.8, zorder=3)
         errors = f"ECE {before.ece:.2f} → {after.ece:.2f}"
-        one.set_title(folded(f"{shown.name(method)}  {errors}"), fontsize=7)
+        one.set_title(folded(f"{shown.name(method)}  {errors}", 26), fontsize=7)
         one.set_xlim(0, 1.03)
         one.set_ylim(0, 1.03)
         one.set_aspect("equal")
         one.spines[["top", "right"]].set_visible(False)
-    figure.supxlabel(
-        "confidence (solid, filled: as trained; dashed, open: temperature fitted on validation)",
-        fontsize=7.5,
-    )
+    figure.supxlabel("confidence", fontsize=8)
     figure.supylabel("accuracy", fontsize=8)
-    title = f"{heading(shown.table, column)}, {column.share} of the labels"
-    figure.suptitle(title, fontsize=8)
+    if title := shown.title(column):
+        figure.suptitle(title, fontsize=8)
+    explain(
+        figure,
+        "filled, solid: as trained; open, dashed: temperature fitted on validation; a dot is a bin "
+        f"of confidence, its area the share of images; bins of fewer than {FEWEST} are left out",
+    )
     return figure
-
-
-def _curve(axes: Axes, found: Reliability, colour: object, label: str) -> None:
-    x, y, share = found.points.T
-    filled = label == "as trained"
-    axes.plot(x, y, color=colour, linestyle="-" if filled else "--", linewidth=1)
-    face = colour if filled else "white"
-    axes.scatter(x, y, s=4 + 60 * share, facecolor=face, edgecolor=colour, linewidth=0.8, zorder=3)

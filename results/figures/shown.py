@@ -8,41 +8,63 @@ from __future__ import annotations
 import json
 import math
 import textwrap
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from benchmark.core.files import PREDICTIONS
 from benchmark.core.record import RECORD
-from results.figures.style import PAGE, theme
-from results.frame.predictions import PREDICTIONS
+from benchmark.core.registry import Registry
+from benchmark.scores import metric_of
+from results.figures.style import COLUMN, PAGE, Look, looks, new
 from results.tables import Column, Table
-from results.tables.naming import brief
+from results.tables.naming import displayed
+
+if TYPE_CHECKING:
+    from results.statistics.stats import Statistics
 
 
 @dataclass(frozen=True)
 class Shown:
-    """One table to draw, and the rows of all cells."""
+    """One table to draw, and the rows of all cells.
+
+    `width` is that of the page or column it is printed in, in inches; without `titles` no figure
+    has one. `display` answers with the name for readers of a ("method", "data" or "backbone",
+    name).
+    """
 
     table: Table
     rows: pd.DataFrame
     runs: tuple[Path, ...] = ()
+    statistics: Statistics | None = None
+    width: float = COLUMN
+    titles: bool = True
+    display: Callable[[str, str], str] = lambda kind, name: name
+    _names: dict[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def datasets(self) -> dict[str, list[Column]]:
+        """Return the columns of each data set, by rising number of labels."""
+        found: dict[str, list[Column]] = {}
+        for column in self.table.columns:
+            found.setdefault(column.name, []).append(column)
+        return {name: sorted(columns, key=lambda c: c.labels) for name, columns in found.items()}
 
     @property
     def last(self) -> list[Column]:
         """Return the column with the most labels of each data set."""
-        found: dict[str, Column] = {}
-        for column in self.table.columns:
-            name = column.name
-            if name not in found or column.labels >= found[name].labels:
-                found[name] = column
-        return list(found.values())
+        return [columns[-1] for columns in self.datasets.values()]
+
+    @property
+    def looks(self) -> dict[str, Look]:
+        """Return the look of each method."""
+        return looks(self.table.methods)
 
     def of_table(self) -> pd.DataFrame:
         """Return the rows of the table's backbone, weights and image size, all trials."""
@@ -65,8 +87,11 @@ class Shown:
         found: dict[str, list[dict[str, np.ndarray]]] = {}
         for method, folders in self.folders(column).items():
             for folder in folders:
-                if arrays := _arrays(folder / PREDICTIONS, names):
-                    found.setdefault(method, []).append(arrays)
+                if not (folder / PREDICTIONS).exists():
+                    continue
+                with np.load(folder / PREDICTIONS) as stored:
+                    if set(names) <= set(stored.files):
+                        found.setdefault(method, []).append({n: stored[n] for n in names})
         return found
 
     def classified(
@@ -78,50 +103,109 @@ class Shown:
         return found if single else {}
 
     def name(self, method: str) -> str:
-        """Return the short name of a method."""
-        return brief(method, self.table.methods)
+        """Return the name of a method for readers, unlike that of any other in the table."""
+        if not self._names:
+            bases = dict.fromkeys(m.partition("(")[0] for m in self.table.methods)
+            shown = {base: self.display("method", base) for base in bases}
+            self._names.update(displayed(self.table.methods, shown))
+        return self._names[method]
+
+    def dataset(self, column: Column) -> str:
+        """Return the name of a column's data set for readers; synthetic data is marked."""
+        note = f" {column.note}" if column.note else ""
+        mark = " (synthetic)" if column.synthetic else ""
+        return self.display("data", column.dataset) + note + mark
+
+    @property
+    def backbone(self) -> str:
+        """Return the backbone for readers, with what tells the table from others."""
+        note = f" ({self.table.note})" if self.table.note else ""
+        return self.display("backbone", self.table.backbone) + note
+
+    def title(self, column: Column, *, share: bool = True) -> str:
+        """Return data set, share of the labels and backbone; "" where titles are off."""
+        if not self.titles:
+            return ""
+        used = f", {column.share} of the labels" if share and not column.shots else ""
+        used = f", {column.share}" if share and column.shots else used
+        return f"{self.dataset(column)}{used} ({self.backbone}, {self.table.image_size} px)"
+
+    def spread(self, columns: Sequence[Column]) -> str:
+        """Return what error bars are: "bars: standard deviation over 3 seeds"; "" without any."""
+        counts = {
+            self.table.scores[m, c].num_seeds
+            for m in self.table.methods
+            for c in columns
+            if self.table.scores[m, c].spread is not None
+        }
+        if not counts:
+            return ""
+        several = f"{min(counts)} to {max(counts)}" if len(counts) > 1 else f"{max(counts)}"
+        return f"bars: ± one standard deviation over {several} runs"
 
 
-def _arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return arrays of a file by name; empty where one of them, or the file, is not there."""
-    if not path.exists():
-        return {}
-    with np.load(path) as stored:
-        return {n: stored[n] for n in names} if set(names) <= set(stored.files) else {}
+Draw = Callable[[Shown], Iterator[tuple[str, Figure]]]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of figure: a function that yields (name, figure) for a table, and words about it.
+
+    `shows` completes "a figure of ..."; `needs` is the reason where it yields nothing. `default`
+    kinds are drawn when nobody asks for any.
+    """
+
+    draw: Draw
+    shows: str
+    needs: str
+    default: bool = False
+
+
+KINDS: Registry[Kind] = Registry("kind of figure")
+
+
+def kind(name: str, shows: str, needs: str, *, default: bool = False) -> Callable[[Draw], Draw]:
+    """Return a decorator that registers a function as the kind of figure `name`."""
+
+    def register(draw: Draw) -> Draw:
+        KINDS.add(name)(Kind(draw, shows, needs, default))
+        return draw
+
+    return register
 
 
 def record(folder: Path) -> dict[str, Any]:
     """Return the JSON of a cell's record, which the frame has checked already."""
-    found: dict[str, Any] = json.loads((folder / RECORD).read_text())
-    return found
+    values: dict[str, Any] = json.loads((folder / RECORD).read_text())
+    return values
 
 
 def folded(text: str, width: int = 30) -> str:
     """Return a title in lines of at most `width` letters, broken at its commas where it must."""
-    return "\n".join(textwrap.wrap(text.replace(",", ", "), width))
+    return "\n".join(textwrap.wrap(text.replace(",", ", ").replace("  ", " "), width))
 
 
-def multiples(num: int, across: int = 4, ratio: float = 1.0) -> tuple[Figure, list[Axes]]:
-    """Return a figure as wide as a page with `num` axes, at most `across` in a row.
+def multiples(num: int, width: float = PAGE, ratio: float = 1.0) -> tuple[Figure, list[Axes]]:
+    """Return a figure with `num` axes: four in a row of a page, two in a column.
 
     `ratio` is the height of one over its width. Axes share their scales; unused ones are hidden.
     """
-    theme()
+    across = max(1, round(4 * width / PAGE))
     wide = min(across, num)
     high = math.ceil(num / wide)
-    width = PAGE * wide / across
-    size = (width, high * (PAGE / across) * ratio)
-    figure, grid = plt.subplots(
-        high, wide, figsize=size, sharex=True, sharey=True, squeeze=False, layout="constrained"
-    )
+    side = width / across
+    figure, grid = new(high, wide, (side * wide, high * side * ratio), sharex=True, sharey=True)
     axes = list(grid.flat)
     for unused in axes[num:]:
         unused.set_visible(False)
     return figure, axes[:num]
 
 
-def outer(figure: Figure, axes: Sequence[Axes], across: int = 4) -> Iterator[tuple[Axes, bool]]:
-    """Yield each of the axes and whether nothing stands below it."""
-    wide = min(across, len(axes))
-    for place, one in enumerate(axes):
-        yield one, place + wide >= len(axes)
+def unit_of(column: Column) -> str:
+    """Return the metric in words with its unit, such as "balanced accuracy (%)"."""
+    metric = metric_of(column.metric)
+    return (
+        f"{metric.display} (%)"
+        if metric.is_share
+        else f"{metric.display}" + (f" ({metric.unit})" if metric.unit else "")
+    )

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
 from benchmark.scores import metric_of
-from results.figures.shown import Shown, record
-from results.figures.style import PAGE, heading, line, styles, theme, unit_of
+from results.figures.shown import Shown, kind, record, unit_of
+from results.figures.style import PAGE, explain, new, open_axes, parts
 from results.tables import Column
 
 Curve = list[tuple[float, float]]  # (step, value)
 
 
+@kind("training", "training loss and validation score over steps", "no record has a history")
 def figures(shown: Shown) -> Iterator[tuple[str, Figure]]:
     """Yield the curves of each data set, at the column with the most labels."""
     for column in shown.last:
@@ -50,30 +50,32 @@ def mean_curve(histories: Sequence[Sequence[dict[str, float | None]]], name: str
 def draw(
     shown: Shown, column: Column, found: dict[str, list[list[dict[str, float | None]]]]
 ) -> Figure:
-    """Return training loss (left) and validation score (right), means over seeds."""
-    theme()
-    figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 2.5), layout="constrained")
-    look = styles(shown.table.methods)
-    for method, histories in found.items():
-        colour, marker = look[method]
-        names = (
-            (left, "train_loss", 1.0),
-            (right, f"val_{column.metric}", metric_of(column.metric).scale),
-        )
-        for axes, name, unit in names:
-            curve = [(x, unit * y) for x, y in mean_curve(histories, name)]
-            if curve:
-                label = shown.name(method) if axes is right else None
-                style = line(shown.table.methods, method)
-                axes.plot(
-                    *zip(*curve, strict=True), style, color=colour, marker=marker, label=label
-                )
-    left.set_ylabel("training loss")
-    right.set_ylabel(f"validation\n{unit_of(column)}")
-    for axes in (left, right):
+    """Return training loss (left) and validation score (right), means over runs.
+
+    More than ten methods are drawn in rows of panels, in each of which the others are grey.
+    """
+    panels = parts(list(found))
+    figure, grid = new(len(panels), 2, (PAGE, 2.5 * len(panels)), sharex=True, sharey="col")
+    names = (("train_loss", 1.0), (f"val_{column.metric}", metric_of(column.metric).scale))
+    for row, drawn in zip(grid, panels, strict=True):
+        for axes, (name, unit) in zip(row, names, strict=True):
+            open_axes(axes)
+            for method, histories in found.items():
+                curve = [(x, unit * y) for x, y in mean_curve(histories, name)]
+                if not curve:
+                    continue
+                if method in drawn:
+                    look = shown.looks[method].style
+                    axes.plot(*zip(*curve, strict=True), **look, label=shown.name(method))
+                else:
+                    axes.plot(*zip(*curve, strict=True), color="0.85", linewidth=0.8, zorder=1)
+        row[0].set_ylabel("training loss")
+        row[1].set_ylabel(f"validation\n{unit_of(column)}")
+        row[1].legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False)
+    for axes in grid[-1]:
         axes.set_xlabel("optimiser step")
-        axes.grid(axis="y", color="0.9")
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(f"{heading(shown.table, column)}, {column.share} of the labels", fontsize=8)
-    figure.legend(loc="outside right center", frameon=False)
+    if title := shown.title(column):
+        figure.suptitle(title, fontsize=8)
+    if len(panels) > 1:
+        explain(figure, "grey: the methods of the other rows")
     return figure

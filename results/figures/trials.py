@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from results.figures.shown import Shown
-from results.figures.style import COLUMN, heading, legend, line, styles, theme, unit_of
+from results.figures.shown import Shown, kind, unit_of
+from results.figures.style import explain, new, open_axes, parts
 from results.tables import Column
 from results.tables.trials import curves
 
 
+@kind(
+    "trials", "score against the number of trials", "no method has several trials (--tune-budget)"
+)
 def figures(shown: Shown) -> Iterator[tuple[str, Figure]]:
     """Yield the curves of each data set with more than one trial of some method."""
     here = shown.of_table()
@@ -25,19 +27,23 @@ def figures(shown: Shown) -> Iterator[tuple[str, Figure]]:
 
 def draw(shown: Shown, column: Column, found: dict[str, np.ndarray]) -> Figure:
     """Return the expected test score of the trial that is best on validation among k."""
-    theme()
-    figure, axes = plt.subplots(figsize=(COLUMN, 2.5))
-    look = styles(shown.table.methods)
-    for method, curve in found.items():
-        colour, marker = look[method]
-        x = np.arange(1, len(curve) + 1)
-        style = line(shown.table.methods, method)
-        axes.plot(x, curve, style, color=colour, marker=marker, label=shown.name(method))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("trials")
-    axes.set_ylabel(f"expected test {unit_of(column)}", fontsize=7)
-    axes.set_title(f"{heading(shown.table, column)}, {column.share} of the labels", fontsize=7)
-    axes.grid(axis="y", color="0.9")
-    axes.spines[["top", "right"]].set_visible(False)
-    legend(axes)
+    panels = parts(list(found))
+    figure, grid = new(len(panels), 1, (shown.width, 2.5 * len(panels)), sharex=True, sharey=True)
+    for axes, drawn in zip(grid.flat, panels, strict=True):
+        open_axes(axes)
+        for method, curve in found.items():
+            x = np.arange(1, len(curve) + 1)
+            if method in drawn:
+                axes.plot(x, curve, **shown.looks[method].style, label=shown.name(method))
+            else:
+                axes.plot(x, curve, color="0.85", linewidth=0.8, zorder=1)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend(frameon=False, ncol=2)
+    grid.flat[-1].set_xlabel("trials")
+    figure.supylabel(f"expected test {unit_of(column)}", fontsize=8)
+    if title := shown.title(column):
+        figure.suptitle(title, fontsize=8)
+    explain(
+        figure, "the trial that is best on validation among that many, over all choices of them"
+    )
     return figure

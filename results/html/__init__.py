@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmark.core.files import write_text
 from results.costs.ledger import Ledger
-from results.costs.ledger_text import as_csv as ledger_csv
 from results.frame import Frame
 from results.html.contents import contents
-from results.statistics import words
 from results.statistics.stats import Statistics
-from results.tables import render, with_ties
 
 NAME = "report.html"
 _HERE = Path(__file__).parent
@@ -27,24 +24,16 @@ _PARTS = {"style": ("style.css",), "script": ("dom.js", "chart.js", "page.js")}
 
 
 def write(
-    frame: Frame, statistics: Sequence[Statistics], ledgers: Sequence[Ledger], out: Path
+    frame: Frame,
+    statistics: Sequence[Statistics],
+    ledgers: Sequence[Ledger],
+    out: Path,
+    files: Mapping[str, str],
 ) -> Path:
-    """Write OUT/report.html and return its path."""
-    values = contents(frame, statistics, ledgers)
-    values["files"] = files(statistics, ledgers)
+    """Write OUT/report.html, with `files` (text by name) as its downloads, and return its path."""
+    values = contents(frame, statistics, ledgers) | {"files": dict(files)}
     write_text(out / NAME, page(values))
     return out / NAME
-
-
-def files(statistics: Sequence[Statistics], ledgers: Sequence[Ledger]) -> dict[str, str]:
-    """Return the downloads of the page by name: the same text as the files beside it."""
-    tables = [with_ties(s.table, s.tied) for s in statistics]
-    return {
-        "table.csv": "\n".join(map(render.as_csv, tables)),
-        "table.tex": "\n".join(map(render.latex, tables)),
-        "statistics.csv": words.as_csv(statistics),
-        "efficiency.csv": ledger_csv(ledgers),
-    }
 
 
 def page(values: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ Legend: M methods, N columns of one table.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
@@ -12,16 +13,16 @@ from typing import Any
 import pandas as pd
 
 from benchmark.scores import metric_of
-from results.costs import ledger_text
-from results.costs.ledger import Entry, Ledger
-from results.figures.style import line, styles
+from results.costs.ledger import Entry, Ledger, note
+from results.figures.style import looks
 from results.frame import Frame
 from results.html.provenance import provenance
 from results.statistics import words
 from results.statistics.stats import Statistics
-from results.tables import Column, Table, external, peek, ranked
+from results.tables import Column, Table, external, marks, peek
 from results.tables.naming import brief
 from results.tables.select import RULE
+from results.tables.sheet import BEST, terminal
 
 Values = dict[str, Any]
 
@@ -30,22 +31,15 @@ def contents(frame: Frame, statistics: Sequence[Statistics], ledgers: Sequence[L
     """Return everything that the page shows, without the downloads."""
     states = frame.rows["state"].value_counts()
     chosen = [best for s in statistics for best in s.table.chosen.values()]
+    tables = [s.table for s in statistics]
     return {
         "tables": [_table(s, ledger) for s, ledger in zip(statistics, ledgers, strict=True)],
         "counts": {str(state): int(count) for state, count in states.items()},
         "rule": RULE,
         "about": provenance(pd.concat(chosen) if chosen else frame.rows[:0]),
-        "notes": [*filter(None, (_tested_outside(frame), _peeked(frame)))],
+        "notes": [terminal(sheet) for sheet in (*external.build(tables), *peek.build(tables))],
         "faults": list(frame.faults),
     }
-
-
-def _tested_outside(frame: Frame) -> str:
-    return external.text(frame.beside("external"), frame.rows)
-
-
-def _peeked(frame: Frame) -> str:
-    return peek.text(frame.beside("peek"), set(frame.rows["key"]))
 
 
 def _table(s: Statistics, ledger: Ledger) -> Values:
@@ -61,7 +55,7 @@ def _table(s: Statistics, ledger: Ledger) -> Values:
         "statistics": words.text(s),
         "ledger": {
             "devices": list(ledger.devices),
-            "caption": ledger_text.caption(ledger),
+            "caption": note(ledger),
             "entries": [_entry(e) for e in ledger.entries],
         },
     }
@@ -73,7 +67,7 @@ def _column(table: Table, column: Column, s: Statistics) -> Values:
         "dataset": column.name,
         "share": column.share,
         "labels": column.labels,
-        "metric": metric_of(column.metric).display,
+        "metric": column.metric.replace("_", " "),
         "percent": metric_of(column.metric).is_share,
         "less": metric_of(column.metric).lower_is_better,
         "synthetic": column.synthetic,
@@ -82,20 +76,23 @@ def _column(table: Table, column: Column, s: Statistics) -> Values:
 
 
 def _methods(table: Table) -> list[Values]:
-    look = styles(table.methods)
+    look = looks(table.methods)
+    known = {m: not math.isnan(table.costs[m].trained) for m in table.methods}
     return [
         {
             "spec": method,
             "name": brief(method, table.methods),
-            "colour": "#" + "".join(f"{round(255 * part):02x}" for part in look[method][0]),
-            "marker": look[method][1],
-            "dash": {"-": "", "--": "6 4", ":": "2 3"}[line(table.methods, method)],
-            "trained": int(trained.replace(",", "")) if trained else None,
-            "share": share,
-            "stored": stored,
+            "colour": look[method].hex,
+            "marker": look[method].marker,
+            "dash": {"-": "", "--": "6 4", ":": "2 3"}[look[method].line],
+            "trained": int(costs.trained) if known[method] else None,
+            "share": f"{costs.share:.2f}%" if known[method] else "",
+            "stored": f"{costs.stored_mib:.3g} MiB ({costs.copy_share:.1f}%)"
+            if known[method]
+            else "",
         }
         for method in table.methods
-        for trained, share, stored in [table.costs[method][:3]]
+        for costs in [table.costs[method]]
     ]
 
 
@@ -105,7 +102,7 @@ def _scores(s: Statistics, column: Column) -> list[list[Any]]:
     The standing is "best" (by the printed mean), "tied" (noise does not tell it from the best of
     several seeds) or "".
     """
-    best, _ = ranked(s.table, column)
+    marked = marks(s.table, column)
     chosen = s.table.chosen[column].drop_duplicates("method").set_index("method")["trials"]
     found: list[list[Any]] = []
     for method in s.table.methods:
@@ -114,7 +111,7 @@ def _scores(s: Statistics, column: Column) -> list[list[Any]]:
             found.append([None, None, 0, score.reason, "", None, 1])
             continue
         spread = None if score.spread is None else round(score.spread, 4)
-        standing = "best" if method in best else "tied" if method in s.tied[column] else ""
+        standing = "best" if BEST in marked[method] else "tied" if method in s.tied[column] else ""
         trials = int(chosen[method]) if method in chosen.index else None
         found.append(
             [round(score.mean, 4), spread, score.num_seeds, "", standing, trials, score.decimals]

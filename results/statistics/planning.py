@@ -12,7 +12,8 @@ from tabulate import tabulate
 from benchmark.core.registry import InputError
 from results.statistics.samples import Samples
 from results.statistics.stats import Statistics
-from results.tables import Column, short
+from results.tables import Column
+from results.tables.naming import brief
 
 ALPHA, POWER, MOST = 0.05, 0.8, 1000
 
@@ -100,7 +101,7 @@ def seeds_needed(points: float, deviation: float) -> int:
 
 def text(statistics: Statistics, points: float) -> str:
     """Return the plan as a table of at most 100 columns under one sentence."""
-    name = short(statistics.reference, statistics.table.methods)
+    name = brief(statistics.reference, statistics.table.methods)
     header = ("column", "methods", "seed deviation", "test-set error", "seeds needed")
     rows = [
         (

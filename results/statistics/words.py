@@ -1,21 +1,20 @@
-"""Statistics as a short text under a table, and as CSV with every number."""
+"""Statistics as a short text under a table, and as a frame with every number."""
 
 from __future__ import annotations
 
-import csv
-import io
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+import pandas as pd
 from tabulate import tabulate
 
 from results.statistics import ranks
 from results.statistics.comparison import ALPHA, Comparison, Interval
 from results.statistics.stats import Statistics
-from results.tables import Column, short
-
-WIDTH = 100
+from results.tables import Column
+from results.tables.naming import brief
+from results.tables.sheet import WIDTH
 
 
 def text(statistics: Statistics) -> str:
@@ -27,17 +26,14 @@ def text(statistics: Statistics) -> str:
     sentences = list(_sentences(s))
     if not any(c.seeds > 1 for c in s.blockwise):
         sentences.insert(0, "n = 1: no interval; --seeds 0,1,2 gives each cell three seeds.")
-    name = short(s.reference, s.table.methods)
-    header = ["method", "rank", "places", f"- {name}"[:16], "95 %", "P(better)", "better/tie/worse"]
+    name = brief(s.reference, s.table.methods)
+    header = ["method", "rank", "places", f"- {name}", "95 %", "P(better)", "better/tie/worse"]
     rows = [_row(s, method) for method in _order(s)]
     body = tabulate(rows, header, tablefmt="simple", disable_numparse=True, colalign=_ALIGN)
     head = _wrap(f"Statistics of {where}: {_legend(s)}")
     return "\n".join([head, body, *map(_wrap, sentences)]) + "\n"
 
 
-_WHERE = ("backbone", "image_size", "dataset", "share", "metric", "method", "other")
-_WHAT = ("difference", "low", "high", "patients_low", "patients_high", "probability", "seeds")
-CSV_HEADER = (*_WHERE, *_WHAT, "test", "p", "p_holm", "verdict")
 _ALIGN = ("left", *["right"] * 6)
 
 
@@ -54,7 +50,7 @@ def _order(s: Statistics) -> list[str]:
 
 
 def _legend(s: Statistics) -> str:
-    blocks, name = len(s.table.columns), short(s.reference, s.table.methods)
+    blocks, name = len(s.table.columns), brief(s.reference, s.table.methods)
     repeated = {c for found in s.blockwise if found.seeds > 1 for c in found.columns}
     over = f"mean over {blocks} columns" if blocks > 1 else "one column"
     if blocks > len(repeated) > 0:
@@ -73,7 +69,7 @@ def _row(s: Statistics, method: str) -> list[str]:
         rank = f"{s.ranking.ranks[s.ranking.methods.index(method)]:.1f}"
         span = s.places.get(method)
         spread = f"{span[0]} to {span[1]}" if span else ""
-    start = [short(method, s.table.methods)[:24], rank, spread]
+    start = [brief(method, s.table.methods), rank, spread]
     against = _against(s, method)
     if against is None:
         return [*start, "", "", "", "reference" if method == s.reference else ""]
@@ -110,7 +106,7 @@ def _sentences(s: Statistics) -> Iterable[str]:
     for column in s.table.columns:
         yield f"Best or tied on {_name(column)}: {_tied(s, column)}."
     if s.unranked and s.ranking:
-        names = ", ".join(short(m, s.table.methods) for m in s.unranked)
+        names = ", ".join(brief(m, s.table.methods) for m in s.unranked)
         yield f"Not ranked, a column is empty: {names}."
     yield from _notes(s)
 
@@ -148,38 +144,41 @@ def _tied(s: Statistics, column: Column) -> str:
     scored = sum(score.num_seeds > 1 for score in scores.values())
     found = s.tied[column]
     every = len(found) == scored > 2
-    names = f"all {scored}" if every else ", ".join(short(m, s.table.methods) for m in found)
+    names = f"all {scored}" if every else ", ".join(brief(m, s.table.methods) for m in found)
     return (names or "none") + f"; one seed, left out: {once}" * (once > 0)
 
 
-def as_csv(found: Sequence[Statistics]) -> str:
+def frame(found: Sequence[Statistics]) -> pd.DataFrame:
     """Return one row per comparison; columns are explained by `Comparison`.
 
     `dataset` and `share` are empty where a row is over all columns of a table.
     """
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(CSV_HEADER)
+    rows = []
     for s in found:
-        start = [s.table.name, s.table.image_size]
-        writer.writerows([*start, *_values(c)] for c in (*s.blockwise, *s.overall))
-    return stream.getvalue()
-
-
-def _values(c: Comparison) -> list[object]:
-    where = c.columns[0]
-    place = [where.name, where.share, where.metric] if c.test == "t" else ["", "", ""]
-    spans = [*(c.interval or ("", "")), *(c.patients or ("", ""))]
-    return [
-        *place,
-        c.method,
-        c.other,
-        c.difference,
-        *spans,
-        c.probability,
-        c.seeds,
-        c.test,
-        c.p,
-        c.p_holm,
-        c.verdict,
-    ]
+        for c in (*s.blockwise, *s.overall):
+            one = c.columns[0] if c.test == "t" else None
+            low, high = c.interval or (None, None)
+            patients_low, patients_high = c.patients or (None, None)
+            rows.append(
+                {
+                    "backbone": s.table.name,
+                    "image_size": s.table.image_size,
+                    "dataset": one.name if one else "",
+                    "share": one.share if one else "",
+                    "metric": one.metric if one else "",
+                    "method": c.method,
+                    "other": c.other,
+                    "difference": c.difference,
+                    "low": low,
+                    "high": high,
+                    "patients_low": patients_low,
+                    "patients_high": patients_high,
+                    "probability": c.probability,
+                    "seeds": c.seeds,
+                    "test": c.test,
+                    "p": c.p,
+                    "p_holm": c.p_holm,
+                    "verdict": c.verdict,
+                }
+            )
+    return pd.DataFrame(rows)

@@ -1,16 +1,17 @@
 """Tables: method x (data set, label fraction), mean +- spread over seeds, and what is stored.
 
-One list of cells of text is made first; terminal, Markdown, CSV and LaTeX are renderings of it.
-Records of other weights, precision or normalisation stand in tables of their own, those of other
-data in columns of their own: nothing else than seeds and splits is averaged.
+A `Table` holds numbers; `results.tables.scores` makes the sheet that is printed. Records of other
+weights, precision or normalization are in tables of their own, those of other data in columns of
+their own: nothing but seeds and splits is averaged.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -19,25 +20,25 @@ from results.frame import Frame
 from results.tables import caption
 from results.tables.columns import Column, columns_of
 from results.tables.select import SETTING, best_trials
+from results.tables.sheet import BEST, ONCE, TIED, Score
 
-__all__ = ["COSTS", "Column", "Score", "Table", "best_of", "build", "named", "ranked", "short"]
+__all__ = ["Column", "Costs", "Score", "Table", "best_of", "build", "marks", "named", "with_ties"]
 
 
-@dataclass(frozen=True)
-class Score:
-    """One entry: mean and standard deviation (ddof 1) over n seeds, as shown, or a reason."""
+class Costs(NamedTuple):
+    """What a method trains and stores; missing values are NaN.
 
-    mean: float | None = None
-    spread: float | None = None
-    num_seeds: int = 0
-    reason: str = ""
-    decimals: int = 1
+    `trained` values without the head and their `share` of the backbone in percent; `stored_mib` of
+    the delta with its head, and `copy_share`, that of a full copy in percent.
+    """
 
-    def __str__(self) -> str:
-        if self.mean is None:
-            return self.reason
-        spread = "" if self.spread is None else f" ± {self.spread:.{self.decimals}f}"
-        return f"{self.mean:.{self.decimals}f}{spread}"
+    trained: float
+    share: float
+    stored_mib: float
+    copy_share: float
+
+
+NO_COSTS = Costs(math.nan, math.nan, math.nan, math.nan)
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Table:
     columns: tuple[Column, ...]
     methods: tuple[str, ...]
     scores: dict[tuple[str, Column], Score]
-    costs: dict[str, tuple[str, ...]]
+    costs: dict[str, Costs]
     caption: str
     chosen: dict[Column, pd.DataFrame] = field(repr=False)
     weights: str = ""
@@ -84,9 +85,6 @@ class Table:
             if value := getattr(self, name):
                 same &= rows[name] == value
         return rows[same]
-
-
-COSTS = ("trained", "share", "stored")
 
 
 def build(frame: Frame, metric: str | None = None) -> list[Table]:
@@ -123,7 +121,7 @@ def _table(rows: pd.DataFrame, setting: Mapping[str, Any], metric: str | None) -
         columns=tuple(columns),
         methods=methods,
         scores=scores,
-        costs={method: costs.get(method, ("", "", "")) for method in methods},
+        costs={method: costs.get(method, NO_COSTS) for method in methods},
         caption=" ".join(filter(None, sentences)),
         chosen=chosen,
         **{**setting, "image_size": int(setting["image_size"])},
@@ -163,31 +161,29 @@ def _scores(
     return {method: score(method) for method in methods}
 
 
-def _costs(done: pd.DataFrame) -> dict[str, tuple[str, ...]]:
-    """Return trained values, their share of the backbone, and stored bytes against a full copy.
+def _costs(done: pd.DataFrame) -> dict[str, Costs]:
+    """Return the costs of each method, taken where the head is smallest.
 
-    Taken where the head is smallest, so that a data set with a larger head does not hide it.
+    So a data set with more classes, and with them a larger head, does not hide what is stored.
     """
     if done.empty:
         return {}
-    found: dict[str, tuple[str, ...]] = {}
-    for _, row in done.loc[done.groupby("method")["delta_bytes"].idxmin()].iterrows():
-        share = 100 * row["trainable_params"] / row["backbone_params"]
-        part = 100 * row["delta_bytes"] / row["full_bytes"]
-        stored = f"{row['delta_bytes'] / 2**20:.2f} MiB ({part:.1f}%)"
-        found[row["method"]] = (f"{int(row['trainable_params']):,}", f"{share:.2f}%", stored)
-    return found
+    smallest = done.loc[done.groupby("method")["delta_bytes"].idxmin()].set_index("method")
+    trained, stored = smallest["trainable_params"], smallest["delta_bytes"]
+    values = pd.DataFrame(
+        {
+            "trained": trained,
+            "share": 100 * trained / smallest["backbone_params"],
+            "stored_mib": stored / 2**20,
+            "copy_share": 100 * stored / smallest["full_bytes"],
+        }
+    )
+    return {str(method): Costs(*row) for method, *row in values.itertuples(name=None)}
 
 
 def with_ties(table: Table, tied: Mapping[Column, Collection[str]]) -> Table:
-    """Return the table with what noise does not tell from the best of each column."""
-    if not any(tied.values()):
-        return table
-    told = (
-        "Bold: the best, and all whose difference to it has a 95 % interval that holds 0; "
-        "underlined: the next."
-    )
-    return replace(table, tied=tied, caption=f"{table.caption} {told}")
+    """Return the table with what noise does not separate from the best of each column."""
+    return replace(table, tied=tied) if any(tied.values()) else table
 
 
 def named(table: Table) -> Table:
@@ -204,24 +200,23 @@ def named(table: Table) -> Table:
     )
 
 
-def ranked(table: Table, column: Column) -> tuple[set[str], set[str]]:
-    """Return (best, second) methods of a column by their printed mean; ties share a place.
+def marks(table: Table, column: Column, digits: int | None = None) -> dict[str, str]:
+    """Return the marks (`results.tables.sheet`) of each method with a number in a column.
 
-    Where the statistics are known, all that noise does not tell from the best are best as well.
+    The best is the best mean as printed, with `digits` or those of the metric, so that equal
+    numbers are marked alike. One run is compared with one run only: where any method was repeated,
+    those that were not are never the best.
     """
-    means = {
-        m: round(s.mean, s.decimals)
-        for m in table.methods
-        if (s := table.scores[m, column]).mean is not None
-    }
-    tied = set(table.tied.get(column, ()))
-    order = sorted(set(means.values()), reverse=metric_of(column.metric).sign > 0)
-    best = {m for m, v in means.items() if v == order[0]} | tied if order else set()
-    rest = [v for v in order if any(v == w for m, w in means.items() if m not in best)]
-    return best, {m for m, v in means.items() if rest and v == rest[0] and m not in best}
-
-
-def short(method: str, methods: Sequence[str]) -> str:
-    """Return the method's name without arguments where that is unambiguous in the table."""
-    name = method.partition("(")[0]
-    return name if [m.partition("(")[0] for m in methods].count(name) == 1 else method
+    scores = {m: s for m in table.methods if (s := table.scores[m, column]).mean is not None}
+    repeated = {m: s for m, s in scores.items() if s.num_seeds > 1}
+    shown = metric_of(column.metric).decimals if digits is None else digits
+    means = {m: round(s.mean or 0.0, shown) for m, s in (repeated or scores).items()}
+    first = (min if metric_of(column.metric).lower_is_better else max)(means.values(), default=None)
+    tied = table.tied.get(column, ())
+    found = {}
+    for method in scores:
+        best = means.get(method) == first
+        found[method] = (BEST if best else TIED if method in tied else "") + (
+            ONCE if method not in repeated else ""
+        )
+    return found

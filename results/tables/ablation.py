@@ -17,17 +17,18 @@ from benchmark.core.registry import InputError, unknown
 from benchmark.core.spec import format_spec, parse_spec
 from benchmark.scores import metric_of
 from results.frame import Frame
-from results.tables import Score, short
-from results.tables.columns import Column, columns_of
-from results.tables.plain import Plain
+from results.tables.columns import columns_of
+from results.tables.external import averaged
+from results.tables.naming import brief
 from results.tables.select import SETTING, best_trials
+from results.tables.sheet import BEST, ONCE, Score, Sheet
 
 KEPT = {"dataset", "data", "method", "seed"}  # no axes: what a value would be compared on
 NEUTRAL = {"fraction": 1.0, "shots": 0, "split_seed": 0}  # what would make columns of their own
 VALUE = "value of the axis"
 
 
-def build(frame: Frame, axis: str, metric: str | None = None) -> list[Plain]:
+def build(frame: Frame, axis: str, metric: str | None = None) -> list[Sheet]:
     """Return a table per setting: methods and columns in rows, values of `axis` in columns.
 
     Raises:
@@ -38,8 +39,8 @@ def build(frame: Frame, axis: str, metric: str | None = None) -> list[Plain]:
     found = []
     for setting, part in rows.groupby(apart, sort=True):
         where = dict(zip(apart, setting, strict=True))
-        if table := _table(part, axis, metric, where):
-            found.append(table)
+        if sheet := _sheet(part, axis, metric, where):
+            found.append(sheet)
     if not found:
         raise InputError(
             f"nothing to ablate: no method has two values of {axis!r} on the same data; "
@@ -76,61 +77,63 @@ def _fields() -> set[str]:
     return {field.name for field in fields(Cell)} - KEPT
 
 
-def _table(
+def _sheet(
     rows: pd.DataFrame, axis: str, metric: str | None, where: Mapping[str, object]
-) -> Plain | None:
+) -> Sheet | None:
     several = rows.groupby(["method", "dataset", "data"])[VALUE].transform("nunique") > 1
     rows = rows[several]
     if rows.empty:
         return None
     values = sorted(rows[VALUE].unique(), key=lambda v: (isinstance(v, str), v))
-    columns, _ = columns_of(rows, metric)
-    scores = {value: _scores(rows[rows[VALUE] == value], columns) for value in values}
+    heads = [f"{axis.rpartition('.')[2]} {value}" for value in values]
     methods = list(rows["method"].unique())
-    lines: list[list[str]] = []
-    bold: set[tuple[int, int]] = set()
-    for column in columns:
+    lines: list[dict[str, object]] = []
+    marks: dict[tuple[int, int], str] = {}
+    for column in columns_of(rows, metric)[0]:
+        by_value = {}
+        for value in values:
+            best = best_trials(column.of(rows[rows[VALUE] == value]), column.metric)
+            by_value[value] = dict(list(best.groupby("method")[f"test_{column.metric}"]))
         for method in methods:
-            entries = [scores[value].get((method, column), Score()) for value in values]
-            known = [(e.mean, j) for j, e in enumerate(entries) if e.mean is not None]
+            none = Score(reason="missing")
+            entries = [
+                averaged(list(by_value[value][method]), column.metric)
+                if method in by_value[value]
+                else none
+                for value in values
+            ]
+            known = [
+                (round(e.mean, e.decimals), j) for j, e in enumerate(entries) if e.mean is not None
+            ]
             if len(known) < 2:
                 continue
-            best = (min if metric_of(column.metric).lower_is_better else max)(known)[0]
-            shown = f"{{:.{metric_of(column.metric).decimals}f}}".format
-            bold |= {(len(lines), j + 2) for mean, j in known if shown(mean) == shown(best)}
-            place = f"{column.name} {column.metric} {'' if axis in NEUTRAL else column.share}"
-            lines.append([short(method, methods), place.strip(), *map(_text, entries)])
+            top = (min if metric_of(column.metric).lower_is_better else max)(known)[0]
+            for mean, j in known:
+                once = ONCE if entries[j].num_seeds == 1 else ""
+                marks[len(lines), j + 2] = (BEST if mean == top else "") + once
+            metric = metric_of(column.metric).display
+            place = f"{column.name} {metric} {'' if axis in NEUTRAL else column.share}"
+            start = {"method": brief(method, methods), "data": place.strip()}
+            lines.append(start | dict(zip(heads, entries, strict=True)))
+    if not lines:
+        return None
     title = f"Ablation of {axis} on {where.get('backbone', 'several backbones')}"
     sides = [f"{where[name]} px" for name in ("image_size",) if name in where]
-    header = ["method", "data", *(f"{axis.rpartition('.')[2]} {value}" for value in values)]
-    return Plain(", ".join([title, *sides]), header, lines, _caption(rows), bold) if lines else None
+    return Sheet(
+        ", ".join([title, *sides]),
+        pd.DataFrame(lines, columns=["method", "data", *heads]),
+        "The best is that of a row.",
+        _note(rows),
+        marks=marks,
+    )
 
 
-def _scores(rows: pd.DataFrame, columns: list[Column]) -> dict[tuple[str, Column], Score]:
-    found = {}
-    for column in columns:
-        best = best_trials(column.of(rows), column.metric)
-        metric = metric_of(column.metric)
-        for method, values in best.groupby("method")[f"test_{column.metric}"]:
-            values = metric.scale * values.dropna()
-            if len(values):
-                spread = float(values.std(ddof=1)) if len(values) > 1 else None
-                found[str(method), column] = Score(
-                    float(values.mean()), spread, len(values), decimals=metric.decimals
-                )
-    return found
-
-
-def _text(score: Score) -> str:
-    return "missing" if score.mean is None else f"{score} ({score.num_seeds})"
-
-
-def _caption(rows: pd.DataFrame) -> str:
+def _note(rows: pd.DataFrame) -> str:
     data = rows[["dataset", "data"]].drop_duplicates().itertuples(index=False)
     return (
-        "Test scores (x 100 for shares), mean ± standard deviation over (n) runs; everything else "
+        "Test scores (x 100 for shares), mean ± standard deviation over runs; everything else "
         "equal, what else was tuned chosen on validation within each value. The test set is read "
         "for each value: this table informs, it selects nothing. Fingerprints: data "
-        f"{', '.join(f'{name} {found}' for name, found in data)}; weights "
+        f"{', '.join(f'{name} {value}' for name, value in data)}; weights "
         f"{', '.join(sorted(rows['weights'].unique()))}."
     )

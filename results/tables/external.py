@@ -8,48 +8,86 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from tabulate import tabulate
 
 from benchmark.scores import metric_of
+from results.tables import Table
+from results.tables.naming import brief
+from results.tables.sheet import ONCE, Score, Sheet
+
+NOTE = (
+    "External test sets: nothing was trained or chosen on them. Mean ± standard deviation over the "
+    "seeds and splits of the cells in the table of scores that were tested there."
+)
 
 
-def load(folders: Sequence[Path], rows: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per cell among `rows` and external set: scores in the units of tables."""
-    known = rows.set_index("key")
-    paths = (p for folder in folders for p in sorted(folder.rglob("external/*.json")))
+def build(tables: Sequence[Table]) -> list[Sheet]:
+    """Return a sheet per table with chosen cells that were tested outside.
+
+    Only seeds and splits are averaged: each row is one setting of one method in one column.
+    """
+    return [sheet for table in tables if (sheet := _sheet(table))]
+
+
+def _sheet(table: Table) -> Sheet | None:
+    rows: list[dict[str, Any]] = []
+    for column, chosen in table.chosen.items():
+        tested = chosen[chosen["has_external"].astype(bool)]
+        for method, cells in tested.groupby("method", sort=False):
+            by_set: dict[tuple[Any, ...], list[tuple[float, float | None]]] = {}
+            for key, folder, row in zip(
+                cells["key"], cells["folder"], cells.to_dict("records"), strict=True
+            ):
+                for found in read_beside(Path(folder) / "external", "*.json", key):
+                    metric = found["metric"]
+                    where = (found["dataset"], found["images"], metric)
+                    by_set.setdefault(where, []).append(
+                        (row[f"test_{metric}"], found["test"][metric])
+                    )
+            for (dataset, images, metric), pairs in by_set.items():
+                rows.append(
+                    {
+                        "method": brief(str(method), table.methods),
+                        "trained on": f"{column.name} {column.share} ({column.labels})",
+                        "tested on": dataset,
+                        "images": images,
+                        "metric": metric_of(metric).display,
+                        "own test": averaged([own for own, _ in pairs], metric),
+                        "external": averaged([outside for _, outside in pairs], metric),
+                    }
+                )
+    if not rows:
+        return None
+    data = pd.DataFrame(rows)
+    once = {
+        (i, data.columns.get_loc(name)): ONCE
+        for i, row in enumerate(rows)
+        for name in ("own test", "external")
+        if row[name].num_seeds == 1
+    }
+    return Sheet(f"External test sets of {table.title}", data, note=NOTE, marks=once)
+
+
+def averaged(values: Sequence[float | None], metric: str) -> Score:
+    """Return the mean of what is known; a metric that is nowhere defined is "n/a"."""
+    shown = metric_of(metric)
+    known = shown.scale * pd.Series(values, dtype=float).dropna()
+    if known.empty:
+        return Score(reason="n/a")
+    spread = float(known.std(ddof=1)) if len(known) > 1 else None
+    return Score(float(known.mean()), spread, len(known), decimals=shown.decimals)
+
+
+def read_beside(folder: Path, pattern: str, key: str) -> list[dict[str, Any]]:
+    """Return the JSON files of one cell in a folder.
+
+    Half a file is left out: it is no score, and the records do not depend on it.
+    """
     found = []
-    for path in paths:
+    for path in sorted(folder.glob(pattern)):
         try:
             values = json.loads(path.read_text())
-            if values["key"] in known.index:
-                found.append(_row(values, known.loc[values["key"]]))
+            if values["key"] == key:
+                found.append(values)
         except (OSError, ValueError, KeyError, TypeError):
-            continue  # half a file is no score; the records do not depend on it
-    return pd.DataFrame(found)
-
-
-def _row(found: dict[str, Any], own: pd.Series) -> dict[str, Any]:
-    metric = found["metric"]
-    outside = found["test"][metric]
-    return {
-        "trained on": own["dataset"],
-        "tested on": found["dataset"],
-        "images": found["images"],
-        "labels": own["labels"],
-        "method": own["method"].partition("(")[0],
-        "own test": metric_of(metric).scale * own[f"test_{metric}"],
-        "external": None if outside is None else metric_of(metric).scale * outside,
-        "metric": metric,
-    }
-
-
-def text(folders: Sequence[Path], rows: pd.DataFrame) -> str:
-    """Return the table of means over seeds, or nothing where no cell was tested outside."""
-    found = load(folders, rows)
-    if found.empty:
-        return ""
-    keys = ["trained on", "tested on", "images", "metric", "labels", "method"]
-    means = found.groupby(keys)[["own test", "external"]].mean()
-    means["cells"] = found.groupby(keys).size()
-    body = tabulate(means.reset_index(), headers="keys", showindex=False, floatfmt=".1f")
-    return f"External test sets: nothing was trained or chosen on them.\n\n{body}\n"
+            continue
+    return found

@@ -1,8 +1,8 @@
-"""Names of methods in figures and on the page: short, and still unlike each other."""
+"""Names of methods in tables, figures and on the page: short, and still unlike each other."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmark.core.registry import InputError
@@ -25,3 +25,19 @@ def brief(method: str, methods: Sequence[str]) -> str:
         return method  # not written by this project
     differ = {k: v for k, v in own.items() if any(a.get(k, a) != v for a in arguments)}
     return format_spec(base, differ)
+
+
+def displayed(methods: Sequence[str], names: Mapping[str, str]) -> dict[str, str]:
+    """Return the name of each method for readers: its display name and what differs from others.
+
+    `names` holds display names, of a method ("lora") or of one setting ("lora(rank=8)", whole or
+    as `brief` writes it). A method without one keeps its own name.
+    """
+    found = {}
+    for method in methods:
+        short = brief(method, methods)
+        base, bracket, rest = short.partition("(")
+        exact = names.get(method) or names.get(short)
+        found[method] = exact or names.get(base, base) + (f" ({rest}" if bracket else "")
+    twice = [m for m, name in found.items() if list(found.values()).count(name) > 1]
+    return found | {m: brief(m, methods) for m in twice}

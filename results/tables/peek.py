@@ -1,59 +1,82 @@
-"""The peek gap as text: best-on-test minus selected, from files that no guarded table reads."""
+"""The peek gap: best-on-test minus selected, from files that no guarded table reads."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from tabulate import tabulate
 
 from benchmark.core.record import PEEK
 from benchmark.scores import metric_of
+from results.tables import Table
+from results.tables.external import averaged, read_beside
+from results.tables.naming import brief
+from results.tables.sheet import ONCE, Sheet
+
+NOTE = (
+    "Peek gap: what choosing the checkpoint on the test set would have gained, in no other table. "
+    "Mean ± standard deviation over the seeds and splits of the peeked cells in the table of "
+    "scores."
+)
 
 
-def load(folders: Sequence[Path], keys: Collection[str]) -> pd.DataFrame:
-    """Return one row per peeked cell among `keys`: method, dataset, selected, best, gap, steps."""
-    rows = []
-    for path in (p for folder in folders for p in sorted(folder.rglob(PEEK))):
-        try:
-            found = json.loads(path.read_text())
-            if found["key"] in keys:
-                rows.append(_row(found))
-        except (OSError, ValueError, KeyError, TypeError):
-            continue  # half a file is no peek; the records do not depend on it
-    return pd.DataFrame(rows)
-
-
-def _row(found: dict[str, Any]) -> dict[str, Any]:
-    metric = found["metric"]
-    known = [point["test"][metric] for point in found["steps"]]
+def gap(peeked: dict[str, Any]) -> dict[str, float]:
+    """Return a cell's selected score, its best on test, and the gap (never negative), as stored."""
+    metric = peeked["metric"]
     sign = metric_of(metric).sign
+    known = [point["test"][metric] for point in peeked["steps"]]
     best = sign * max(sign * value for value in known if value is not None)
-    unit = metric_of(metric).scale
+    selected = peeked["selected"]
     return {
-        "method": found["method"].partition("(")[0],
-        "data set": found["dataset"],
-        "selected": unit * found["selected"],
-        "best on test": unit * best,
-        "gap": unit * sign * (best - found["selected"]),
-        "checkpoints": len(known),
+        "selected": selected,
+        "best on test": best,
+        "gap": sign * (best - selected),
     }
 
 
-def text(folders: Sequence[Path], keys: Collection[str]) -> str:
-    """Return the table of mean gaps, or nothing where no cell was peeked into."""
-    rows = load(folders, keys)
-    if rows.empty:
-        return ""
-    grouped = rows.groupby(["data set", "method"], sort=True)
-    means = grouped[["selected", "best on test", "gap"]].mean().round(2)
-    means["cells"] = grouped.size()
-    means["checkpoints"] = grouped["checkpoints"].max()
-    body = tabulate(means.reset_index(), headers="keys", showindex=False, floatfmt=".2f")
-    return (
-        "Peek gap: what choosing the checkpoint on the test set would have gained. Not in any "
-        f"table above.\n\n{body}\n\nMean gap: {rows['gap'].mean():.2f} points.\n"
-    )
+def build(tables: Sequence[Table]) -> list[Sheet]:
+    """Return a sheet per table with peeked cells; each row is one method in one column."""
+    return [sheet for table in tables if (sheet := _sheet(table))]
+
+
+def _sheet(table: Table) -> Sheet | None:
+    rows: list[dict[str, Any]] = []
+    num_cells = 0
+    for column, chosen in table.chosen.items():
+        peeked = chosen[chosen["has_peek"].astype(bool)]
+        for method, cells in peeked.groupby("method", sort=False):
+            files = [
+                found
+                for key, folder in zip(cells["key"], cells["folder"], strict=True)
+                for found in read_beside(Path(folder), PEEK, key)
+            ]
+            if not files:
+                continue
+            values = [gap(found) for found in files]
+            num_cells += len(values)
+            rows.append(
+                {
+                    "method": brief(str(method), table.methods),
+                    "data": f"{column.name} {column.share} ({column.labels})",
+                    "metric": metric_of(files[0]["metric"]).display,
+                    **{
+                        name: averaged([v[name] for v in values], files[0]["metric"])
+                        for name in values[0]
+                    },
+                    "checkpoints": max(len(found["steps"]) for found in files),
+                }
+            )
+    if not rows:
+        return None
+    data = pd.DataFrame(rows)
+    forms = {name: lambda score: score.text(2) for name in ("selected", "best on test", "gap")}
+    once = {
+        (i, data.columns.get_loc(name)): ONCE
+        for i, row in enumerate(rows)
+        for name in forms
+        if row[name].num_seeds == 1
+    }
+    note = f"{NOTE} Cells: {num_cells}."
+    return Sheet(f"Peek gap on {table.title}", data, note=note, forms=forms, marks=once)

@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
+
 from benchmark.core.citation import Citation
 from results.tables import Table
 from results.tables.latex import escape
-from results.tables.plain import Plain
+from results.tables.sheet import Sheet
 
 Lookup = Callable[[str, str], dict[str, Any]]  # (kind, name) -> citation, works, licence, url
 KINDS = {"data": "dataset", "backbone": "backbone", "method": "method"}  # and the cell's field
@@ -51,25 +53,23 @@ def collect(tables: Sequence[Table], lookup: Lookup | None = None) -> list[Sourc
     return sorted(found.values(), key=lambda s: (list(KINDS).index(s.kind), s.name))
 
 
-def licences(sources: Sequence[Source]) -> Plain:
+def licences(sources: Sequence[Source]) -> Sheet:
     """Return the table of licences and citations."""
-    rows = [
-        [
-            s.kind,
-            s.name,
-            s.licence or ("code of this benchmark" if s.kind == "method" else UNKNOWN),
-            s.citation or UNKNOWN,
-            s.url,
-        ]
+    data = pd.DataFrame(
+        {
+            "kind": s.kind,
+            "name": s.name,
+            "licence": s.licence or ("code of this benchmark" if s.kind == "method" else UNKNOWN),
+            "citation": s.citation or UNKNOWN,
+            "url": s.url,
+        }
         for s in sources
-    ]
-    told = (
+    )
+    note = (
         "Licences of data and weights as their registries state them: read the terms themselves "
         "before you publish or share."
     )
-    return Plain(
-        "Licences and citations", ["kind", "name", "licence", "citation", "url"], rows, told
-    )
+    return Sheet("Licences and citations", data, note=note)
 
 
 def bibtex(sources: Sequence[Source]) -> str:

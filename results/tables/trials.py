@@ -1,4 +1,4 @@
-"""Score against the number of trials, from the records alone: what a smaller budget would have got.
+"""Score against the number of trials, from the records alone: what a smaller budget would give.
 
 Legend: N trials of one method on one (data set, fraction), k of them tried.
 """
@@ -50,19 +50,21 @@ def curves(rows: pd.DataFrame, column: Column) -> dict[str, np.ndarray]:
     return found
 
 
-def joined(tables: Sequence[Table], rows: pd.DataFrame) -> str:
-    """Return `as_csv` of all tables under one header."""
-    parts = [part for table in tables if (part := as_csv(table, rows))]
-    return "".join(part.partition("\n")[2] if i else part for i, part in enumerate(parts))
-
-
-def as_csv(table: Table, rows: pd.DataFrame) -> str:
-    """Return one line per method, column and number of trials; empty where nothing was tuned."""
-    lines = []
-    rows = table.of(rows)
-    for column in table.columns:
-        for method, curve in curves(rows, column).items():
-            where = f'{table.name},{column.name},{column.share},{column.metric},"{method}"'
-            lines += [f"{where},{k},{value:.4f}" for k, value in enumerate(curve, 1)]
-    head = "backbone,dataset,labels,metric,method,trials,expected_test\n"
-    return head + "\n".join(lines) + "\n" if lines else ""
+def frame(tables: Sequence[Table], rows: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per method, column and number of trials; empty where nothing was tuned."""
+    return pd.DataFrame(
+        {
+            "backbone": table.name,
+            "image_size": table.image_size,
+            "dataset": column.name,
+            "labels": column.share,
+            "metric": column.metric,
+            "method": method,
+            "trials": k,
+            "expected_test": value,
+        }
+        for table in tables
+        for column in table.columns
+        for method, curve in curves(table.of(rows), column).items()
+        for k, value in enumerate(curve, 1)
+    )

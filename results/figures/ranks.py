@@ -2,59 +2,60 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
 
-import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from results.figures.style import COLUMN, stem_of, styles, theme, write
+from results.figures.shown import Shown, kind
+from results.figures.style import new
 from results.statistics.ranks import Ranking
-from results.statistics.stats import Statistics
-from results.tables.naming import brief
 
 STEP = 0.45  # between two names, in units of one rank of a ten-rank axis
 
 
-def save(statistics: Statistics, folder: Path) -> list[Path]:
-    """Write the diagram of a table and return its paths; none where there is no ranking test."""
-    ranking, table = statistics.ranking, statistics.table
-    if ranking is None or ranking.critical_difference is None:
-        return []
-    figure = draw(ranking, table.methods)
-    figure.axes[0].set_title(
-        f"{table.name}, {table.image_size} px: average rank over {ranking.num_blocks} columns",
-    )
-    return write(figure, folder, stem_of(table.name, table.image_size, "ranks"))
+@kind(
+    "ranks",
+    "the critical-difference diagram of average ranks",
+    "a ranking takes three methods with a score in each of two columns or more",
+    default=True,
+)
+def figures(shown: Shown) -> Iterator[tuple[str, Figure]]:
+    """Yield the diagram of a table with a test of its ranks."""
+    ranking = shown.statistics.ranking if shown.statistics else None
+    if ranking is not None and ranking.critical_difference is not None:
+        yield "", draw(shown, ranking)
 
 
-def draw(ranking: Ranking, methods: tuple[str, ...]) -> Figure:
-    """Return the diagram: the best on the right, a bar over methods that are not told apart."""
+def draw(shown: Shown, ranking: Ranking) -> Figure:
+    """Return the diagram: the best on the right, a bar over methods that are not separated."""
     order = sorted(zip(ranking.ranks, ranking.methods, strict=True))
     bars = ranking.together()
     rows = (len(order) + 1) // 2
-    low = -(len(bars) * 0.25 + 0.4 + rows * STEP)
-    theme()
-    figure, axes = plt.subplots(figsize=(COLUMN, 0.5 + 0.32 * -low))
+    start = -(len(bars) * 0.25 + 0.4)
+    low = start - rows * STEP
+    figure, grid = new(size=(shown.width, 0.5 + 0.32 * -low), layout="none")
+    axes = grid[0, 0]
     axes.set_xlim(len(order) + 0.2, 0.8)  # rank 1 on the right
     axes.set_ylim(low, 1.1)
     axes.axis("off")
     _scale(axes, len(order), ranking.critical_difference or 0.0)
-    start = -(len(bars) * 0.25 + 0.4)
-    look = styles(methods)
     for place, (rank, method) in enumerate(order):
         best = place < rows
         y = start - STEP * (place if best else len(order) - 1 - place)
         edge = 0.8 if best else len(order) + 0.2
-        colour = look[method][0]
+        colour = shown.looks[method].colour
         axes.plot([rank, rank, edge], [0, y, y], color=colour, linewidth=1.2)
-        name = f" {brief(method, methods)} ({rank:.1f}) "
+        name = f" {shown.name(method)} ({rank:.1f}) "
         axes.text(edge, y, name, ha="left" if best else "right", va="center", fontsize=7)
     places = {method: rank for rank, method in order}
     for number, members in enumerate(bars):
         span = [places[m] for m in members]
         y = -0.25 * (number + 1)
         axes.plot([min(span) - 0.06, max(span) + 0.06], [y, y], color="0.1", linewidth=2.5)
+    if shown.titles:
+        where = f"{shown.backbone}, {shown.table.image_size} px"
+        axes.set_title(f"{where}: average rank over {ranking.num_blocks} columns")
     return figure
 
 
