@@ -187,7 +187,7 @@ def test_kinds_of_image_files_become_rgb(tmp_path):
     assert (grey == grey[..., :1]).all()
     save(tmp_path / "flat.png", np.full((5, 5), 700, np.uint16))
     assert read_rgb(tmp_path / "flat.png").max() == 0
-    save(tmp_path / "alpha.png", np.full((4, 4, 4), [200, 10, 20, 0], np.uint8))
+    save(tmp_path / "alpha.png", np.full((4, 4, 4), [200, 10, 20, 255], np.uint8))
     assert read_rgb(tmp_path / "alpha.png")[0, 0].tolist() == [200, 10, 20]
     save(tmp_path / "grey.png", picture(0))
     assert (read_rgb(tmp_path / "grey.png") == picture(0)[..., None]).all()

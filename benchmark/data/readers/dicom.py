@@ -1,72 +1,209 @@
-"""DICOM images: stored values to units, the window of the header, MONOCHROME1 the right way up."""
+"""DICOM images as their header asks to show them: rescaling, window or VOI LUT, palette, inversion.
+
+What is done follows PS3.3 C.7.6.3 (pixels), C.11.1 (modality LUT) and C.11.2 (VOI LUT); tables and
+curves are applied by pydicom's own functions.
+"""
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmark.core.registry import InputError
+from benchmark.data.readers.declared import PLAIN, Declaration
+from benchmark.data.readers.scaling import to_uint8
 
 INSTALL = "pip install 'peft-medical-benchmark[volumes]'"
+SUFFIXES = frozenset((".dcm", ".dicom", ".ima"))
+_OPTIONAL = (
+    *("RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth", "VOILUTFunction"),
+    *("PixelPaddingValue", "PixelPaddingRangeLimit", "PresentationLUTShape", "NumberOfFrames"),
+    *("VOILUTSequence", "ModalityLUTSequence"),
+)
+
+
+def first_bytes(path: Path) -> bytes:
+    """Return the first 352 bytes of a file, fewer where it ends; empty where it cannot be read."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return b""  # a pipe would wait for ever
+        with path.open("rb") as stream:
+            return stream.read(352)
+    except (OSError, ValueError):
+        return b""
+
+
+def starts_dicom(start: bytes) -> bool:
+    """Return whether the first bytes of a file are a DICOM preamble."""
+    return start[128:132] == b"DICM"
 
 
 def is_dicom(path: Path) -> bool:
-    """Return whether `path` is named like a DICOM file."""
-    return path.suffix.lower() in (".dcm", ".dicom")
+    """Return whether a file is DICOM by its preamble, or by its name where it has none."""
+    start = first_bytes(path)
+    # a picture that is only called .dcm is read as the picture that it is
+    pictures = start.startswith((b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*"))
+    return starts_dicom(start) or (path.suffix.lower() in SUFFIXES and not pictures)
 
 
-def read_grey(path: Path) -> tuple[np.ndarray, tuple[float, float] | None]:
-    """Return (values (H, W) in the file's units, the window that it asks for or None).
+def header_of(path: Path, declared: Declaration = PLAIN) -> tuple[int, int, str]:
+    """Return (W, H, what is special about reading it) from the header alone."""
+    header = _read(path, pixels=False)
+    _check_frames(path, header, declared)
+    notes = []
+    if header.get("VOILUTSequence") and not declared.window:
+        notes.append("VOI LUT")
+    elif header.get("VOILUTFunction", "LINEAR") != "LINEAR" and "WindowWidth" in header:
+        notes.append(str(header.VOILUTFunction))
+    if header.PhotometricInterpretation == "MONOCHROME2" and _inverted(header):
+        notes.append("inverse")
+    if "PixelPaddingValue" in header:
+        notes.append("padding")
+    return int(header.Columns), int(header.Rows), ", ".join(notes)
 
-    Stored values go through rescale slope and intercept (PS3.3 C.11.1); the window is the first
-    linear one (C.11.2.1.2), as (low, high). MONOCHROME1 is negated, so that more is brighter.
+
+def read_rgb(path: Path, declared: Declaration = PLAIN) -> np.ndarray:
+    """Return (H, W, 3) uint8 as the header asks to show it.
+
+    Without a window the ends of the scale are the 0.5 and 99.5 percentiles of all pixels that are
+    no padding. MONOCHROME1 is turned round, so that more is brighter.
 
     Raises:
-        InputError: an unreadable file, several frames, or colour.
+        InputError: an unreadable file, several frames, a window that has no width.
     """
-    header = _read(path)
+    header = _read(path, pixels=True)
+    _check_frames(path, header, declared)
     try:
-        from pydicom.pixels import apply_modality_lut
+        from pydicom.pixels import apply_color_lut, apply_modality_lut, pixel_array
 
-        values = apply_modality_lut(header.pixel_array, header).astype(np.float32)
+        # of several frames the user declared the first; YCbCr becomes RGB on the way
+        stored = pixel_array(header, index=0 if int(header.get("NumberOfFrames", 1)) > 1 else None)
+        if header.PhotometricInterpretation == "PALETTE COLOR":
+            stored = apply_color_lut(stored, header)
+        colour = stored.ndim == 3
+        values = stored if colour else apply_modality_lut(stored, header).astype(np.float32)
     except Exception as error:  # pydicom and its decoders have no common class
         raise InputError(f"cannot decode {str(path)!r} ({' '.join(str(error).split())})") from None
-    if values.ndim != 2:
-        raise InputError(f"{str(path)!r} has the shape {values.shape}; one grey frame is needed")
-    window = _window(header)
-    if header.get("PhotometricInterpretation") == "MONOCHROME1":
-        return -values, (-window[1], -window[0]) if window else None
-    return values, window
+    if values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[2] != 3):
+        raise InputError(f"{str(path)!r} has the shape {values.shape}; grey or RGB is needed")
+    if colour:
+        return values if values.dtype == np.uint8 else to_uint8(values)
+    grey = _shown(path, header, values, _padding(header, stored), declared)
+    return np.repeat(grey[..., None], 3, 2)
 
 
-def size_of(path: Path) -> tuple[int, int]:
-    """Return (W, H) from the header alone."""
-    header = _read(path)
-    return int(header.Columns), int(header.Rows)
+def _shown(
+    path: Path, header: Any, values: np.ndarray, padding: np.ndarray, declared: Declaration
+) -> np.ndarray:
+    """Return (H, W) uint8 of grey `values` in the file's units; padding becomes black."""
+    from pydicom.pixels import apply_voi, apply_windowing
+
+    inverted = _inverted(header)
+    window: tuple[float, float] | None = None
+    try:
+        if isinstance(declared.window, tuple):
+            window = declared.window
+        elif declared.window == "percentiles":
+            pass
+        elif header.get("VOILUTSequence"):
+            table = header.VOILUTSequence[0]
+            values = apply_voi(values.astype(np.int64), header).astype(np.float32)
+            window = (0.0, float(2 ** int(table.LUTDescriptor[2]) - 1))
+        elif "WindowCenter" in header and "WindowWidth" in header:
+            window = _window(path, header)
+            if header.get("VOILUTFunction") == "SIGMOID":
+                # pydicom maps to the range of the stored bits: its ends are those of the curve
+                ends = apply_windowing(np.array([-1e30, 1e30]), header)
+                values, window = apply_windowing(values, header), (float(ends[0]), float(ends[1]))
+    except InputError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"cannot apply the window of {str(path)!r} ({reason})") from None
+    if inverted:
+        values, window = -values, (-window[1], -window[0]) if window else None
+    grey = to_uint8(values, window, ~padding)
+    grey[padding] = 0
+    return grey
 
 
-def _window(header: Any) -> tuple[float, float] | None:
-    if "WindowCenter" not in header or "WindowWidth" not in header:
-        return None
-    center, width = (np.atleast_1d(header[k].value)[0] for k in ("WindowCenter", "WindowWidth"))
-    low = float(center) - 0.5 - (float(width) - 1) / 2
-    return low, low + max(float(width) - 1, 1e-6)
+def _inverted(header: Any) -> bool:
+    """Return whether less is brighter: said by MONOCHROME1, by the presentation LUT, or by both."""
+    monochrome1 = header.PhotometricInterpretation == "MONOCHROME1"
+    # the shape INVERSE beside MONOCHROME1 says the same once more (PS3.3 C.8.11.3.1.2)
+    return monochrome1 or header.get("PresentationLUTShape") == "INVERSE"
 
 
-def _read(path: Path) -> Any:
+def _padding(header: Any, stored: np.ndarray) -> np.ndarray:
+    """Return (H, W) bool: pixels outside the image by PixelPaddingValue, up to its range limit."""
+    if "PixelPaddingValue" not in header:
+        return np.zeros(stored.shape, bool)
+    first = _signed(header, int(header.PixelPaddingValue))
+    limit = _signed(header, int(header.get("PixelPaddingRangeLimit", header.PixelPaddingValue)))
+    low, high = sorted((first, limit))
+    return np.asarray((stored >= low) & (stored <= high))
+
+
+def _signed(header: Any, value: int) -> int:
+    """Return a value that may have been written unsigned as the signed number that it stands for.
+
+    The tag's type is ambiguous (US or SS); writers and readers do not always agree.
+    """
+    if not header.get("PixelRepresentation", 0) or value < 0:
+        return value
+    bits = int(header.BitsAllocated)
+    return value - (1 << bits) if value >= 1 << (bits - 1) else value
+
+
+def _window(path: Path, header: Any) -> tuple[float, float]:
+    """Return the ends of the first window (C.11.2.1.2 and .3)."""
+    center, width = (
+        float(np.atleast_1d(header[k].value)[0]) for k in ("WindowCenter", "WindowWidth")
+    )
+    kind = header.get("VOILUTFunction", "LINEAR")
+    if kind not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
+        raise InputError(f"{str(path)!r} asks for the unknown VOI LUT function {kind!r}")
+    if not width >= (1 if kind == "LINEAR" else 1e-9) or not np.isfinite([center, width]).all():
+        raise InputError(
+            f"{str(path)!r} has a window of width {width:g}; declare window = [LOW, HIGH] or "
+            'window = "percentiles" in dataset.toml'
+        )
+    if kind != "LINEAR":
+        return center - width / 2, center + width / 2
+    low = center - 0.5 - (width - 1) / 2
+    return low, low + max(width - 1, 1e-6)
+
+
+def _check_frames(path: Path, header: Any, declared: Declaration) -> None:
+    count = int(header.get("NumberOfFrames", 1))
+    if count > 1 and declared.pages != "first":
+        raise InputError(
+            f"{str(path)!r} has {count} frames; save each as a file, or declare "
+            'pages = "first" in dataset.toml'
+        )
+
+
+def _read(path: Path, pixels: bool) -> Any:
+    """Return the header without tags that are there and empty: they say nothing."""
     try:
         import pydicom
     except ModuleNotFoundError:
         raise InputError(f"reading {path.name} needs pydicom; run {INSTALL}") from None
     try:
-        header = pydicom.dcmread(path)
+        header = pydicom.dcmread(path, stop_before_pixels=not pixels)
+        for name in _OPTIONAL:
+            if name in header and header[name].is_empty:
+                del header[name]
     except FileNotFoundError:
         raise InputError(f"there is no image {str(path)!r}; correct the manifest") from None
     except Exception as error:
         reason = " ".join(str(error).split())
         raise InputError(f"cannot read the image {str(path)!r} ({reason})") from None
-    if "Rows" not in header or "Columns" not in header:
+    if any(name not in header or header[name].is_empty for name in ("Rows", "Columns")):
         raise InputError(f"{str(path)!r} is a DICOM file without an image")
+    if not header.get("PhotometricInterpretation"):
+        raise InputError(f"{str(path)!r} does not say how its pixels are meant; save it again")
     return header

@@ -1,4 +1,8 @@
-"""Hashes of data files, remembered by size and time of change: a large set is read once."""
+"""What was learned of data files, remembered while they do not change: a large set is read once.
+
+A fact (a hash, a header) is remembered beside size and times of its file. The time of change counts
+as well as that of the content: a file that was edited and given its old time back is read again.
+"""
 
 from __future__ import annotations
 
@@ -6,60 +10,84 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
-from benchmark.core.files import cache_folder
+from benchmark.core.files import cache_folder, write_text
+from benchmark.core.registry import InputError
 
 _FRESH_S = 2.0  # a file this young may change again within the resolution of its time stamp
+_THREADS = 8  # hide the latency of a network file system; hashing releases the interpreter's lock
 
 
 def digests(paths: Iterable[Path]) -> dict[Path, str]:
     """Return the sha256 of each file; files that did not change since are not read again."""
+    return remembered(paths, "sha256", _sha256)
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"cannot read {str(path)!r} ({error.strerror})") from None
+
+
+def remembered(paths: Iterable[Path], kind: str, learn: Callable[[Path], Any]) -> dict[Path, Any]:
+    """Return `learn(path)`, a JSON value, of each file; known ones are not read again.
+
+    `kind` names what is learned and its version. What cannot be written down is only slower.
+    """
     wanted = sorted(set(paths))
     if not wanted:
         return {}
-    folder = Path(os.path.commonpath([path.resolve().parent for path in wanted]))
-    place = cache_folder() / "digests" / f"{hashlib.sha256(str(folder).encode()).hexdigest()}.json"
+    root = os.path.commonpath([path.parent.absolute() for path in wanted])
+    name = hashlib.sha256(f"{os.path.realpath(root)} {kind}".encode()).hexdigest()[:32]
+    place = cache_folder() / "facts" / f"{name}.json"
     known = _read(place)
-    found = {str(path.resolve()): _entry(path, known) for path in wanted}
-    if any(known.get(name) != entry for name, entry in found.items()):
-        _write(place, known | found)
-    return {path: str(found[str(path.resolve())][2]) for path in wanted}
+    keys = {path: os.path.relpath(path.absolute(), root) for path in wanted}
+    states = {path: _state(path) for path in wanted}
+    new = [p for p in wanted if (k := known.get(keys[p])) is None or k[:3] != states[p]]
+    if len(new) > _THREADS:
+        with ThreadPoolExecutor(_THREADS) as pool:
+            learned = dict(zip(new, pool.map(learn, new), strict=True))
+    else:
+        learned = {path: learn(path) for path in new}
+    if learned:
+        # the state from before reading: a file that changed meanwhile is read again next time
+        _write(place, known | {keys[p]: [*states[p], value] for p, value in learned.items()})
+    return {p: learned[p] if p in learned else known[keys[p]][3] for p in wanted}
 
 
-Entry = list[float | str]  # size, time of change in ns, sha256
-
-
-def _entry(path: Path, known: dict[str, Entry]) -> Entry:
-    state = path.stat()
-    entry = known.get(str(path.resolve()))
-    if entry and entry[:2] == [state.st_size, state.st_mtime_ns]:
-        return entry
-    with path.open("rb") as stream:
-        value = hashlib.file_digest(stream, "sha256").hexdigest()
-    return [state.st_size, state.st_mtime_ns, value]
-
-
-def _read(place: Path) -> dict[str, Entry]:
+def _state(path: Path) -> list[int]:
     try:
-        return dict(json.loads(place.read_text()))
+        state = path.stat()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"there is no readable file {str(path)!r} ({reason})") from None
+    return [state.st_size, state.st_mtime_ns, state.st_ctime_ns]
+
+
+def _read(place: Path) -> dict[str, list[Any]]:
+    """Return the known facts; none where the file is absent or is not what was written."""
+    try:
+        total, _, text = place.read_text(encoding="utf-8").partition("\n")
+        if hashlib.sha256(text.encode()).hexdigest() != total:
+            return {}
+        return dict(json.loads(text))
     except (OSError, ValueError):
         return {}
 
 
-def _write(place: Path, entries: dict[str, Entry]) -> None:
-    """Write the digests if the cache can be written; without it they are only slower.
+def _write(place: Path, facts: dict[str, list[Any]]) -> None:
+    """Write the facts if the cache can be written, with their checksum in the first line.
 
     Files changed in the last moments are left out: a second change might leave size and time.
     """
     limit = (time.time() - _FRESH_S) * 1e9
-    kept = {name: entry for name, entry in entries.items() if float(entry[1]) < limit}
-    with contextlib.suppress(OSError):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=place.parent)
-        with os.fdopen(handle, "w") as stream:
-            json.dump(kept, stream)
-        Path(temporary).replace(place)
+    text = json.dumps({name: fact for name, fact in facts.items() if max(fact[1:3]) < limit})
+    with contextlib.suppress(OSError, InputError):
+        write_text(place, f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}")

@@ -2,24 +2,30 @@
 
 Paths are relative to the CSV. Integer labels (three or more) are taken as ordered grades. In masks
 255 is ignored; but where all masks hold 0 and 255 only, 255 is the foreground. A NIfTI volume
-(.nii, .nii.gz) is cut into slices along its last axis; they form one group.
+(.nii, .nii.gz) is cut into slices; they form one group. What this leaves open is declared in a
+dataset.toml beside the CSV.
 """
 
 from __future__ import annotations
 
 import csv
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from benchmark.core.registry import InputError, unknown
-from benchmark.data.base import IGNORE, Card, Dataset, stratum
-from benchmark.data.readers import table
-from benchmark.data.readers.images import size_of
+from benchmark.data.base import Card, Dataset, TaskName, stratum
+from benchmark.data.readers import images, masks, table, volumes
+from benchmark.data.readers.declared import PLAIN, Declaration, beside
+from benchmark.data.readers.digests import remembered
 from benchmark.data.readers.table import Reading, Row
-from benchmark.data.readers.volumes import is_volume
 
 COLUMNS = ("image", "label", "mask", "group", "split")
+GIVEN = "given by the user"
 
 
 def open_manifest(path: Path) -> Dataset:
@@ -28,104 +34,332 @@ def open_manifest(path: Path) -> Dataset:
     Raises:
         InputError: for anything that would make the numbers wrong, before any training.
     """
-    rows = _rows(path)
-    table.check_rows(rows, str(path))
+    declared = beside(path)
+    rows = _rows(path, declared)
     name = path.resolve().parent.name if path.stem == "manifest" else path.stem
+    return from_rows(rows, name, declared, str(path))
+
+
+def from_rows(rows: Sequence[Row], name: str, declared: Declaration, origin: str) -> Dataset:
+    """Return the data set of a user's rows: labels or masks, pictures or volumes.
+
+    Raises:
+        InputError: for rows, files or a declaration that cannot be taken as they are.
+    """
+    table.check_rows(rows, origin)
+    _check_applies(declared, masked=rows[0].mask is not None)
+    sources = [path for row in rows for path in (row.image, row.mask) if path is not None]
+    cut = [path for path in sources if volumes.is_volume(path)]
+    axis = volumes.common_axis(cut, declared) if cut else None
+    expanded = [
+        part
+        for row in rows
+        for part in (table.slices(row, declared, axis) if volumes.is_volume(row.image) else [row])
+    ]
+    sizes = table.headers(expanded, declared)
+    image = partial(table.read_image, declared=declared)
     if rows[0].mask is None:
-        rows = _expanded(rows)
-        classes, ordinal = table.class_names((row.label for row in rows), str(path))
-        return table.classification(rows, _card(name, "classification", classes, ordinal, rows))
-    _check_masks(rows)
-    rows = _expanded(rows)
-    found = [np.unique(table.read_classes(row)) for row in rows]
-    classes, binary = _mask_classes(found, str(path))
-    card = _card(name, "segmentation", classes, False, rows)
-    codes = np.array([stratum(np.minimum(v, 1) if binary else v) for v in found])
-    reading = Reading(table.read_image, _read_binary) if binary else table.AS_IS
-    return table.segmentation(rows, card, reading, codes)
+        return _labelled(
+            expanded, name, declared, origin, Reading(image, table.read_classes, declared=declared)
+        )
+    for row in expanded:
+        if (
+            row.slice is None
+            and row.mask is not None
+            and sizes[row.image][:2] != sizes[row.mask][:2]
+        ):
+            (w, h), (width, height) = sizes[row.mask][:2], sizes[row.image][:2]
+            raise InputError(
+                f"the mask {str(row.mask)!r} is {w}x{h}, its image {width}x{height}; they must be "
+                "alike (turned as EXIF says)"
+            )
+    return _masked(rows, expanded, name, declared, origin, image)
 
 
-def _read_binary(row: Row) -> np.ndarray:
-    return np.minimum(table.read_classes(row), 1)
+def _check_applies(declared: Declaration, masked: bool) -> None:
+    """Raise InputError for a key of the declaration that this kind of set does not have."""
+    for key in ("ordinal", "multilabel") if masked else ("mask_values", "mask_threshold"):
+        if getattr(declared, key):
+            kind = "masks" if masked else "labels"
+            raise InputError(f"{declared.origin!r} declares {key}; this set has {kind}")
 
 
-def _expanded(rows: list[Row]) -> list[Row]:
-    """Return a row per slice where a row is a volume; the header of every picture is read."""
-    parts = [table.slices(row) if is_volume(row.image) else [row] for row in rows]
-    for row in rows:
-        if not is_volume(row.image):
-            size_of(row.image)
-    return [row for part in parts for row in part]
+def _labelled(
+    rows: Sequence[Row], name: str, declared: Declaration, origin: str, reading: Reading
+) -> Dataset:
+    """Return a classification or multi-label set; the declaration names classes and their order."""
+    if declared.multilabel:
+        parts = {table.clean(part) for row in rows for part in row.label.split("|")} - {""}
+        classes = declared.classes or tuple(sorted(parts))
+        card = own_card(name, "multilabel", classes, False, rows, declared)
+        return table.multilabel(rows, card, reading)
+    joined = next((row for row in rows if "|" in row.label), None)
+    if joined is not None:
+        raise InputError(
+            f"the label {joined.label!r} of {joined.id!r} in {origin} joins several findings; "
+            "declare multilabel = true in dataset.toml, or give each image one label"
+        )
+    spelled = table.one_spelling(row.label for row in rows)
+    found, ordinal = table.class_names(spelled.values(), origin)
+    renamed = dict(zip(found, found, strict=True))
+    if declared.classes:
+        renamed = _declared_names(found, declared)
+        found = declared.classes
+    elif negative := [label for label in found if label.startswith("-") and label[1:].isdecimal()]:
+        row = next(row for row in rows if spelled[row.label] == negative[0])
+        raise InputError(
+            f"the label {row.label!r} of {row.id!r} in {origin} is negative, which often means "
+            f"unknown; leave such images out, or declare classes = {list(found)} in dataset.toml"
+        )
+    rows = [replace(row, label=renamed[spelled[row.label]]) for row in rows]
+    ordinal = ordinal if declared.ordinal is None else declared.ordinal
+    card = own_card(name, "classification", found, ordinal, rows, declared)
+    return table.classification(rows, card, reading)
 
 
-def _rows(path: Path) -> list[Row]:
+def _declared_names(found: tuple[str, ...], declared: Declaration) -> dict[str, str]:
+    """Return the declared class of each label: the label itself, or the name of its number."""
+    if set(found) <= set(declared.classes):
+        return {name: name for name in found}
+    count = len(declared.classes)
+    if all(name.isdecimal() and int(name) < count for name in found):
+        return {name: declared.classes[int(name)] for name in found}
+    strange = next(name for name in found if name not in declared.classes)
+    raise InputError(
+        f"the label {strange!r} is none of the classes that {declared.origin!r} declares: "
+        f"{', '.join(declared.classes)}"
+    )
+
+
+def _masked(
+    rows: Sequence[Row],
+    expanded: Sequence[Row],
+    name: str,
+    declared: Declaration,
+    origin: str,
+    image: partial[np.ndarray],
+) -> Dataset:
+    """Return a segmentation set; `expanded` holds a row per slice where `rows` hold volumes."""
+    paths = [row.mask for row in rows if row.mask is not None]
+    facts = remembered(paths, f"mask 1 {declared.reading}", partial(masks.facts, declared=declared))
+    coding = masks.coding([(path, facts[path]) for path in paths], declared, origin)
+
+    def read(row: Row) -> np.ndarray:
+        assert row.mask is not None
+        if row.slice is not None:
+            codes = volumes.read_code_slice(row.mask, row.slice, row.axis, declared)
+        else:
+            codes = images.read_codes(row.mask, declared)
+        return coding(codes, str(row.mask))
+
+    def shown(row: Row) -> int:
+        assert row.mask is not None
+        fact = facts[row.mask]
+        if row.slice is not None:
+            values = fact["slices"][row.axis][row.slice]
+        else:
+            values = [value for value, _, _ in fact["values"]]
+        return stratum(coding(np.array(values, np.int64), str(row.mask)))
+
+    card = own_card(name, "segmentation", coding.classes, False, rows, declared)
+    codes = np.array([shown(row) for row in expanded], np.int64)
+    return table.segmentation(expanded, card, Reading(image, read, declared=declared), codes)
+
+
+def _rows(path: Path, declared: Declaration) -> list[Row]:
+    """Return the rows of the CSV, strictly: what is odd in it would shift or swallow others."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream, restkey="")
-            lines, columns = list(reader), list(reader.fieldnames or ())
+            reader = csv.reader(stream, strict=True)
+            lines = [(reader.line_num, cells) for cells in reader if any(map(str.strip, cells))]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"cannot read the manifest {str(path)!r}: {error}") from None
+        hint = "; a quotation mark is not closed" if "end of data" in str(error) else ""
+        raise InputError(f"cannot read the manifest {str(path)!r}: {error}{hint}") from None
+    columns = [table.clean(name) for name in lines[0][1]] if lines else []
+    _check_columns(path, columns, declared)
+    group = declared.group or "group"
+    rows = []
+    folder = _Folder(path.parent)
+    for number, cells in lines[1:]:
+        where = f"line {number} of {str(path)!r}"
+        if len(cells) != len(columns):
+            what = "more" if len(cells) > len(columns) else "fewer"
+            raise InputError(f"{where} has {what} cells than columns: {cells[0]!r}")
+        if any("\n" in cell or "\r" in cell for cell in cells):
+            raise InputError(f"{where} ends a cell of several lines; close the quotation mark")
+        values = dict(zip(columns, map(table.clean, cells), strict=True))
+        target = values.get("mask", values.get("label", ""))
+        if not values["image"] or (not target and not declared.multilabel):
+            raise InputError(f"{where} is a row without image, label or mask: {values}")
+        known = target in declared.classes or (declared.multilabel and not target)
+        if "label" in values and table.is_missing(target) and not known:
+            raise InputError(
+                f"the label of {values['image']!r} in {where} is {target!r}, which means "
+                "missing; leave the row out, or declare the class in dataset.toml"
+            )
+        patient = values.get(group, "")
+        if patient and table.is_missing(patient):
+            raise InputError(
+                f"the group of {values['image']!r} in {where} is {patient!r}; name its patient"
+            )
+        image, mask = folder.file(values["image"]), values.get("mask")
+        rows.append(
+            Row(
+                folder.id(image, values["image"]),
+                image,
+                values.get("label", ""),
+                folder.file(mask) if mask else None,
+                patient,
+                values.get("split", ""),
+            )
+        )
+    spelled = table.one_spelling(row.group for row in rows if row.group)
+    rows = [replace(row, group=spelled.get(row.group, "")) for row in rows]
+    return folder.relative(rows)
+
+
+def _check_columns(path: Path, columns: Sequence[str], declared: Declaration) -> None:
     for column in columns:
-        if column not in COLUMNS:
+        if column not in (*COLUMNS, declared.group):
+            if any(mark in column for mark in ";\t"):
+                raise InputError(
+                    f"the columns of {str(path)!r} are not separated by commas: {column!r}"
+                )
             raise unknown(f"column in {str(path)!r}:", column, COLUMNS)
+    if twice := [name for name in columns if columns.count(name) > 1]:
+        raise InputError(f"{str(path)!r} has two columns {twice[0]!r}; keep one")
     if "image" not in columns or ("label" in columns) == ("mask" in columns):
         raise InputError(
-            f"{str(path)!r} has the columns {columns}; it needs image, and either label or mask"
+            f"{str(path)!r} has the columns {list(columns)}; it needs image, and either label or "
+            "mask"
         )
-    return [_row(path.parent, line, str(path)) for line in lines]
-
-
-def _row(folder: Path, line: dict[str, str], origin: str) -> Row:
-    if "" in line:
-        raise InputError(f"{origin} has a row with more cells than columns: {line['image']!r}")
-    values = {name: (line.get(name) or "").strip() for name in COLUMNS}
-    target = values["mask"] or values["label"]
-    if not values["image"] or not target:
-        raise InputError(f"{origin} has a row without image, label or mask: {values}")
-    mask = folder / values["mask"] if values["mask"] else None
-    label, group, split = (values[name] for name in ("label", "group", "split"))
-    return Row(values["image"], folder / values["image"], label, mask, group, split)
-
-
-def _check_masks(rows: list[Row]) -> None:
-    for row in rows:
-        assert row.mask is not None
-        if is_volume(row.image):
-            continue  # compared when it is cut into slices
-        image, mask = size_of(row.image), size_of(row.mask)
-        if image != mask:
-            raise InputError(
-                f"the mask {str(row.mask)!r} is {mask[0]}x{mask[1]}, "
-                f"its image {image[0]}x{image[1]}; they must be alike"
-            )
-
-
-def _mask_classes(found: list[np.ndarray], origin: str) -> tuple[tuple[str, ...], bool]:
-    """Return (classes, whether 255 is the foreground) from the values of each mask."""
-    values = set(np.unique(np.concatenate(found)).tolist())
-    if values == {0, IGNORE}:
-        return ("background", "foreground"), True
-    highest = max(values - {IGNORE}, default=0)
-    if highest < 1:
-        raise InputError(f"{origin} has one class only: every mask is empty")
-    if highest > 31:
+    if declared.group and declared.group not in columns:
         raise InputError(
-            f"{origin}: a mask holds the value {highest}; number the classes 0, 1, 2, ... "
-            f"({IGNORE} is ignored) and save them without loss"
+            f"{declared.origin!r} declares the group column {declared.group!r}; {str(path)!r} has "
+            f"the columns {list(columns)}"
         )
-    return ("background", *(f"class{i}" for i in range(1, highest + 1))), False
 
 
-def _card(name: str, task: str, classes: tuple[str, ...], ordinal: bool, rows: list[Row]) -> Card:
+class _Folder:
+    """Files that a manifest names, and the names that are kept of them: none depends on the place.
+
+    Each folder is listed once: a set of 100,000 rows does not ask the disk 100,000 times.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self._inside: dict[str, dict[str, list[str]]] = {}
+        self._outside: set[str] = set()  # ids of files with an absolute path outside of the folder
+
+    def file(self, name: str) -> Path:
+        """Return the file that a cell names.
+
+        Slashes are taken for backslashes, and the only ending that exists for a missing one.
+
+        Raises:
+            InputError: no such file, with what lies there instead.
+        """
+        for written in dict.fromkeys((name, name.replace("\\", "/"))):
+            if (path := self._actual(self._at(written))) is not None:
+                return path
+        path = self._at(name.replace("\\", "/"))
+        near = self._names(path.parent).get(_stem(path.name), [])
+        known = [
+            n for n in near if images.is_picture(path.parent / n) or volumes.is_volume(Path(n))
+        ]
+        if not path.suffix and len(known) == 1:
+            return path.parent / known[0]
+        instead = [n for n in near if n != path.name]
+        hint = f"; there is {', '.join(map(repr, sorted(instead)[:3]))}" if instead else ""
+        if not self._names(path.parent) and not path.parent.is_dir():
+            hint = f"; its folder {str(path.parent)!r} does not exist"
+        raise InputError(f"there is no image {str(path)!r}{hint}; correct the manifest")
+
+    def _at(self, name: str) -> Path:
+        if "\0" in name:
+            raise InputError(f"the path {name!r} in the manifest holds a NUL; correct it")
+        return Path(os.path.normpath(self.root / name))
+
+    def _actual(self, path: Path) -> Path | None:
+        """Return the file of this name, whichever way its accents are written; None if absent."""
+        names = self._names(path.parent).get(_stem(path.name), [])
+        same = [name for name in names if table.clean(name) == table.clean(path.name)]
+        if path.name in same or len(same) == 1:
+            return path if path.name in same else path.parent / same[0]
+        return None
+
+    def _names(self, folder: Path) -> dict[str, list[str]]:
+        """Return the names in a folder by their stems in lower case."""
+        key = str(folder)
+        if key not in self._inside:
+            found: dict[str, list[str]] = {}
+            try:
+                for path in folder.iterdir():
+                    found.setdefault(_stem(path.name), []).append(path.name)
+            except (OSError, ValueError):
+                found = {}  # the file is reported as missing, with its folder
+            self._inside[key] = found
+        return self._inside[key]
+
+    def id(self, path: Path, name: str) -> str:
+        """Return the id of an image that a cell calls `name`: its path from the manifest."""
+        below = table.clean(Path(os.path.relpath(path, self.root)).as_posix())
+        if below.startswith("../") and Path(name).is_absolute():
+            self._outside.add(str(path))
+            return str(path)
+        return below
+
+    def relative(self, rows: list[Row]) -> list[Row]:
+        """Return `rows` with ids that hold no absolute path: those start at their common folder.
+
+        Raises:
+            InputError: two rows of one file, whatever their names.
+        """
+        if self._outside:
+            base = os.path.commonpath([Path(name).parent for name in self._outside])
+            rows = [
+                replace(row, id=table.clean(Path(os.path.relpath(row.id, base)).as_posix()))
+                if row.id in self._outside
+                else row
+                for row in rows
+            ]
+        first: dict[str, str] = {}
+        parents: dict[Path, str] = {}
+        for row in rows:
+            if row.image.parent not in parents:
+                parents[row.image.parent] = os.path.realpath(row.image.parent)
+            real = os.path.join(parents[row.image.parent], row.image.name)  # noqa: PTH118
+            real = os.path.realpath(real) if row.image.is_symlink() else real
+            if (other := first.setdefault(real, row.id)) != row.id:
+                raise InputError(
+                    f"{other!r} and {row.id!r} are the same image, listed twice; keep one"
+                )
+        return rows
+
+
+def _stem(name: str) -> str:
+    lowered = table.clean(name).lower()
+    return lowered.removesuffix(".gz").rpartition(".")[0] or lowered
+
+
+def own_card(
+    name: str,
+    task: TaskName,
+    classes: tuple[str, ...],
+    ordinal: bool,
+    rows: Sequence[Row],
+    declared: Declaration = PLAIN,
+) -> Card:
+    """Return the card of a user's set: what is declared of it, and what its rows tell."""
     grouped = all(row.group for row in rows)
     return Card(
         name=name,
-        task=task,  # type: ignore[arg-type]
+        task=task,
         classes=classes,
-        modality="given by the user",
-        licence="given by the user",
+        modality=declared.modality or GIVEN,
+        licence=declared.licence or GIVEN,
         citations=(),
-        url="",
+        url=declared.url,
         ordinal=ordinal,
         grouping="given" if grouped else "unknown",
         group_key="group" if grouped else "",

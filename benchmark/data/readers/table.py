@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +16,14 @@ import numpy as np
 from benchmark.core.registry import InputError
 from benchmark.data.base import Card, Dataset
 from benchmark.data.readers import strata, volumes
-from benchmark.data.readers.digests import digests
-from benchmark.data.readers.images import read_mask, read_rgb
+from benchmark.data.readers.declared import PLAIN, Declaration
+from benchmark.data.readers.digests import digests, remembered
+from benchmark.data.readers.images import Header, header, read_mask, read_rgb
 
 SPLITS = ("train", "val", "test")
+MOST_FINDINGS = 62  # of a multi-label set: they are bits of an int64
+_NUMBER = re.compile(r"-?\d{1,18}(\.0*)?", re.ASCII)
+_INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff"))
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,36 @@ class Row:
     split: str = ""
     slice: int | None = None  # of a volume
     volume: str = ""
+    axis: int = 2  # across which the volume is cut
+
+
+def clean(text: str) -> str:
+    """Return `text` in one of the ways to write it: composed accents, nothing invisible, stripped.
+
+    Two spellings that look the same are the same class, patient or file.
+    """
+    return unicodedata.normalize("NFC", text.translate(_INVISIBLE)).strip()
+
+
+def one_spelling(names: Iterable[str]) -> dict[str, str]:
+    """Return the spelling of each name: integers that are written in several ways get one.
+
+    `1.0` is 1 wherever all names are whole numbers, and `01` is 1 where both occur.
+    """
+    spelled = sorted(set(names))
+    if not all(_NUMBER.fullmatch(name) for name in spelled):
+        return {name: name for name in spelled}
+    numbers = {name: int(name.partition(".")[0]) for name in spelled}
+    ways: dict[int, list[str]] = {}
+    for name, number in numbers.items():
+        ways.setdefault(number, []).append(name)
+    alone = {ways[n][0] for n in ways if len(ways[n]) == 1 and "." not in ways[n][0]}
+    return {name: name if name in alone else str(number) for name, number in numbers.items()}
+
+
+def is_missing(text: str) -> bool:
+    """Return whether a cell of a table says that nobody knows."""
+    return text.casefold() in ("", "nan", "na", "n/a", "null", "<na>")
 
 
 def check_rows(rows: Sequence[Row], origin: str) -> None:
@@ -56,15 +93,26 @@ def check_rows(rows: Sequence[Row], origin: str) -> None:
 
 
 def class_names(labels: Iterable[str], origin: str) -> tuple[tuple[str, ...], bool]:
-    """Return (classes, ordinal): integers are grades in numeric order, words are sorted names."""
-    found = set(labels)
+    """Return (classes, ordinal): integers are grades in numeric order, words are sorted names.
+
+    Raises:
+        InputError: fewer than two classes, or names that differ in upper and lower case only.
+    """
+    found = sorted(set(labels))
     if len(found) < 2:
         raise InputError(
             f"{origin} has one class only ({', '.join(found)}); at least two are needed"
         )
-    if all(name.lstrip("-").isdigit() for name in found):
-        return tuple(sorted(found, key=int)), len(found) > 2
-    return tuple(sorted(found)), False
+    lowered: dict[str, str] = {}
+    for name in found:
+        if (other := lowered.setdefault(name.casefold(), name)) != name:
+            raise InputError(
+                f"{origin} has the classes {other!r} and {name!r}; write both alike if they are "
+                "one, or rename one of them"
+            )
+    if all(_NUMBER.fullmatch(name) for name in found):
+        return tuple(sorted(found, key=lambda name: int(name.partition(".")[0]))), len(found) > 2
+    return tuple(found), False
 
 
 @dataclass(frozen=True)
@@ -74,20 +122,26 @@ class Reading:
     image: Callable[[Row], np.ndarray]  # (H, W, 3) uint8
     mask: Callable[[Row], np.ndarray]  # (H, W) uint8
     version: int = 1  # part of the fingerprint: change it with what is made of the files
+    declared: Declaration = PLAIN  # what the functions were made with
 
 
-def read_image(row: Row, window: volumes.Window | None = None) -> np.ndarray:
-    """Return the image of a row: a slice of a volume, or a picture."""
+def read_image(
+    row: Row,
+    window: volumes.Window | None = None,
+    declared: Declaration = PLAIN,
+    at_least: int = 0,
+) -> np.ndarray:
+    """Return the image of a row: a slice of a volume, or a picture (`at_least`: see `read_rgb`)."""
     if row.slice is not None:
-        return volumes.read_slice(row.image, row.slice, window)
-    return read_rgb(row.image)
+        return volumes.read_slice(row.image, row.slice, window, row.axis, declared)
+    return read_rgb(row.image, declared, at_least)
 
 
 def read_classes(row: Row) -> np.ndarray:
-    """Return the mask of a row as it stands in its file."""
+    """Return the mask of a row as it is in its file."""
     assert row.mask is not None
     if row.slice is not None:
-        return volumes.read_mask_slice(row.mask, row.slice)
+        return volumes.read_mask_slice(row.mask, row.slice, row.axis)
     return read_mask(row.mask)
 
 
@@ -101,18 +155,26 @@ AS_IS = Reading(read_image, read_classes)
 FOREGROUND = Reading(read_image, read_foreground)
 
 
-def slices(row: Row) -> list[Row]:
-    """Return one row per slice of a volume; the group is the row's own, or the volume."""
-    _, _, count = volumes.shape_of(row.image)
-    if row.mask is not None and volumes.shape_of(row.mask) != volumes.shape_of(row.image):
-        raise InputError(
-            f"the mask {str(row.mask)!r} is {volumes.shape_of(row.mask)}, "
-            f"its volume {volumes.shape_of(row.image)}; they must be alike"
-        )
+def slices(row: Row, declared: Declaration = PLAIN, axis: int | None = None) -> list[Row]:
+    """Return one row per slice of a volume; the group is the row's own, or the volume.
+
+    `axis` is the one to cut across (x, y, z of the canonical order); None: that of the largest
+    spacing, z where none stands out.
+
+    Raises:
+        InputError: a mask that does not lie on its volume.
+    """
+    found = volumes.geometry(row.image, declared)
+    if row.mask is not None:
+        volumes.check_overlay(row.image, row.mask, declared)
+    if axis is None:
+        axis = 2 if found.axis is None else found.axis
     group = row.group or row.id
     return [
-        replace(row, id=f"{row.id}/z{z:03d}", slice=z, volume=row.id, group=group)
-        for z in range(count)
+        replace(
+            row, id=f"{row.id}/{'xyz'[axis]}{k:03d}", slice=k, volume=row.id, group=group, axis=axis
+        )
+        for k in range(found.shape[axis])
     ]
 
 
@@ -126,6 +188,27 @@ def classification(rows: Sequence[Row], card: Card, reading: Reading = AS_IS) ->
                 f"its classes are {', '.join(card.classes)}"
             )
     labels = np.array([number[row.label] for row in rows], np.int64)
+    return _dataset(rows, card, labels, reading)
+
+
+def multilabel(rows: Sequence[Row], card: Card, reading: Reading = AS_IS) -> Dataset:
+    """Return the data set of rows whose label joins any number of findings by |; none is allowed.
+
+    Raises:
+        InputError: a finding that is no class of the card, or more classes than bits.
+    """
+    if len(card.classes) > MOST_FINDINGS:
+        raise InputError(f"{card.name!r} has {len(card.classes)} findings; {MOST_FINDINGS} is most")
+    bit = {name: 1 << k for k, name in enumerate(card.classes)}
+    labels = np.zeros(len(rows), np.int64)
+    for number, row in enumerate(rows):
+        for name in filter(None, map(clean, row.label.split("|"))):
+            if name not in bit:
+                raise InputError(
+                    f"the label {row.label!r} of {row.id!r} holds {name!r}, which is no class of "
+                    f"{card.name!r}; its classes are {', '.join(card.classes)}"
+                )
+            labels[number] |= bit[name]
     return _dataset(rows, card, labels, reading)
 
 
@@ -143,6 +226,13 @@ def segmentation(
     return replace(dataset, labels=codes.astype(np.int64))
 
 
+def headers(rows: Iterable[Row], declared: Declaration = PLAIN) -> dict[Path, Header]:
+    """Return the header of every picture, images and masks; known files are not opened again."""
+    paths = {path for row in rows if row.slice is None for path in (row.image, row.mask) if path}
+    learned = remembered(paths, f"header 1 {declared.reading}", partial(header, declared=declared))
+    return {path: Header(*values) for path, values in learned.items()}
+
+
 def _dataset(rows: Sequence[Row], card: Card, labels: np.ndarray, reading: Reading) -> Dataset:
     read: Callable[[int], np.ndarray] | None = None
     if card.task == "segmentation":
@@ -150,36 +240,58 @@ def _dataset(rows: Sequence[Row], card: Card, labels: np.ndarray, reading: Readi
         def read(index: int) -> np.ndarray:
             return reading.mask(rows[index])
 
+    def read_reduced(index: int, side: int) -> np.ndarray:
+        return read_image(rows[index], None, reading.declared, side)
+
+    # a set that makes something of its own of the pixels needs all of them
+    plain = getattr(reading.image, "func", reading.image) is read_image
     return Dataset(
         card=card,
         ids=tuple(row.id for row in rows),
         labels=labels,
         groups=tuple(row.group or row.id for row in rows),
         splits=tuple(row.split for row in rows),
-        fingerprint=_fingerprint(rows, card, reading.version),
+        fingerprint=_fingerprint(rows, card, reading),
         read_image=lambda index: reading.image(rows[index]),
         read_mask=read,
+        read_reduced=read_reduced if plain else None,
         files=tuple(row.image for row in rows),
-        extent=_extent(rows),
+        extent=_extent(rows, reading.declared),
         volumes=tuple(row.volume or row.group or row.id for row in rows),
     )
 
 
-def _extent(rows: Sequence[Row]) -> np.ndarray | None:
+def _extent(rows: Sequence[Row], declared: Declaration) -> np.ndarray | None:
     if any(row.slice is None for row in rows):
         return None
-    return np.array([volumes.extent_of(row.image) for row in rows])
+    return np.array([volumes.extent_of(row.image, row.axis, declared) for row in rows])
 
 
-def _fingerprint(rows: Sequence[Row], card: Card, version: int) -> str:
-    """Return a hash over classes, and over each row's id, label, group, split and file content."""
+def _fingerprint(rows: Sequence[Row], card: Card, reading: Reading) -> str:
+    """Return a hash over classes, and over each row's id, label, group, split and file content.
+
+    What is special about reading a file (a turn by EXIF, another orientation) and what the user
+    declared count too, but only where there is something: then the pixels are others.
+    """
     digest = hashlib.sha256(repr(card.classes).encode())
-    if version > 1:
-        digest.update(repr(version).encode())
+    if reading.version > 1:
+        digest.update(repr(reading.version).encode())
+    if reading.declared.reading:
+        digest.update(reading.declared.reading.encode())
+    if reading.declared.ordinal is not None:
+        digest.update(f"ordinal {card.ordinal}".encode())
     known = digests(path for row in rows for path in (row.image, row.mask) if path is not None)
+    special = headers(rows, reading.declared)
     for row in sorted(rows, key=lambda row: row.id):
         digest.update(repr((row.id, row.label, row.group, row.split)).encode())
         for path in (row.image, row.mask):
-            if path is not None:
-                digest.update(bytes.fromhex(known[path]))
+            if path is None:
+                continue
+            digest.update(bytes.fromhex(known[path]))
+            if row.slice is None:
+                note = special[path].note
+            else:
+                note = volumes.geometry(path, reading.declared).note(row.axis)
+            if note:
+                digest.update(note.encode())
     return digest.hexdigest()[:16]

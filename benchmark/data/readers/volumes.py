@@ -1,21 +1,55 @@
-"""NIfTI volumes, read slice by slice along their last axis.
+"""NIfTI volumes, read slice by slice in one orientation, whatever the order on the disk.
 
-Legend: (X, Y, Z) a volume as stored; a slice becomes an image (H, W) = (Y, X).
+Voxels are reordered to the closest canonical axes (x to the right, y to the front, z up) by
+nibabel, and slices are cut across the axis of the largest spacing: there, neighbours differ most.
+
+Legend: (X, Y, Z) a volume in canonical order; a slice becomes an image (H, W): (Y, X) across z,
+(Z, X) across y, (Z, Y) across x.
 """
 
 from __future__ import annotations
 
 import functools
+import gzip
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmark.core.registry import InputError
-from benchmark.data.readers.images import to_uint8
+from benchmark.data.readers.declared import PLAIN, Declaration
+from benchmark.data.readers.images import as_bytes, whole_numbers
+from benchmark.data.readers.scaling import to_uint8
 
 INSTALL = "pip install 'peft-medical-benchmark[volumes]'"
 Window = tuple[float, float]
+AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
+_MM = {"mm": 1.0, "meter": 1000.0, "micron": 0.001, "unknown": 1.0}
+_THICKER = 1.1  # times the other spacings: less is an isotropic volume, cut across z
+_APART = 0.25  # of a voxel: image and mask whose corners differ more do not overlay
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How a volume lies: `shape` and `spacing` (mm) in canonical order.
+
+    `axis` is the one of the largest spacing (None where no spacing stands out); `stored` is what
+    nibabel turns the stored order into canonical by ((axis, direction) of each); `affine` (4, 4)
+    leads from canonical voxels to mm, None where the file gives none.
+    """
+
+    shape: tuple[int, int, int]
+    spacing: tuple[float, float, float]
+    axis: int | None
+    stored: tuple[tuple[int, int], ...]
+    affine: np.ndarray | None
+
+    def note(self, axis: int) -> str:
+        """Return what reading differs by from slices of the last stored axis; "" for nothing."""
+        plain = self.stored == ((0, 1), (1, 1), (2, 1)) and axis == 2
+        return "" if plain else f"volume {self.stored} across {axis}"
 
 
 def is_volume(path: Path) -> bool:
@@ -23,60 +57,191 @@ def is_volume(path: Path) -> bool:
     return path.name.lower().endswith((".nii", ".nii.gz"))
 
 
+def geometry(path: Path, declared: Declaration = PLAIN) -> Geometry:
+    """Return the geometry that the header gives, in canonical order unless "stored" is declared.
+
+    Raises:
+        InputError: no 3-D volume of numbers, or a header whose spacing cannot be.
+    """
+    return _header(path, declared.orientation == "stored")
+
+
+@functools.lru_cache(maxsize=4096)
+def _header(path: Path, as_stored: bool) -> Geometry:
+    from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
+
+    image = _load(path)
+    shape = image.shape
+    if len(shape) == 2:
+        shape = (*shape, 1)
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) != 3 or min(shape) < 1:
+        raise InputError(
+            f"the volume {str(path)!r} has the shape {image.shape}; it must be 3-D: save each "
+            "channel or time point as a file"
+        )
+    dtype = image.get_data_dtype()
+    if dtype.kind not in "iufb":
+        raise InputError(f"the volume {str(path)!r} holds {dtype} values; grey values are needed")
+    unit = image.header.get_xyzt_units()[0] if hasattr(image.header, "get_xyzt_units") else "mm"
+    zooms = [float(v) * _MM[unit] for v in image.header.get_zooms()[:3]]
+    zooms += [1.0] * (3 - len(zooms))
+    if not all(0 < v < 1e3 for v in zooms):
+        raise InputError(f"the header of {str(path)!r} gives the voxel size {tuple(zooms)} mm")
+    # with both codes 0 the file says nothing of directions (NIfTI-1, method 1)
+    codes = [int(image.header[k]) for k in ("sform_code", "qform_code") if k in image.header]
+    known = any(codes) and not as_stored
+    order = np.array([[0, 1], [1, 1], [2, 1]], float)
+    if known:
+        order = io_orientation(image.affine)
+        if not np.isfinite(order).all() or not np.isfinite(image.affine).all():
+            raise InputError(
+                f"the header of {str(path)!r} gives an orientation that cannot be; correct it, or "
+                'declare orientation = "stored" in dataset.toml'
+            )
+    turned = apply_orientation(np.empty((*shape, 0), np.uint8), order).shape[:3]
+    spacing = [0.0, 0.0, 0.0]
+    for source, (target, _) in enumerate(order):
+        spacing[int(target)] = zooms[source]
+    thickest = int(np.argmax(spacing))
+    stands_out = spacing[thickest] > _THICKER * sorted(spacing)[1]
+    affine = None
+    if known:
+        scale = np.diag([_MM[unit]] * 3 + [1.0])
+        affine = scale @ image.affine @ inv_ornt_aff(order, shape)
+    return Geometry(
+        (turned[0], turned[1], turned[2]),
+        (spacing[0], spacing[1], spacing[2]),
+        thickest if stands_out else None,
+        tuple((int(axis), int(direction)) for axis, direction in order),
+        affine,
+    )
+
+
+def common_axis(paths: Sequence[Path], declared: Declaration = PLAIN) -> int:
+    """Return the axis across which all these volumes are cut.
+
+    Raises:
+        InputError: two volumes whose spacing is largest along different axes.
+    """
+    if declared.slice_axis in AXES:
+        return AXES[declared.slice_axis]
+    first: dict[int, Path] = {}
+    for path in paths:
+        axis = geometry(path, declared).axis
+        if axis is not None:
+            first.setdefault(axis, path)
+    if len(first) > 1:
+        names = list(AXES)
+        (one, a), (two, b) = list(first.items())[:2]
+        raise InputError(
+            f"the slices of {str(a)!r} are {names[one]} and those of {str(b)!r} {names[two]}; "
+            'declare slice_axis = "sagittal", "coronal" or "axial" in dataset.toml'
+        )
+    return next(iter(first), 2)
+
+
+def check_overlay(image: Path, mask: Path, declared: Declaration = PLAIN) -> None:
+    """Raise InputError unless both cover the same space, voxel by voxel, in canonical order."""
+    one, two = geometry(image, declared), geometry(mask, declared)
+    if one.shape != two.shape:
+        raise InputError(
+            f"the mask {str(mask)!r} is {two.shape}, its volume {one.shape}; they must be alike"
+        )
+    if one.affine is None or two.affine is None:
+        if one.stored != two.stored:
+            raise InputError(
+                f"one of {str(image)!r} and {str(mask)!r} gives an orientation and the other "
+                'none; give both the same header, or declare orientation = "stored"'
+            )
+        return
+    corners = np.array(np.meshgrid(*[(0, n - 1) for n in one.shape], [1])).reshape(4, -1)
+    apart = np.linalg.norm(((one.affine - two.affine) @ corners)[:3], axis=0).max()
+    if apart > _APART * min(one.spacing):
+        raise InputError(
+            f"the mask {str(mask)!r} does not lie on its volume {str(image)!r}: by their headers "
+            f"they are {apart:.3g} mm apart; give both the same header, or declare "
+            'orientation = "stored" in dataset.toml if only the order of voxels counts'
+        )
+
+
 def shape_of(path: Path) -> tuple[int, int, int]:
     """Return (X, Y, Z) from the header."""
-    x, y, z = _header(path)[0]
-    return x, y, z
+    return geometry(path).shape
 
 
-def extent_of(path: Path) -> tuple[float, float, float]:
+def extent_of(
+    path: Path, axis: int = 2, declared: Declaration = PLAIN
+) -> tuple[float, float, float]:
     """Return the height and width of a slice and the distance to the next, in mm (header)."""
-    (x, y, _), (step_x, step_y, step_z) = _header(path)
-    return y * step_y, x * step_x, step_z
+    found = geometry(path, declared)
+    sides = [n * step for n, step in zip(found.shape, found.spacing, strict=True)]
+    width, height = (k for k in range(3) if k != axis)
+    return sides[height], sides[width], found.spacing[axis]
 
 
-def read_slice(path: Path, index: int, window: Window | None = None) -> np.ndarray:
+def read_slice(
+    path: Path,
+    index: int,
+    window: Window | None = None,
+    axis: int = 2,
+    declared: Declaration = PLAIN,
+) -> np.ndarray:
     """Return slice `index` (H, W, 3) uint8.
 
     `window` gives the intensities that become 0 and 255 (Hounsfield units in CT); without it they
     are the 0.5 and 99.5 percentiles of the whole volume, because MR units differ between scans.
     """
-    return np.repeat(_image(path, window)[:, :, index].T[..., None], 3, 2)
+    if isinstance(declared.window, tuple):
+        window = declared.window
+    volume = _image(path, window, declared)
+    return np.repeat(volume.take(index, axis).T[..., None], 3, 2)
 
 
-def read_mask_slice(path: Path, index: int) -> np.ndarray:
+def read_mask_slice(
+    path: Path, index: int, axis: int = 2, declared: Declaration = PLAIN
+) -> np.ndarray:
     """Return the classes (H, W) uint8 of slice `index`."""
-    return np.ascontiguousarray(_mask(path)[:, :, index].T)
+    return as_bytes(read_code_slice(path, index, axis, declared), str(path))
+
+
+def read_code_slice(
+    path: Path, index: int, axis: int = 2, declared: Declaration = PLAIN
+) -> np.ndarray:
+    """Return the numbers (H, W) of slice `index` of a mask as they are in the file."""
+    return np.ascontiguousarray(read_codes(path, declared).take(index, axis).T)
 
 
 @functools.lru_cache(maxsize=2)
-def _image(path: Path, window: Window | None) -> np.ndarray:
-    values = np.asanyarray(_load(path).dataobj, np.float32)
+def _image(path: Path, window: Window | None, declared: Declaration) -> np.ndarray:
+    values = _values(path, declared, np.float32)
     if not np.isfinite(values).all():
         raise InputError(f"the volume {str(path)!r} holds values that are not finite")
     return to_uint8(values, window)
 
 
 @functools.lru_cache(maxsize=2)
-def _mask(path: Path) -> np.ndarray:
-    values = np.asanyarray(_load(path).dataobj)
-    rounded = np.rint(values)
-    if np.abs(values - rounded).max(initial=0) > 1e-3:
-        raise InputError(f"the mask {str(path)!r} holds fractions; resample it with nearest")
-    if rounded.min(initial=0) < 0 or rounded.max(initial=0) > 255:
-        raise InputError(f"the mask {str(path)!r} holds classes outside 0 to 255")
-    return rounded.astype(np.uint8)
+def read_codes(path: Path, declared: Declaration = PLAIN) -> np.ndarray:
+    """Return (X, Y, Z) of the numbers in a mask; fractions and NaN raise InputError."""
+    return whole_numbers(_values(path, declared, None), str(path))
 
 
-@functools.lru_cache(maxsize=4096)
-def _header(path: Path) -> tuple[tuple[int, int, int], tuple[float, float, float]]:
+def _values(path: Path, declared: Declaration, dtype: Any) -> np.ndarray:
+    """Return all voxels in canonical order; a file that ends early or is damaged raises."""
+    from nibabel.orientations import apply_orientation
+
+    found = geometry(path, declared)
     image = _load(path)
-    if len(image.shape) != 3:
-        raise InputError(f"the volume {str(path)!r} has the shape {image.shape}; it must be 3-D")
-    zooms = tuple(float(v) for v in image.header.get_zooms())
-    if not all(0 < v < 1e3 for v in zooms):
-        raise InputError(f"the header of {str(path)!r} gives the voxel size {zooms} mm")
-    return image.shape, zooms  # type: ignore[return-value]
+    try:
+        if path.name.lower().endswith(".gz"):
+            # read to the end, where gzip compares its checksum: nibabel stops at the last voxel
+            image = image.from_bytes(gzip.decompress(path.read_bytes()))
+        values = np.asanyarray(image.dataobj, dtype)
+    except Exception as error:
+        raise _unreadable(path, error) from None
+    values = values.reshape(values.shape[:3] + (1,) * (3 - values.ndim))
+    return np.asarray(apply_orientation(values, np.array(found.stored, float)))
 
 
 def _load(path: Path) -> Any:
@@ -89,8 +254,12 @@ def _load(path: Path) -> Any:
         raise InputError(f"there is no volume {str(path)!r}; correct the manifest")
     try:
         image: Any = nibabel.load(path)
-        np.asanyarray(image.dataobj[..., :1])  # a truncated file fails here, not in training
+        np.asanyarray(image.dataobj[..., :1])  # most truncated files fail here, before training
     except Exception as error:  # nibabel, gzip and zlib have no common class
-        reason = " ".join(str(error).split())
-        raise InputError(f"cannot read the volume {str(path)!r} ({reason})") from None
+        raise _unreadable(path, error) from None
     return image
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return InputError(f"cannot read the volume {str(path)!r} ({reason})")

@@ -1,0 +1,793 @@
+"""Every kind of file is read as what it says: the right value, or one sentence with the file."""
+
+import csv
+import os
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmark.core.registry import InputError
+from benchmark.data import open_dataset
+from benchmark.data.readers import declared, images, volumes
+from benchmark.data.readers.declared import PLAIN, Declaration
+
+
+def save(path, values, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = values if isinstance(values, Image.Image) else Image.fromarray(np.asarray(values))
+    image.save(path, **options)
+    return path
+
+
+def noise(seed, shape=(8, 10), high=256):
+    return np.random.default_rng(seed).integers(0, high, shape, np.uint8)
+
+
+def manifest(folder, rows, columns=("image", "label"), **toml):
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "manifest.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([columns, *rows])
+    if toml:
+        declare(folder, **toml)
+    return str(folder)
+
+
+def declare(folder, **values):
+    def text(value):
+        if isinstance(value, dict):
+            return "{" + ", ".join(f'"{k}" = "{v}"' for k, v in value.items()) + "}"
+        if isinstance(value, bool):
+            return str(value).lower()
+        return str(list(value)) if isinstance(value, tuple | list) else repr(value)
+
+    (folder / "dataset.toml").write_text(
+        "\n".join(f"{k} = {text(v)}".replace("'", '"') for k, v in values.items())
+    )
+
+
+def pictures(folder, labels, **toml):
+    for i in range(len(labels)):
+        save(folder / f"x/{i}.png", noise(i))
+    return manifest(folder, [(f"x/{i}.png", label) for i, label in enumerate(labels)], **toml)
+
+
+def masked(folder, masks, **toml):
+    for i, mask in enumerate(masks):
+        shape = (mask.height, mask.width) if isinstance(mask, Image.Image) else np.shape(mask)[:2]
+        save(folder / f"m/{i}.{'tif' if np.asarray(mask).dtype.kind in 'fi' else 'png'}", mask)
+        save(folder / f"x/{i}.png", noise(i, shape))
+    names = [path.name for path in sorted((folder / "m").iterdir())]
+    rows = [(f"x/{Path(name).stem}.png", f"m/{name}") for name in names]
+    return manifest(folder, rows, ("image", "mask"), **toml)
+
+
+def lesion(low=0, high=1, shape=(8, 10)):
+    mask = np.full(shape, low, np.uint8)
+    mask[2:5, 3:7] = high
+    return mask
+
+
+def nifti(path, values, affine=None, units="mm", codes=(1, 1), **header):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = nibabel.Nifti1Image(values, np.eye(4) if affine is None else np.asarray(affine))
+    image.header.set_xyzt_units(units)
+    image.set_sform(image.affine, codes[0])
+    image.set_qform(image.affine, codes[1])
+    for name, value in header.items():
+        image.header[name] = value
+    nibabel.save(image, path)
+    return path
+
+
+# Geometry
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_exif_turns_the_picture_and_its_size(turn, tmp_path):
+    values = noise(1, (8, 12, 3))
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    path = save(tmp_path / "a.png", values, exif=exif.tobytes())
+    expected = {  # of the stored pixels, by the table of EXIF 2.3
+        1: values,
+        2: values[:, ::-1],
+        3: values[::-1, ::-1],
+        4: values[::-1],
+        5: values.transpose(1, 0, 2),
+        6: np.rot90(values, -1),
+        7: values[::-1, ::-1].transpose(1, 0, 2),
+        8: np.rot90(values),
+    }[turn]
+    assert np.array_equal(images.read_rgb(path), expected)
+    assert images.size_of(path) == expected.shape[1::-1]
+
+
+def test_a_turned_jpeg_meets_its_mask_and_is_other_data(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    mask = lesion(shape=(12, 8))
+    spec = masked(tmp_path / "a", [mask, mask])
+    plain = open_dataset(spec).fingerprint
+    for i in range(2):
+        save(tmp_path / f"a/x/{i}.png", noise(i, (8, 12)), exif=exif.tobytes())
+    turned = open_dataset(spec)
+    assert turned.read_image(0).shape[:2] == turned.read_mask(0).shape == (12, 8)
+    assert turned.fingerprint != plain
+
+
+FLIPS = {"LAS": [-1, 1, 1], "LPS": [-1, -1, 1], "RAI": [1, 1, -1]}
+
+
+@pytest.mark.parametrize("code", FLIPS)
+def test_a_mirrored_mask_still_covers_its_lesion(code, tmp_path):
+    volume = np.zeros((6, 7, 5), np.uint8)
+    volume[1:3, 4:6, 2] = 1
+    nifti(tmp_path / "i.nii.gz", volume * 200)
+    flips = FLIPS[code]
+    stored = volume[tuple(slice(None, None, f) for f in flips)]
+    affine = np.diag([*flips, 1.0])
+    affine[:3, 3] = [(n - 1) * (f < 0) for n, f in zip(volume.shape, flips, strict=True)]
+    nifti(tmp_path / "m.nii.gz", stored, affine)
+    data = open_dataset(manifest(tmp_path, [("i.nii.gz", "m.nii.gz")], ("image", "mask")))
+    for z in range(5):
+        assert np.array_equal(data.read_image(z)[..., 0] > 100, data.read_mask(z) == 1)
+    assert data.labels.tolist() == [0, 0, 2, 0, 0]
+
+
+def test_swapped_axes_are_put_in_order(tmp_path):
+    volume = np.zeros((6, 7, 5), np.uint8)
+    volume[1:3, 4:6, 2] = 1
+    nifti(tmp_path / "i.nii", volume * 200)
+    swapped = np.eye(4)[[1, 0, 2, 3]]
+    nifti(tmp_path / "m.nii", volume.transpose(1, 0, 2).copy(), swapped)
+    data = open_dataset(manifest(tmp_path, [("i.nii", "m.nii")], ("image", "mask")))
+    assert np.array_equal(data.read_image(2)[..., 0] > 100, data.read_mask(2) == 1)
+
+
+def test_a_mask_that_lies_elsewhere_is_refused(tmp_path):
+    volume = np.zeros((6, 7, 5), np.uint8)
+    volume[2:4, 2:4, 2] = 1
+    nifti(tmp_path / "i.nii", volume)
+    shifted = np.eye(4)
+    shifted[0, 3] = 3
+    nifti(tmp_path / "m.nii", volume, shifted)
+    spec = manifest(tmp_path, [("i.nii", "m.nii")], ("image", "mask"))
+    with pytest.raises(InputError, match=r"m\.nii.*i\.nii.*3 mm apart.*stored"):
+        open_dataset(spec)
+    declare(tmp_path, orientation="stored")
+    assert open_dataset(spec).labels.tolist() == [0, 0, 2, 0, 0]
+
+
+@pytest.mark.parametrize(("units", "factor"), [("mm", 1), ("micron", 1000), ("meter", 0.001)])
+def test_units_of_a_header_are_millimetres_in_the_end(units, factor, tmp_path):
+    path = nifti(
+        tmp_path / "a.nii", np.zeros((4, 5, 3), np.int16), np.diag([factor] * 3 + [1]), units
+    )
+    assert volumes.extent_of(path) == pytest.approx((5, 4, 1), rel=1e-5)
+
+
+@pytest.mark.parametrize("thick", [0, 1, 2])
+def test_slices_are_cut_across_the_largest_spacing(thick, tmp_path):
+    spacing = [1.0, 1.0, 1.0]
+    spacing[thick] = 5.0
+    values = np.arange(4 * 5 * 6, dtype=np.int16).reshape(4, 5, 6)
+    nifti(tmp_path / "a.nii", values, np.diag([*spacing, 1]))
+    nifti(tmp_path / "b.nii", values[::-1].copy(), np.diag([*spacing, 1]))
+    data = open_dataset(manifest(tmp_path, [("a.nii", "x"), ("b.nii", "y")]))
+    assert len(data) == 2 * values.shape[thick]
+    assert data.extent[0][2] == pytest.approx(5.0)
+    expected = images.to_uint8(values).take(1, thick).T
+    assert np.array_equal(data.read_image(1)[..., 0], expected)
+
+
+def test_volumes_cut_along_different_axes_are_asked_about(tmp_path):
+    for name, spacing in (("a", [1, 1, 4]), ("b", [4, 1, 1])):
+        nifti(
+            tmp_path / f"{name}.nii",
+            np.arange(60, dtype=np.int16).reshape(3, 4, 5),
+            np.diag([*spacing, 1]),
+        )
+    spec = manifest(tmp_path, [("a.nii", "x"), ("b.nii", "y")])
+    with pytest.raises(InputError, match=r"a\.nii.*axial.*b\.nii.*sagittal.*slice_axis"):
+        open_dataset(spec)
+    declare(tmp_path, slice_axis="axial")
+    assert len(open_dataset(spec)) == 10
+
+
+def test_a_last_axis_of_one_is_none_and_a_longer_one_is_refused(tmp_path):
+    values = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
+    one = nifti(tmp_path / "a.nii", values[..., None])
+    assert volumes.shape_of(one) == (3, 4, 5)
+    assert np.array_equal(volumes.read_slice(one, 2)[..., 0], images.to_uint8(values)[:, :, 2].T)
+    two = nifti(tmp_path / "b.nii", np.stack([values, values], -1))
+    with pytest.raises(InputError, match=r"b\.nii.*\(3, 4, 5, 2\).*3-D"):
+        volumes.shape_of(two)
+
+
+def test_a_header_without_orientation_is_read_as_stored(tmp_path):
+    values = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
+    path = nifti(tmp_path / "a.nii", values, np.diag([-1, -1, 1, 1]), codes=(0, 0))
+    assert np.array_equal(volumes.read_slice(path, 2)[..., 0], images.to_uint8(values)[:, :, 2].T)
+
+
+def harmed(path, harm):
+    values = np.arange(6000, dtype=np.int16).reshape(20, 20, 15)
+    if harm == "rgb":
+        values = values[..., :3].astype(np.uint8).copy().view([(c, "u1") for c in "RGB"])[..., 0]
+    elif harm == "complex":
+        values = values.astype(np.complex64)
+    elif harm == "nan":
+        values = np.where(values == 3, np.nan, values).astype(np.float32)
+    nifti(path, values)
+    content = bytearray(path.read_bytes())
+    if harm == "cut":
+        path.write_bytes(content[: len(content) // 2])
+    elif harm == "checksum":
+        content[-8] ^= 1
+        path.write_bytes(content)
+    elif harm == "text":
+        path.write_text("hello")
+
+
+@pytest.mark.parametrize("harm", ["rgb", "complex", "nan", "cut", "checksum", "text"])
+def test_a_volume_that_cannot_be_read_is_one_sentence(harm, tmp_path):
+    path = tmp_path / "a.nii.gz"
+    harmed(path, harm)
+    for read in (volumes.read_slice, volumes.read_mask_slice):
+        with pytest.raises(InputError, match=r"a\.nii\.gz") as caught:
+            read(path, 1)
+        assert "\n" not in str(caught.value)
+
+
+# Mask codes
+
+
+def test_two_codings_in_one_set_are_refused_and_name_two_files(tmp_path):
+    spec = masked(tmp_path, [lesion(0, 1), lesion(0, 255)])
+    with pytest.raises(InputError, match=r"m/1\.png.*255.*m/0\.png.*mask_values"):
+        open_dataset(spec)
+    declare(tmp_path, mask_values={"0": "background", "1": "lesion", "255": "lesion"})
+    data = open_dataset(spec)
+    assert data.card.classes == ("background", "lesion")
+    assert np.array_equal(data.read_mask(0), data.read_mask(1))
+    assert data.labels.tolist() == [2, 2]
+
+
+def test_255_beside_a_class_is_ignored_in_all_files(tmp_path):
+    both = lesion(0, 1)
+    both[0] = 255
+    data = open_dataset(masked(tmp_path, [both, lesion(0, 255), lesion(0, 1)]))
+    assert data.labels.tolist() == [2, 0, 2]
+    assert data.read_mask(1).max() == 255
+
+
+def test_a_palette_from_white_to_black_is_turned_round(tmp_path):
+    masks = []
+    for colours in ([0, 0, 0, 255, 255, 255], [255, 255, 255, 0, 0, 0]):
+        image = Image.fromarray(lesion(0, 1) if colours[0] == 0 else 1 - lesion(0, 1), "P")
+        image.putpalette(colours)
+        masks.append(image)
+    data = open_dataset(masked(tmp_path, masks))
+    assert np.array_equal(data.read_mask(0), lesion(0, 1))
+    assert np.array_equal(data.read_mask(1), lesion(0, 1))
+
+
+def test_palettes_that_differ_are_refused(tmp_path):
+    masks = []
+    for colours in ([0, 0, 0, 255, 0, 0], [0, 0, 0, 0, 255, 0]):
+        image = Image.fromarray(lesion(0, 1), "P")
+        image.putpalette(colours)
+        masks.append(image)
+    spec = masked(tmp_path, masks)
+    with pytest.raises(InputError, match=r"index 1.*0\.png.*1\.png"):
+        open_dataset(spec)
+    declare(tmp_path, mask_values={"#000000": "background", "#00ff00": "a", "#ff0000": "b"})
+    assert open_dataset(spec).labels.tolist() == [0b100, 0b010]
+
+
+def test_soft_edges_are_asked_about(tmp_path):
+    soft = np.zeros((16, 16), np.uint8)
+    for level, edge in enumerate(range(2, 6), 1):
+        soft[edge:-edge, edge:-edge] = 3 * level if level < 4 else 12
+    soft[5:-5, 5:-5] = 12
+    few = np.choose(soft // 3, [0, 1, 2, 3, 4]).astype(np.uint8)
+    spec = masked(tmp_path / "few", [few, few])
+    with pytest.raises(InputError, match=r"0\.png.*smoothed edges.*mask_threshold"):
+        open_dataset(spec)
+    declare(tmp_path / "few", mask_threshold=3)
+    data = open_dataset(spec)
+    assert np.array_equal(data.read_mask(0), few >= 3)
+    assert data.card.classes == ("background", "foreground")
+    blurred = np.clip(lesion(0, 255).astype(int) - noise(0, (8, 10), 40), 0, 255).astype(np.uint8)
+    with pytest.raises(InputError, match=r"holds the value.*mask_threshold = 128"):
+        open_dataset(masked(tmp_path / "many", [blurred, lesion(0, 255)]))
+
+
+@pytest.mark.parametrize(
+    ("mask", "sentence"),
+    [
+        (np.where(lesion() > 0, np.nan, 0).astype(np.float32), "no number"),
+        (np.where(lesion() > 0, -1, 0).astype(np.int32), "holds the value -1"),
+        (np.where(lesion() > 0, 0.5, 0).astype(np.float32), "fractions"),
+        (np.where(lesion() > 0, 300, 0).astype(np.int32), "holds the value 300"),
+        (lesion(0, 2), "no mask holds 1"),
+        (np.stack([lesion(0, 9), lesion(0, 1), lesion(0, 1)], -1), "has colours"),
+    ],
+)
+def test_numbers_that_are_no_classes_are_refused(mask, sentence, tmp_path):
+    with pytest.raises(InputError, match=sentence) as caught:
+        open_dataset(masked(tmp_path, [mask, mask]))
+    assert "m/0." in str(caught.value)
+
+
+def test_one_pixel_of_a_class_is_asked_about(tmp_path):
+    stray = lesion(0, 1)
+    stray[0, 0] = 2
+    with pytest.raises(InputError, match=r"value 2 is one pixel.*m/1\.png"):
+        open_dataset(masked(tmp_path, [lesion(0, 1), stray]))
+
+
+def test_equal_channels_are_one(tmp_path):
+    rgb = np.repeat(lesion()[..., None], 3, 2)
+    rgba = np.concatenate([rgb, np.full((8, 10, 1), 255, np.uint8)], -1)
+    data = open_dataset(masked(tmp_path, [rgb, rgba]))
+    assert np.array_equal(data.read_mask(0), lesion())
+    assert np.array_equal(data.read_mask(1), lesion())
+
+
+def test_values_that_are_not_declared_are_refused(tmp_path):
+    toml = {"mask_values": {"0": "background", "1": "a", "7": "ignore"}}
+    spec = masked(tmp_path, [lesion(0, 1), lesion(1, 7)], **toml)
+    assert open_dataset(spec).read_mask(1).max() == 255
+    save(tmp_path / "m/1.png", lesion(1, 9))
+    with pytest.raises(InputError, match=r"m/1\.png.*holds 9.*mask_values"):
+        open_dataset(spec)
+
+
+def test_volumes_keep_one_coding_too(tmp_path):
+    for name, high in (("a", 1), ("b", 255)):
+        volume = np.zeros((6, 7, 5), np.uint8)
+        volume[2:4, 2:4, 1:3] = high
+        nifti(tmp_path / f"{name}.nii", volume + 1)
+        nifti(tmp_path / f"{name}_m.nii", volume)
+    spec = manifest(tmp_path, [("a.nii", "a_m.nii"), ("b.nii", "b_m.nii")], ("image", "mask"))
+    with pytest.raises(InputError, match=r"b_m\.nii.*255.*a_m\.nii"):
+        open_dataset(spec)
+
+
+# Trees
+
+
+def tree(root, *names):
+    for number, name in enumerate(names):
+        save(root / name, noise(number))
+    return str(root)
+
+
+def test_usual_names_of_parts_are_parts_in_any_case(tmp_path):
+    names = [
+        f"{part}/{c}/{i}.png" for part in ("Training", "VALID", "Test") for c in "ab" for i in "12"
+    ]
+    data = open_dataset(tree(tmp_path, *names))
+    assert data.card.classes == ("a", "b")
+    assert [data.splits.count(part) for part in ("train", "val", "test")] == [4, 4, 4]
+    with pytest.raises(InputError, match="two folders for train"):
+        open_dataset(tree(tmp_path, "train/a/1.png", "train/b/1.png"))
+
+
+def test_what_is_left_out_is_counted(tmp_path):
+    spec = tree(
+        tmp_path,
+        "a/1.png",
+        "b/2.png",
+        ".ipynb_checkpoints/x.png",
+        "__MACOSX/a/._1.png",
+        "a/._1.png",
+    )
+    (tmp_path / "a/notes.txt").write_text("")
+    (tmp_path / "b/Thumbs.db").write_text("")
+    (tmp_path / "labels.csv").write_text("")
+    data = open_dataset(spec)
+    assert data.card.classes == ("a", "b")
+    assert data.ids == ("a/1.png", "b/2.png")
+    (note,) = data.notes
+    assert "1 .txt files" in note
+    assert "2 hidden folders" in note
+    assert "1 files beside the folders" in note
+
+
+def test_files_are_known_by_their_first_bytes(tmp_path):
+    for name, kind in (
+        ("1.jfif", "JPEG"),
+        ("2.gif", "GIF"),
+        ("3", "PNG"),
+        ("4.TIFF", "TIFF"),
+        ("5.dat", "BMP"),
+    ):
+        save(tmp_path / "a" / name, noise(3), format=kind)
+        save(tmp_path / "b" / name, noise(4), format=kind)
+    data = open_dataset(str(tmp_path))
+    assert len(data) == 10
+    assert data.read_image(4).shape == (8, 10, 3)
+
+
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        (["images/1.png", "masks/1.png"], "images and masks.*manifest.csv"),
+        (["a/1.png", "a/1_mask.png", "b/2.png"], "'1' and '1_mask'"),
+        (["a/images/1.png", "a/masks/1.png", "b/images/2.png"], "'masks'"),
+    ],
+)
+def test_masks_are_no_classes_and_no_images(names, sentence, tmp_path):
+    with pytest.raises(InputError, match=sentence):
+        open_dataset(tree(tmp_path, *names))
+
+
+def test_an_emptied_class_is_refused(tmp_path):
+    spec = tree(tmp_path, "a/1.png", "b/2.png")
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c/scan.mhd").write_text("ObjectType = Image")
+    with pytest.raises(InputError, match=r"c'.*no image.*1 \.mhd"):
+        open_dataset(spec)
+
+
+def test_folders_in_a_class_are_patients(tmp_path):
+    names = [f"{c}/p{p}/{i}.png" for c in "ab" for p in (1, 2) for i in "12"]
+    data = open_dataset(tree(tmp_path / "a", *names))
+    assert data.groups == ("p1", "p1", "p2", "p2") * 2
+    declare(tmp_path / "a", group="image")
+    assert len(set(open_dataset(str(tmp_path / "a")).groups)) == 8
+    sorted_only = tree(tmp_path / "b", *[f"{c}/images/{i}.png" for c in "ab" for i in "12"])
+    assert len(set(open_dataset(sorted_only).groups)) == 4
+    parts = tree(
+        tmp_path / "c", "train/a/p1/1.png", "train/b/p2/1.png", "test/a/p1/2.png", "test/b/p3/2.png"
+    )
+    with pytest.raises(InputError, match=r"p1.*parts.*group"):
+        open_dataset(parts)
+
+
+def test_a_folder_of_runs_is_no_class(tmp_path):
+    spec = tree(tmp_path, "a/1.png", "b/2.png", "runs/report/3.png")
+    (tmp_path / "runs/plans").mkdir()
+    (tmp_path / "runs/plans/x.json").write_text("{}")
+    data = open_dataset(spec)
+    assert data.card.classes == ("a", "b")
+    assert "a folder of runs" in data.notes[0]
+
+
+def test_an_image_with_a_postscript_program_is_not_run(tmp_path):
+    spec = tree(tmp_path, "a/1.png", "b/2.png")
+    (tmp_path / "a/1.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
+    with pytest.raises(InputError, match=r"1\.png"):
+        open_dataset(spec)
+
+
+# Labels and tables
+
+
+def test_an_unclosed_quotation_mark_swallows_no_rows(tmp_path):
+    spec = pictures(tmp_path, ["a", "b"] * 4)
+    path = tmp_path / "manifest.csv"
+    lines = path.read_text().splitlines()
+    for number in (3, 8):
+        broken = list(lines)
+        broken[number] = broken[number].replace(",", ',"')
+        path.write_text("\n".join(broken))
+        with pytest.raises(InputError, match="quotation mark"):
+            open_dataset(spec)
+    twice = list(lines)
+    twice[2], twice[5] = twice[2].replace(",", ',"'), twice[5] + '"'
+    path.write_text("\n".join(twice))
+    with pytest.raises(InputError, match=r"manifest\.csv"):
+        open_dataset(spec)
+
+
+@pytest.mark.parametrize(
+    ("columns", "rows", "sentence"),
+    [
+        (
+            ("image", "label", "label"),
+            [("x/0.png", "a", "b"), ("x/1.png", "b", "a")],
+            "two columns",
+        ),
+        (("image", "label", "group"), [("x/0.png", "a"), ("x/1.png", "b", "p")], "line 2.*fewer"),
+        (("image", "label"), [("x/0.png", "a"), ("x/1.png", "nan")], "line 3.*missing"),
+        (("image", "label"), [("x/0.png", "a"), ("x/1.png", "NA")], "line 3.*missing"),
+        (("image", "label"), [("x/0.png", "a|b"), ("x/1.png", "b")], "multilabel = true"),
+        (("image", "label"), [("x/0.png", "-1"), ("x/1.png", "0")], "negative"),
+        (
+            ("image", "label"),
+            [("x/0.png", "Benign"), ("x/1.png", "benign")],
+            "'Benign' and 'benign'",
+        ),
+        (
+            ("image", "label", "group"),
+            [("x/0.png", "a", "nan"), ("x/1.png", "b", "p")],
+            "line 2.*nan",
+        ),
+        (("image", "label"), [("x/0.png", "a"), ("x/9.png", "b")], r"9\.png"),
+        (("image", "label"), [("x/0.png", "a"), ("y/1.png", "b")], "folder.*does not exist"),
+        (("image", "label"), [("x/0.png", "a"), ("x\0/1.png", "b")], "NUL"),
+        (("image;label",), [("x/0.png;a",), ("x/1.png;b",)], "not separated by commas"),
+    ],
+)
+def test_a_table_that_says_two_things_is_refused(columns, rows, sentence, tmp_path):
+    for i in (0, 1):
+        save(tmp_path / f"x/{i}.png", noise(i))
+    with pytest.raises(InputError, match=sentence) as caught:
+        open_dataset(manifest(tmp_path, rows, columns))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "ordinal"),
+    [
+        (["0.0", "1.0", "2.0", "10.0"], ("0", "1", "2", "10"), True),
+        (["01", "1", "0", "2"], ("0", "1", "2"), True),
+        (["01", "02", "10"], ("01", "02", "10"), True),
+        (["1.0000001", "2", "3"], ("1.0000001", "2", "3"), False),
+        (["²", "1", "3"], ("1", "3", "²"), False),
+        (["--1", "1", "3"], ("--1", "1", "3"), False),
+        (["caf\u00e9", "cafe\u0301", "tea "], ("caf\u00e9", "tea"), False),
+        (["a\u200b", "a", "\ufeffb"], ("a", "b"), False),
+        (["9" * 5000, "1", "2"], ("1", "2", "9" * 5000), False),
+    ],
+)
+def test_labels_that_look_alike_are_alike(labels, classes, ordinal, tmp_path):
+    card = open_dataset(pictures(tmp_path, labels)).card
+    assert (card.classes, card.ordinal) == (classes, ordinal)
+
+
+def test_groups_of_one_number_are_one(tmp_path):
+    rows = [(f"x/{i}.png", "ab"[i % 2], g) for i, g in enumerate(["1", "1.0", "2", "2"])]
+    for i in range(4):
+        save(tmp_path / f"x/{i}.png", noise(i))
+    data = open_dataset(manifest(tmp_path, rows, ("image", "label", "group")))
+    assert data.groups == ("1", "1", "2", "2")
+
+
+def test_fingerprints_do_not_depend_on_the_hash_seed_or_the_place(tmp_path):
+    spec = pictures(tmp_path / "here", ["01", "1", "2", "0"])
+    code = f"from benchmark.data import open_dataset as o; d = o({spec!r}); print(d.fingerprint)"
+    root = str(Path(__file__).parent.parent)
+    found = set()
+    for seed in ("0", "1", "2"):
+        environment = os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": root}
+        run = subprocess.run(
+            [sys.executable, "-c", code],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        found.add(run.stdout.strip())
+    relative = open_dataset(spec).fingerprint
+    table = tmp_path / "here/manifest.csv"
+    table.write_text(table.read_text().replace("x/", f"{tmp_path}/here/x/"))
+    found.add(open_dataset(spec).fingerprint)
+    table.write_text(table.read_text().replace(f"{tmp_path}/here/x/", "./x/"))
+    found.add(open_dataset(spec).fingerprint)
+    assert found == {relative}
+
+
+def test_absolute_paths_elsewhere_do_not_enter_the_fingerprint(tmp_path):
+    found = set()
+    for place in ("one", "some/other"):
+        for i in range(4):
+            save(tmp_path / place / f"x/{i}.png", noise(i))
+        rows = [(str(tmp_path / place / f"x/{i}.png"), "ab"[i % 2]) for i in range(4)]
+        data = open_dataset(manifest(tmp_path / f"list-{len(found)}" / "clinic", rows))
+        assert data.ids == ("0.png", "1.png", "2.png", "3.png")
+        found.add(data.fingerprint)
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("second", ["./x/0.png", "y/../x/0.png", "x\\0.png", "x/0", "link.png"])
+def test_one_file_under_two_names_is_refused(second, tmp_path):
+    spec = pictures(tmp_path, ["a", "b"])
+    (tmp_path / "link.png").symlink_to(tmp_path / "x/0.png")
+    with (tmp_path / "manifest.csv").open("a") as stream:
+        stream.write(f"{second},b\n")
+    with pytest.raises(InputError, match="twice"):
+        open_dataset(spec)
+
+
+def test_backslashes_and_a_missing_ending_are_taken_where_they_are_safe(tmp_path):
+    for name in ("0.png", "1.jpg", "2.png", "2.jpg", "3.PNG"):
+        save(tmp_path / "x" / name, noise(ord(name[0])))
+    data = open_dataset(manifest(tmp_path, [("x\\0.png", "a"), ("x/1", "b")]))
+    assert data.ids == ("x/0.png", "x/1.jpg")
+    with pytest.raises(InputError, match=r"x/2'; there is '2\.jpg', '2\.png'"):
+        open_dataset(manifest(tmp_path, [("x/0.png", "a"), ("x/2", "b")]))
+    with pytest.raises(InputError, match=r"x/3\.png'; there is '3\.PNG'"):
+        open_dataset(manifest(tmp_path, [("x/0.png", "a"), ("x/3.png", "b")]))
+
+
+def test_accents_in_file_names_may_be_composed_or_not(tmp_path):
+    save(tmp_path / "x/e\u0301.png", noise(0))
+    save(tmp_path / "x/o.png", noise(1))
+    data = open_dataset(manifest(tmp_path, [("x/\u00e9.png", "a"), ("x/o.png", "b")]))
+    assert data.ids[0] == "x/\u00e9.png"
+    assert data.read_image(0).shape == (8, 10, 3)
+
+
+def test_findings_joined_by_a_bar_are_multilabel_where_declared(tmp_path):
+    spec = pictures(tmp_path, ["a|b", "b", "", "c"], multilabel=True)
+    data = open_dataset(spec)
+    assert (data.card.task, data.card.classes) == ("multilabel", ("a", "b", "c"))
+    assert data.labels.tolist() == [0b011, 0b010, 0, 0b100]
+
+
+# Declarations
+
+
+def test_declared_classes_order_and_name_the_labels(tmp_path):
+    data = open_dataset(
+        pictures(tmp_path / "a", ["b", "a", "c"], classes=["c", "b", "a"], ordinal=True)
+    )
+    assert (data.card.classes, data.card.ordinal) == (("c", "b", "a"), True)
+    assert data.labels.tolist() == [1, 2, 0]
+    named = open_dataset(
+        pictures(tmp_path / "b", ["0", "1", "2"], classes=["x", "y", "z"], ordinal=False)
+    )
+    assert (named.card.classes, named.card.ordinal) == (("x", "y", "z"), False)
+    with pytest.raises(InputError, match=r"label 'q'.*dataset\.toml"):
+        open_dataset(pictures(tmp_path / "c", ["p", "q"], classes=["p", "r"]))
+
+
+def test_a_declared_group_column_is_the_group(tmp_path):
+    for i in range(4):
+        save(tmp_path / f"x/{i}.png", noise(i))
+    rows = [(f"x/{i}.png", "ab"[i % 2], f"p{i // 2}") for i in range(4)]
+    spec = manifest(tmp_path, rows, ("image", "label", "patient_id"))
+    with pytest.raises(InputError, match="unknown column"):
+        open_dataset(spec)
+    declare(tmp_path, group="patient_id")
+    assert open_dataset(spec).groups == ("p0", "p0", "p1", "p1")
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("clases = ['a', 'b']", "did you mean 'classes'"),
+        ("classes = ['a']", "at least two"),
+        ("classes = 'a'", "a list"),
+        ("ordinal = 1", "true or false"),
+        ("pages = 'all'", "first"),
+        ("mask_values = {0 = 'a', 1 = 'b'}", "background"),
+        ("mask_values = {x = 'background', 1 = 'b'}", "table such as"),
+        ("mask_threshold = 0.5", "grey level"),
+        ("window = [5, 1]", "first is less"),
+        ("ordinal = true\nordinal = false", "cannot read"),
+        ("\0", "cannot read"),
+        ("mask_threshold = 9", "this set has labels"),
+    ],
+)
+def test_a_declaration_is_strict(text, sentence, tmp_path):
+    spec = pictures(tmp_path, ["a", "b"])
+    (tmp_path / "dataset.toml").write_text(text)
+    with pytest.raises(InputError, match=sentence) as caught:
+        open_dataset(spec)
+    assert "dataset.toml" in str(caught.value)
+
+
+def test_what_is_declared_of_the_pixels_is_in_the_fingerprint(tmp_path):
+    spec = pictures(tmp_path, ["a", "b", "c"])
+    plain = open_dataset(spec).fingerprint
+    declare(tmp_path, modality="X-ray")
+    assert open_dataset(spec).fingerprint == plain
+    declare(tmp_path, alpha="black")
+    assert open_dataset(spec).fingerprint != plain
+
+
+def test_a_table_may_have_a_declaration_of_its_own(tmp_path):
+    pictures(tmp_path, ["0", "1", "2"])
+    (tmp_path / "manifest.csv").rename(tmp_path / "left.csv")
+    (tmp_path / "left.toml").write_text("ordinal = false")
+    (tmp_path / "dataset.toml").write_text("ordinal = true")
+    assert not open_dataset(str(tmp_path / "left.csv")).card.ordinal
+    assert declared.beside(tmp_path / "right.csv").ordinal
+    assert declared.beside(tmp_path / "nowhere" / "x.csv") == PLAIN
+
+
+# Intensities
+
+
+def png16(path, values):
+    """Write 16-bit colour as the PNG standard says; Pillow cannot."""
+    height, width, channels = values.shape
+    raw = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+
+    def chunk(kind, data):
+        crc = struct.pack(">I", zlib.crc32(kind + data))
+        return struct.pack(">I", len(data)) + kind + data + crc
+
+    head = struct.pack(">IIBBBBB", width, height, 16, 2 if channels == 3 else 6, 0, 0, 0)
+    parts = [chunk(b"IHDR", head), chunk(b"IDAT", zlib.compress(raw)), chunk(b"IEND", b"")]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    return path
+
+
+def test_16_bit_colour_is_scaled_as_grey_is(tmp_path):
+    values = np.random.default_rng(0).integers(0, 1500, (9, 7, 3)).astype(np.uint16)
+    low, high = np.percentile(values, [0.5, 99.5])
+    expected = np.clip((values - low) / (high - low), 0, 1) * 255
+    image = images.read_rgb(png16(tmp_path / "a.png", values))
+    assert np.abs(image - expected).max() <= 0.5
+    assert images.header(tmp_path / "a.png").note == "16-bit colour"
+    solid = np.concatenate([values, np.full((9, 7, 1), 65535, np.uint16)], -1)
+    assert np.array_equal(images.read_rgb(png16(tmp_path / "b.png", solid)), image)
+    solid[0, 0, 3] = 9
+    with pytest.raises(InputError, match=r"b\.png.*transparent"):
+        images.read_rgb(png16(tmp_path / "b.png", solid))
+
+
+def test_pages_are_refused_or_declared(tmp_path):
+    pages = [Image.fromarray(noise(i)) for i in range(3)]
+    for name in ("a.tif", "a.gif"):
+        path = save(tmp_path / name, pages[0], save_all=True, append_images=pages[1:])
+        for read in (images.read_rgb, images.read_mask, images.size_of):
+            with pytest.raises(InputError, match=rf"{name}.*3 pages.*pages ="):
+                read(path)
+        first = images.read_rgb(path, Declaration(pages="first"))
+        assert first.shape == (8, 10, 3)
+    assert np.array_equal(
+        images.read_rgb(tmp_path / "a.tif", Declaration(pages="first"))[..., 0], noise(0)
+    )
+
+
+def test_transparent_pixels_are_refused_or_declared(tmp_path):
+    values = np.full((4, 4, 4), [200, 100, 50, 255], np.uint8)
+    values[0, 0, 3] = 0
+    path = save(tmp_path / "a.png", values)
+    with pytest.raises(InputError, match=r"a\.png.*transparent.*alpha"):
+        images.read_rgb(path)
+    for alpha, expected in (("drop", [200, 100, 50]), ("black", [0, 0, 0]), ("white", [255] * 3)):
+        read = images.read_rgb(path, Declaration(alpha=alpha))
+        assert read[0, 0].tolist() == expected
+        assert read[1, 1].tolist() == [200, 100, 50]
+    grey = Image.fromarray(noise(0), "L")
+    grey.save(tmp_path / "b.png", transparency=int(noise(0)[0, 0]))
+    with pytest.raises(InputError, match=r"b\.png.*transparent"):
+        images.read_rgb(tmp_path / "b.png")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_pixels_that_are_no_number_are_refused(value, tmp_path):
+    values = np.ones((4, 4), np.float32)
+    values[1, 2] = value
+    with pytest.raises(InputError, match=r"a\.tif.*1 values that are no number"):
+        images.read_rgb(save(tmp_path / "a.tif", values))
+
+
+def test_a_huge_picture_is_one_sentence(tmp_path, monkeypatch):
+    path = save(tmp_path / "a.png", noise(0, (40, 40)))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 700)
+    for read in (images.read_rgb, images.read_mask, images.size_of):
+        with pytest.raises(InputError, match=r"a\.png.*pixels"):
+            read(path)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(InputError, match=r"a\.png"):
+        images.size_of(tmp_path / "a.png")
+
+
+def test_a_photograph_is_decoded_at_a_reduced_size_close_to_the_whole(tmp_path):
+    rough = Image.fromarray(noise(0, (24, 32, 3)))
+    path = save(tmp_path / "a.jpg", rough.resize((1024, 768), Image.Resampling.BICUBIC), quality=92)
+    small, whole = images.read_rgb(path, at_least=96), images.read_rgb(path)
+    assert small.shape == (192, 256, 3)
+    apart = np.abs(images.resize(small, 96).astype(int) - images.resize(whole, 96))
+    assert apart.mean() < 0.5
+    assert apart.max() <= 8
+    assert images.read_rgb(path, at_least=500).shape == whole.shape
