@@ -12,11 +12,10 @@ from typing import Any, ClassVar, Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
-from benchmark.core.registry import InputError, Registry, unknown
+from benchmark.core.registry import ENTRY_POINTS, InputError, Registry, unknown
 from benchmark.core.spec import format_spec, parse_spec
 from methods import families
 
-ENTRY_POINTS = "peft_medical_benchmark.methods"
 methods: Registry[type[Method]] = Registry("method")
 M = TypeVar("M", bound="type[Method]")
 

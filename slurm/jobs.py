@@ -77,7 +77,7 @@ class Batch:
         os.environ["HF_HUB_OFFLINE"] = "1"  # a node must not depend on a network
         import torch
 
-        from benchmark.execution.inline import Listener, inline
+        from benchmark.execution.inline import Hooks, inline
         from benchmark.execution.signals import Bell
         from benchmark.execution.workers import device_of
         from benchmark.training.checkpoint import Interrupted
@@ -115,8 +115,8 @@ class Batch:
                     full: list[Cell] = []
                     ended: set[Cell] = set()
                     try:
-                        listener = Listener(start, step)
-                        for outcome in inline(left, session, self.runs, listener, waits=is_ours):
+                        hooks = Hooks(start, step)
+                        for outcome in inline(left, session, self.runs, hooks, waits=is_ours):
                             if outcome.state == "failed" and is_full(outcome.reason) and patience:
                                 full.append(outcome.cell)
                                 continue

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from benchmark.core.registry import InputError
+from benchmark.execution.status import Status
 from benchmark.sweep.claims import read
 from benchmark.sweep.ends import read_ends
 from slurm.logs import Ending, ending, last_run
@@ -316,3 +317,25 @@ def kinds(runs: Path, slugs: Mapping[str, str]) -> dict[str, str]:
         elif state == "failed":
             found[slug] = "failed"
     return found
+
+
+def ask_queue(status: Status) -> None:
+    """Add what Slurm knows to a status; one question, and none where nothing was submitted."""
+    runs = status.runs
+    if not (runs / SWEEPS).is_dir():
+        return
+    try:
+        jobs = queued(runs, waiting())
+    except InputError as error:
+        status.problems.append(f"what Slurm is doing is not known: {error}")
+        return
+    for slug, job in jobs.items():
+        if status.states.get(runs / slug) == "todo":
+            status.states[runs / slug] = "queued"
+            status.notes[runs / slug] = job.describe()
+    left = {str(f.relative_to(runs)) for f, s in status.states.items() if s == "todo"}
+    status.notes |= {runs / slug: last.reason for slug, last in ended(runs, left).items()}
+    if left:
+        status.problems += notes(runs)
+    if not jobs:
+        status.problems += silent(runs)

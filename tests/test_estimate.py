@@ -1,15 +1,19 @@
 """What a run says of its time and memory before it starts and while it goes."""
 
+import io
 from dataclasses import asdict, replace
 
 import pytest
+from rich.console import Console
+from rich.text import Text
 
 from benchmark.__main__ import main
 from benchmark.core.cell import Cell
 from benchmark.core.files import write_json
 from benchmark.execution.display import Display
+from benchmark.execution.one import Outcome
 from benchmark.sweep import estimate
-from benchmark.sweep.estimate import Estimate, Forecast, kind
+from benchmark.sweep.estimate import Estimate, Forecast, kind, length
 
 CELL = Cell(
     dataset="d", data="f", backbone="b", weights="w", normalize="0,0,0/1,1,1", method="linear"
@@ -79,16 +83,40 @@ def test_a_kind_that_nothing_is_known_of_is_told_by_its_own_steps():
     assert (left, strange) == (pytest.approx(15.0 + 20.0), 0)
 
 
-def test_the_display_tells_the_time_left_of_all_cells(monkeypatch):
+def test_the_display_shows_the_time_left_of_all_cells(monkeypatch):
     clock = [0.0]
     monkeypatch.setattr("benchmark.execution.display.time.perf_counter", lambda: clock[0])
     display = Display(Forecast([CELL, replace(CELL, seed=1), OTHER]))
+    left = lambda: display.progress.tasks[0].fields["left"]  # noqa: E731
     display.start(CELL)
-    assert display.left(0) == "2 kinds of cells unknown"
-    clock[0] = 30.0
-    assert display.left(CELL.steps // 2) == "about 2 min left, 1 kind of cells unknown"
-    display.fail(OTHER, "broken")
-    assert display.left(CELL.steps // 2) == "about 2 min left"
+    assert left() == ""
+    clock[0] = 60.0
+    display.step(1)  # the first step is slow and says nothing of the others
+    assert left() == ""
+    clock[0] = 70.0
+    display.step(11)
+    assert left() == f"over {length(2 * CELL.steps - 11)} left"
+    display.end(Outcome(OTHER, "failed", "broken"))
+    display.step(11)
+    assert left() == f"{length(2 * CELL.steps - 11)} left"
+
+
+def test_a_line_of_progress_fits_100_columns_and_says_what_differs():
+    long = replace(CELL, method="lora(rank=8,alpha=8.0,targets=q+v)", steps=100_000)
+    cells = [long, replace(long, method="lora(rank=4,alpha=8.0,targets=q+v)")]
+    console = Console(file=io.StringIO(), force_terminal=True, width=100)
+    display = Display(Forecast(cells), console)
+    display.start(long)
+    display.step(1)
+    display.progress.update(display.task, left="over 12.3 h left")
+    console.print(display.progress.get_renderable())
+    (line,) = console.file.getvalue().rstrip().splitlines()
+    text = Text.from_ansi(line).plain
+    assert len(text) <= 100
+    assert text.startswith("[1/2] lora(rank=8)")
+    assert "alpha" not in text
+    assert text.rstrip().endswith("1/100000 over 12.3 h left")
+    assert text.count("\u2501") + text.count("\u2578") >= 10
 
 
 def test_a_run_predicts_itself_from_the_records_in_its_folder(tmp_path, capsys):

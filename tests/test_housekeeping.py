@@ -124,3 +124,16 @@ def test_links_are_not_followed(runs, tmp_path, capsys):
     (runs / "cache" / "linked").symlink_to(tmp_path / "elsewhere")
     call(runs, capsys, "--clean", "caches")
     assert (tmp_path / "elsewhere" / "mine.npy").exists()
+
+
+@pytest.mark.parametrize("name", ["report", "cache", "plans", "sweeps", "probes"])
+def test_a_data_set_may_be_called_like_a_folder_of_ours(tmp_path, capsys, name):
+    record = put(tmp_path, 0.5, dataset=name)
+    (record.parent / "cell.json").write_text("{}")
+    (record.parent / "delta.safetensors").write_bytes(b"x")
+    loose = tmp_path / name / "table.md"
+    loose.write_text("abc")
+    code, _ = call(tmp_path, capsys, "--clean", "reports,caches")
+    assert code == 0
+    assert names(record.parent) == {"record.json", "cell.json", "delta.safetensors"}
+    assert loose.exists() == (name not in ("report", "cache"))

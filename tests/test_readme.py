@@ -11,7 +11,10 @@ from benchmark import auditing
 from benchmark.__main__ import main
 from benchmark.auditing import show
 from benchmark.auditing.families import FAMILIES, make
-from benchmark.sweep.catalogue import table
+from benchmark.backbones import backbones
+from benchmark.data import datasets
+from benchmark.sweep import names
+from benchmark.sweep.catalogue import generated, table
 
 ROOT = Path(__file__).parent.parent
 PAGES = {
@@ -32,8 +35,20 @@ def between(mark):
 
 @pytest.mark.parametrize("kind", ["methods", "backbones", "datasets"])
 def test_tables_are_those_of_the_registries(kind):
-    expected = table(kind, "markdown").strip()
+    expected = generated(kind).strip()
     assert between(f"list {kind}") == expected, "run .ci/refresh_readme --tables"
+
+
+def test_names_known_without_torch_are_those_of_the_registries():
+    assert names.method_names() == list(methods.methods)
+    assert names.backbone_names() == list(backbones)
+    assert names.dataset_names() == list(datasets)
+
+
+@pytest.mark.parametrize("kind", ["methods", "backbones"])
+def test_list_prints_what_the_registries_hold(kind):
+    assert table(kind, "markdown") == generated(kind)
+    assert table(kind) != generated(kind)
 
 
 def test_the_audit_matrix_is_that_of_today():

@@ -266,7 +266,7 @@ def test_what_a_method_cannot_do_is_told(made, tmp_path, capsys):
         ({"backbones": "tiny_vitt"}, "did you mean 'tiny_vit'"),
         ({"datasets": "phantom"}, "unknown data set 'phantom'"),
         ({"fractions": "0"}, "is outside (0, 1]"),
-        ({"fractions": "a"}, "is not a comma list of float values"),
+        ({"fractions": "a"}, "fractions 'a' is not a number"),
         ({"image-size": "30"}, "must be a multiple of 8, for example 24 or 32"),
         ({"lr": "-1"}, "lr -1.0 must be a finite number above 0"),
         ({"lr": "inf"}, "lr inf must be a finite number above 0"),

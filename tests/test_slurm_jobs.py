@@ -255,14 +255,14 @@ def test_jobs_are_grouped_by_what_their_cells_need():
 
 
 def test_gpu_hours_are_those_of_the_gpus_in_use(tmp_path, monkeypatch):
-    from benchmark.commands import _execute
+    from slurm import executor
 
     monkeypatch.setenv("PATH", str(tmp_path))
     told = {"cell": dataclasses.asdict(CELL), "cost": {"train_s": 3600 / 1.1, "peak_mib": 1.0}}
     (tmp_path / "record.json").write_text(json.dumps(told))
     asked = parse("gpus_per_node=4,pack=2")
     groups = packing.groups(cells(8), asked, "8", estimate.read(tmp_path))
-    text = _execute.describe(submit.Order(groups, {}, tmp_path, 1))
+    text = executor.describe(submit.Order(groups, {}, tmp_path, 1))
     assert "predicted: 4.00 GPU-hours for 8 cells" in text  # 8 h, two cells at once on a GPU
 
 

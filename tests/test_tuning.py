@@ -7,11 +7,12 @@ from test_results import make_record
 from test_spec import make_cell
 
 import methods
-from benchmark.commands._axes import grids
+from benchmark.commands._axes import axes_of
 from benchmark.core.record import write_record
 from benchmark.core.registry import InputError
-from benchmark.sweep.grid import Grid, with_budget
+from benchmark.sweep.grid import AXES, Grid, with_budget
 from benchmark.sweep.resolve import Resolver
+from benchmark.sweep.suites import request
 from benchmark.sweep.tuning import read_tuned, trial
 from results import frame, tables
 from results.tables import trials
@@ -50,19 +51,18 @@ def test_a_larger_budget_holds_a_smaller_one():
     assert [trial(space, k) for k in (1, 2, 3)] == [trial(space, k) for k in range(1, 9)][:3]
 
 
-def arguments(**values):
+def grids(tune_budget=None, **flags):
     import argparse
 
-    from benchmark.sweep.grid import AXES
-
-    names = dict.fromkeys([*AXES, "suite", "config", "tune", "tune_budget"])
-    return argparse.Namespace(**{**names, **values})
+    names = dict.fromkeys([*AXES, "tune"])
+    axes = axes_of(argparse.Namespace(**{**names, "tune": [], **flags}))
+    return request(axes, budget=tune_budget)
 
 
 def test_tune_flags_are_axes():
-    (grid,) = grids(arguments(tune=["lr=1e-4,1e-3", "weight-decay=0,0.1"]))
+    (grid,) = grids(tune=["lr=1e-4,1e-3", "weight-decay=0,0.1"])
     assert (grid.lr, grid.weight_decay) == ((1e-4, 1e-3), (0.0, 0.1))
-    (grid,) = grids(arguments(tune_budget=3))
+    (grid,) = grids(tune_budget=3)
     assert grid.trial == (0, 1, 2)
 
 
@@ -70,15 +70,17 @@ def test_tune_flags_are_axes():
     ("values", "expected"),
     [
         ({"tune_budget": 0}, "above 0"),
-        ({"tune_budget": 3, "lr": "1e-3"}, "leave out --lr"),
+        ({"tune_budget": 3, "lr": "1e-3"}, "leave out lr"),
         ({"tune": ["lr"]}, "NAME=A,B"),
+        ({"tune": ["lr=1e-3", "lr=1e-2"]}, "twice"),
+        ({"tune": ["lr=1e-3"], "lr": "1e-2"}, "both"),
         ({"tune": ["method=a"]}, "one of lr"),
-        ({"tune": ["lr=x"]}, "not a comma list"),
+        ({"tune": ["lr=x"]}, "is not a number"),
     ],
 )
 def test_bad_tuning_is_one_sentence(values, expected):
     with pytest.raises(InputError, match=expected):
-        grids(arguments(**values))
+        grids(**values)
 
 
 def test_a_range_that_reaches_zero_is_refused():

@@ -12,14 +12,16 @@ import torch
 
 from benchmark.core.cell import Cell
 from benchmark.core.record import Record, write_record
+from benchmark.execution.status import lines, survey
 from benchmark.sweep.grid import Grid
 from benchmark.sweep.plan import plan
 from benchmark.sweep.resolve import Resolver
+from results import frame
+from results.reporting import report
 
 STAGES = ("plan", "skip", "status", "report", "index", "load", "1% new", "100 new")
 ADDED = 100
 SETTLED_S = 2.5
-Load = Callable[[Path], object]
 
 
 @dataclass(frozen=True)
@@ -30,49 +32,33 @@ class Scale:
     seconds: dict[str, float]
 
 
-def measure(
-    sizes: Sequence[int],
-    status: Callable[[Path], object],
-    report: Callable[[Path, Path], object],
-    load: Load,
-) -> list[Scale]:
+def measure(sizes: Sequence[int]) -> list[Scale]:
     """Return the seconds of every stage for each number of cells.
 
-    `status` is given a folder of finished cells; `report` that folder and one to write to. Cells
-    are of three methods, one backbone and many seeds; their records hold made-up scores. `load`
-    reads the records of the folder: without its index ("index": it is written), with it ("load"),
-    with 1 % of the records outside of it, and with `ADDED` more.
+    Cells are of three methods, one backbone and many seeds; their records hold made-up scores.
+    Records are read without the index ("index": it is written), with it ("load"), with 1 % of the
+    records outside of it, and with `ADDED` more.
     """
-    scales = []
-    for size in sizes:
-        with TemporaryDirectory() as folder:
-            stages = (status, report, load)
-            scales.append(_measure(size, Path(folder), *stages))
-    return scales
+    return [_measure(size) for size in sizes]
 
 
-def _measure(
-    size: int,
-    folder: Path,
-    status: Callable[[Path], object],
-    report: Callable[[Path, Path], object],
-    load: Load,
-) -> Scale:
-    runs = folder / "runs"
+def _measure(size: int) -> Scale:
     cells: list[Cell] = []
-    stages: dict[str, Callable[[], object]] = {
-        "plan": lambda: cells.extend(_cells(size)),
-        "skip": lambda: plan(cells, runs),
-        "status": lambda: status(runs),
-        "report": lambda: report(runs, folder / "report"),
-        **dict.fromkeys(("index", "load", "1% new", "100 new"), lambda: load(runs)),
-    }
     seconds = {}
-    for name, stage in stages.items():
-        _prepare(name, cells, runs)
-        start = time.perf_counter()
-        stage()
-        seconds[name] = time.perf_counter() - start
+    with TemporaryDirectory() as folder:
+        runs, out = Path(folder) / "runs", Path(folder) / "report"
+        stages: dict[str, Callable[[], object]] = {
+            "plan": lambda: cells.extend(_cells(size)),
+            "skip": lambda: plan(cells, runs),
+            "status": lambda: lines(survey(runs)),
+            "report": lambda: report([runs], out),
+            **dict.fromkeys(("index", "load", "1% new", "100 new"), lambda: frame.load([runs])),
+        }
+        for name, stage in stages.items():
+            _prepare(name, cells, runs)
+            start = time.perf_counter()
+            stage()
+            seconds[name] = time.perf_counter() - start
     return Scale(size, seconds)
 
 

@@ -108,11 +108,8 @@ def _measure(arguments: argparse.Namespace, parts: list[str], watch: Watch) -> d
 
 
 def _plans(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Print and return what planning costs; `status` and `report` as a user calls them."""
+    """Print and return what planning costs."""
     from benchmark.bench import plans, show
-    from benchmark.commands import status
-    from results import frame
-    from results.reporting import report
 
     try:
         sizes = sorted({int(size) for size in arguments.plan_sizes.split(",")})
@@ -122,11 +119,6 @@ def _plans(arguments: argparse.Namespace) -> dict[str, Any]:
         ) from None
     if sizes[0] < 1:
         raise InputError(f"--plan-sizes {arguments.plan_sizes!r} must be above 0")
-    scales = plans.measure(
-        sizes,
-        lambda runs: status.lines(status.survey(runs), runs),
-        lambda runs, out: report([runs], out),
-        lambda runs: frame.load([runs]),
-    )
+    scales = plans.measure(sizes)
     print("\n" + show.plans(scales, arguments.format))
     return {"plans": show.plans_json(scales)}

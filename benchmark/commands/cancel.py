@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Cancel and say how many jobs it were; return the exit code."""
+    """Cancel, print how many jobs there were, and return the exit code."""
     from slurm import queue
 
     print(f"{queue.cancel(arguments.runs)} jobs cancelled; `run` continues from their checkpoints")

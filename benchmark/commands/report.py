@@ -104,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _of_suite(name: str) -> Callable[[Mapping[str, Any]], bool]:
     """Return what says of a cell whether it is of the suite; resolving names takes torch."""
-    from benchmark.commands._matching import matches
+    from benchmark.sweep.matching import matches
     from benchmark.sweep.suites import suites
 
     grids = [matches(grid) for grid in suites[name]()]

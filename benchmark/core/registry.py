@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import importlib.util
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+# The group of entry points by which installed packages make their methods known by name.
+ENTRY_POINTS = "peft_medical_benchmark.methods"
 
 
 class InputError(ValueError):
@@ -54,6 +57,14 @@ class Registry(Generic[T]):
 
     def __len__(self) -> int:
         return len(self._items)
+
+
+def module_names(package: str) -> list[str]:
+    """Return the names of the modules in `package`, sorted; none of them is imported."""
+    found = importlib.util.find_spec(package)
+    folders = found.submodule_search_locations if found else None
+    modules = pkgutil.iter_modules(folders or [])
+    return sorted(module.name for module in modules if not module.ispkg)
 
 
 def discover(package: str) -> None:

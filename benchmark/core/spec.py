@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmark.core.registry import InputError
@@ -31,6 +31,29 @@ def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
         if isinstance(error, InputError):
             raise
         raise InputError(f"cannot read the arguments of {text!r}; write key=value, ...") from None
+
+
+def base_name(spec: str) -> str:
+    """Return "lora" of "lora(rank=8)"; of any text, what stands before the first bracket."""
+    return spec.partition("(")[0]
+
+
+def brief(spec: str, others: Sequence[str]) -> str:
+    """Return the name of `spec` with the arguments in which others of its name differ from it.
+
+    "lora" where it is the only one, "lora(rank=8)" beside "lora(rank=4)" whatever else they share.
+    """
+    base = base_name(spec)
+    siblings = [other for other in dict.fromkeys(others) if base_name(other) == base]
+    if len(siblings) < 2:
+        return base
+    try:
+        arguments = [parse_spec(sibling)[1] for sibling in siblings]
+        own = parse_spec(spec)[1]
+    except InputError:
+        return spec  # not written by this project
+    differ = {k: v for k, v in own.items() if any(a.get(k, a) != v for a in arguments)}
+    return format_spec(base, differ)
 
 
 def _literal(node: ast.expr) -> Any:

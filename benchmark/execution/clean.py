@@ -7,6 +7,7 @@ Imports neither torch nor pandas.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +37,8 @@ _BY_FOLDER = {
     "probes": "logs",
 }
 _AT_TOP = {"index.parquet": "index", "latency.json": "reports"}
+_DEPTH = 4  # DATASET/BACKBONE/METHOD/CELL
+_CELL = re.compile(r"-[0-9a-f]{16}$")  # the end of a cell's folder: its key
 _INSIDE = {"external": "records", "peek": "checkpoints"}  # folders of a cell
 KINDS = (
     "records",
@@ -89,11 +92,15 @@ def _files(runs: Path) -> Iterator[Path]:
 
 
 def kind_of(path: Path) -> str:
-    """Return the kind of a file by its path below the runs folder."""
+    """Return the kind of a file by its path below the runs folder.
+
+    What lies in a cell's folder is of the cell, even where its data set is called "report".
+    """
     if len(path.parts) == 1:
         return _AT_TOP.get(path.name, "other")
-    found = _BY_FOLDER.get(path.parts[0])
-    return found or _INSIDE.get(path.parent.name) or _BY_NAME.get(path.name, "other")
+    if len(path.parts) > _DEPTH and _CELL.search(path.parts[_DEPTH - 1]):
+        return _INSIDE.get(path.parent.name) or _BY_NAME.get(path.name, "other")
+    return _BY_FOLDER.get(path.parts[0], "other")
 
 
 def clean(use: Use, runs: Path, kinds: Collection[str], *, dry: bool) -> tuple[Use, list[str]]:
@@ -141,8 +148,11 @@ def _checkpoints(use: Use, gone: Use, *, dry: bool) -> list[str]:
             trained += 1
         else:
             gone.files["checkpoints"] += files
-    told = ((unfinished, "are not finished: they would start anew"), (trained, "are being trained"))
-    return [f"checkpoints of {n} cells stay: they {why}" for n, why in told if n]
+    reasons = (
+        (unfinished, "are not finished: they would start anew"),
+        (trained, "are being trained"),
+    )
+    return [f"checkpoints of {n} cells stay: they {why}" for n, why in reasons if n]
 
 
 def _under_claim(folder: Path, files: list[tuple[Path, int]], *, dry: bool) -> bool:
@@ -157,4 +167,7 @@ def _under_claim(folder: Path, files: list[tuple[Path, int]], *, dry: bool) -> b
 
 def _delete(paths: Collection[Path], *, dry: bool) -> None:
     for path in () if dry else paths:
-        path.unlink(missing_ok=True)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise InputError(f"cannot delete {str(path)!r} ({error.strerror})") from None

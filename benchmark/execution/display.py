@@ -1,32 +1,53 @@
-"""What a person sees while cells train: a bar on a terminal, a line per finished cell anywhere."""
+"""What a person sees while cells train: a bar in a terminal or notebook, a line per ended cell."""
 
 from __future__ import annotations
 
 import time
+from importlib.util import find_spec
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Column
 
 from benchmark.core.cell import Cell
-from benchmark.core.record import Record
+from benchmark.core.spec import brief
+from benchmark.execution.one import Outcome
 from benchmark.sweep.estimate import FIXED_S, Forecast, length
+
+NAME_WIDTH, BAR_WIDTH = 50, 14  # with steps and time left beside them: a line of 100 columns
 
 
 class Display:
-    """Context manager; the bar is of the cell that trains, the time left is of all cells."""
+    """Context manager; the bar is of the cell that trains here, the time left is of all cells.
 
-    def __init__(self, forecast: Forecast) -> None:
+    Where cells train in other processes, the bar counts ended cells.
+    """
+
+    def __init__(self, forecast: Forecast, console: Console | None = None) -> None:
         self.forecast = forecast
         self.num_cells = len(forecast.left)
         self.num_ended = 0
         self.current: Cell | None = None
-        self.console = Console(stderr=True, highlight=False)
-        columns = (TextColumn("{task.description}"), BarColumn(None), MofNCompleteColumn())
-        left = TextColumn("{task.fields[left]}")
-        self.progress = Progress(*columns, left, console=self.console, transient=True)
-        self.task = self.progress.add_task("", total=None, left="")
-        self.started = time.perf_counter()
+        self.methods = [cell.method for cell in forecast.left]
+        self.varied = {
+            name: len({getattr(cell, name) for cell in forecast.left}) > 1
+            for name in ("dataset", "backbone", "fraction", "shots", "split_seed", "seed", "lr")
+        }
+        self.console = console or Console(stderr=True, highlight=False)
+        name = Column(no_wrap=True, overflow="ellipsis", max_width=NAME_WIDTH)
+        self.progress = Progress(
+            TextColumn("{task.description}", markup=False, table_column=name),
+            BarColumn(BAR_WIDTH),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[left]}", markup=False, table_column=Column(no_wrap=True)),
+            console=self.console,
+            transient=True,
+            # rich draws bars in a notebook with ipywidgets only, and warns at each step without
+            disable=self.console.is_jupyter and find_spec("ipywidgets") is None,
+        )
+        self.task = self.progress.add_task("reading images", total=None, left="")
+        self.started = self.first_step = time.perf_counter()
 
     def __enter__(self) -> Display:
         self.progress.start()
@@ -41,58 +62,78 @@ class Display:
         self.progress.stop()
 
     def start(self, cell: Cell) -> None:
-        """Show the cell that begins."""
+        """Show the cell that begins in this process."""
         self.started, self.current = time.perf_counter(), cell
-        text = f"[{self.num_ended + 1}/{self.num_cells}] {_name(cell)}"
-        total = cell.steps
+        text = f"[{self.num_ended + 1}/{self.num_cells}] {self.name(cell)}"
         self.progress.update(
-            self.task, description=text, total=total, completed=0, left=self.left(0)
+            self.task, description=text, total=cell.steps, completed=0, left=self.left(0, 0.0)
+        )
+
+    def wait(self) -> None:
+        """Show that other processes train: the bar is of cells."""
+        self.progress.update(
+            self.task,
+            description="cells in worker processes",
+            total=self.num_cells,
+            completed=self.num_ended,
+            left=self.left(0, 0.0),
         )
 
     def step(self, steps: int) -> None:
         """Show the number of optimiser steps done."""
-        self.progress.update(self.task, completed=steps, left=self.left(steps))
+        now = time.perf_counter()
+        if steps <= 1:
+            self.first_step = now
+        # the first step also allocates and compiles: what follows it is the pace
+        pace = (now - self.first_step) / (steps - 1) if steps > 1 else 0.0
+        self.progress.update(self.task, completed=steps, left=self.left(steps, pace * steps))
 
-    def left(self, steps: int) -> str:
-        """Return "about 12 min left", and of how many kinds of cells nothing is known yet."""
-        elapsed = time.perf_counter() - self.started
-        seconds, strange = self.forecast.left_s(self.current, steps, elapsed)
-        rest = f"{strange} kind{'s' * (strange > 1)} of cells unknown" if strange else ""
-        known = f"about {length(seconds)} left" if seconds or not strange else ""
-        return ", ".join(filter(None, (known, rest)))
+    def left(self, steps: int, elapsed_s: float) -> str:
+        """Return "12 min left", "over 12 min left" while some cells are not known yet, or ""."""
+        known = steps if elapsed_s else 0
+        seconds, unknown = self.forecast.left_s(self.current, known, elapsed_s)
+        if not seconds:
+            return ""
+        return f"{'over ' if unknown else ''}{length(seconds)} left"
 
-    def finish(self, cell: Cell, record: Record | None) -> None:
-        """Print one line for a cell that ended well, or that its method does not support."""
+    def end(self, outcome: Outcome) -> None:
+        """Print one line for a cell that ended."""
+        cell, record = outcome.cell, outcome.record
+        seconds = time.perf_counter() - self.started
         if record is None:
             self.forecast.drop(cell)
-            return self._line(cell, "n/a: the backbone does not suit the method")
-        self._learn(cell, record)
-        metric = record.data["metric"]
-        scores = "  ".join(
-            f"{part} {100 * (value or 0):.1f}"
-            for part, value in (("val", record.val[metric]), ("test", record.test[metric]))
-        )
-        return self._line(cell, f"{metric} {scores}")
-
-    def fail(self, cell: Cell, reason: str) -> None:
-        """Print one line for a cell that failed."""
-        self.forecast.drop(cell)
-        self._line(cell, f"FAILED: {reason}")
-
-    def _learn(self, cell: Cell, record: Record) -> None:
-        """Note what a cell took; where several train at once, its record tells."""
-        alone = self.forecast.jobs == 1 and cell == self.current
-        elapsed = time.perf_counter() - self.started
-        self.forecast.learn(cell, elapsed if alone else record.cost["train_s"] + FIXED_S)
-
-    def _line(self, cell: Cell, text: str) -> None:
+            text = "n/a: the backbone does not suit the method"
+            if outcome.state == "failed":
+                text = f"FAILED: {outcome.reason}"
+        else:
+            # where several train at once, only the record knows what a cell took
+            alone = self.forecast.jobs == 1 and cell == self.current
+            seconds = seconds if alone else record.cost["train_s"] + FIXED_S
+            self.forecast.learn(cell, seconds)
+            metric = record.data["metric"]
+            val, test = (100 * (part[metric] or 0) for part in (record.val, record.test))
+            text = f"{metric} val {val:.1f}  test {test:.1f}"
         self.num_ended += 1
-        seconds = time.perf_counter() - self.started
-        head = f"[{self.num_ended}/{self.num_cells}] {_name(cell)}"
-        self.console.print(f"{head}  {text}  ({seconds:.0f} s)", markup=False, soft_wrap=True)
+        head = f"[{self.num_ended}/{self.num_cells}] {cell.dataset} {cell.backbone}"
+        line = f"{head} {self.name(cell, all_of_it=True)}  {text}  ({seconds:.0f} s)"
+        self.console.print(line, markup=False, soft_wrap=True)
+        if self.current is None:
+            self.wait()
 
+    def name(self, cell: Cell, *, all_of_it: bool = False) -> str:
+        """Return "lora(rank=8) 10% seed 0": what tells the cell from the others of this run.
 
-def _name(cell: Cell) -> str:
-    method = cell.method.partition("(")[0]
-    labels = f"{cell.shots}-shot" if cell.shots else f"{100 * cell.fraction:g}%"
-    return f"{cell.dataset} {cell.backbone} {method} {labels} seed {cell.seed}"
+        With `all_of_it` labels and seed stand there even where all cells share them.
+        """
+        varied = self.varied
+        labels = f"{cell.shots}-shot" if cell.shots else f"{100 * cell.fraction:g}%"
+        words = {
+            cell.dataset: varied["dataset"] and not all_of_it,
+            cell.backbone: varied["backbone"] and not all_of_it,
+            brief(cell.method, self.methods): True,
+            labels: varied["fraction"] or varied["shots"] or all_of_it,
+            f"split {cell.split_seed}": varied["split_seed"],
+            f"seed {cell.seed}": varied["seed"] or all_of_it,
+            f"lr {cell.lr:g}": varied["lr"] and self.methods.count(cell.method) > 1,
+        }
+        return " ".join(word for word, is_shown in words.items() if is_shown)

@@ -15,8 +15,11 @@ POLL_S = 2.0
 
 
 @dataclass(frozen=True)
-class Listener:
-    """Told which cell starts, and the steps done; `step` answers true to stop the training."""
+class Hooks:
+    """Called when a cell starts, and after each step with its number.
+
+    `start` may raise `Interrupted`; `step` returns true to stop the training there.
+    """
 
     start: Callable[[Cell], object] = lambda cell: None
     step: Callable[[int], object] = lambda step: None
@@ -26,7 +29,7 @@ def inline(
     cells: Sequence[Cell],
     session: Session,
     runs: Path,
-    listener: Listener | None = None,
+    hooks: Hooks | None = None,
     *,
     waits: Callable[[Path], bool] = lambda folder: True,
 ) -> Iterator[Outcome]:
@@ -34,12 +37,12 @@ def inline(
 
     Cells whose folder `waits` answers false for are left to whoever trains them.
     """
-    listener, left = listener or Listener(), list(cells)
+    hooks, left = hooks or Hooks(), list(cells)
     while left:
         taken = []
         for cell in left:
-            listener.start(cell)
-            outcome = finished(cell, runs) or train(cell, session, runs, listener.step)
+            hooks.start(cell)
+            outcome = finished(cell, runs) or train(cell, session, runs, hooks.step)
             if outcome.state != "taken":
                 yield outcome
             elif waits(cell.folder(runs)):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +16,11 @@ from benchmark.core.cell import Cell
 from benchmark.core.files import write_text
 from benchmark.core.record import RECORD, Record, read_record
 from benchmark.core.registry import InputError
-from benchmark.sweep.claims import Claim, claimed
+from benchmark.sweep.claims import claimed
 from benchmark.training.checkpoint import Interrupted
-from benchmark.training.run import run
+from benchmark.training.run import Listener, run
 from benchmark.training.session import Session
 
-Listener = Callable[[int], object]
 _MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
 
 
@@ -54,8 +52,14 @@ def train(
     with claimed(folder) as claim:
         if claim is None:
             return Outcome(cell, "taken")
+
+        def beat(step: int) -> object:
+            if not claim.beat(step, cell.steps):
+                raise Lost(f"{cell.slug} was taken over")
+            return on_step(step)
+
         try:
-            record = _within_memory(cell, session, runs, _listener(cell, claim, on_step))
+            record = _within_memory(cell, session, runs, beat)
         except Lost:
             return Outcome(cell, "taken")
         except Interrupted:
@@ -69,15 +73,6 @@ def finished(cell: Cell, runs: Path) -> Outcome | None:
     """Return the outcome of a cell that somebody has finished, else None."""
     path = cell.folder(runs) / RECORD
     return Outcome(cell, "done", "elsewhere", read_record(path)) if path.exists() else None
-
-
-def _listener(cell: Cell, claim: Claim, on_step: Listener) -> Listener:
-    def listen(step: int) -> object:
-        if not claim.beat(step, cell.steps):
-            raise Lost(f"{cell.slug} was taken over")
-        return on_step(step)
-
-    return listen
 
 
 def _within_memory(cell: Cell, session: Session, runs: Path, on_step: Listener) -> Record | None:

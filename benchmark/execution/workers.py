@@ -14,7 +14,7 @@ import torch
 
 from benchmark.core.cell import Cell
 from benchmark.core.settings import Settings
-from benchmark.execution.inline import Listener, inline
+from benchmark.execution.inline import Hooks, inline
 from benchmark.execution.one import Outcome
 from benchmark.training.checkpoint import Interrupted
 from benchmark.training.session import Session
@@ -100,10 +100,10 @@ def _serve(pipe: Connection, place: Place) -> None:
         if pipe.poll():
             raise Interrupted("the caller is gone")
 
-    listener = Listener(check, lambda step: pipe.poll())
+    hooks = Hooks(check, lambda step: pipe.poll())
     try:
         while True:
             cell, session.halvings = pipe.recv()
-            pipe.send(next(inline([cell], session, place.runs, listener)))
+            pipe.send(next(inline([cell], session, place.runs, hooks)))
     except (EOFError, OSError, Interrupted):
         return

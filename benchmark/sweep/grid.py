@@ -82,28 +82,39 @@ AXES: dict[str, tuple[Callable[[str], Any], str]] = {
 }
 
 
-def read_axis(name: str, value: Any) -> tuple[Any, ...]:
-    """Return the items of an axis from a comma list, a number, or a list of a TOML file.
+def read_items(name: str, value: Any, parse: Callable[[str], Any]) -> tuple[Any, ...]:
+    """Return the items of a comma list, of one value, or of any sequence of values.
 
     Raises:
-        InputError: when an item is not of the axis's type.
+        InputError: no item, or one that `parse` does not take; `name` is the argument's.
     """
-    items = value if isinstance(value, list) else split_list(str(value))
-    parse = AXES[name][0]
-    try:
-        return tuple(parse(str(item)) for item in items)
-    except ValueError:
-        raise InputError(
-            f"--{name.replace('_', '-')} {value!r} is not a comma list of {parse.__name__} values"
-        ) from None
+    single = isinstance(value, str | Path | int | float)
+    if isinstance(value, bool | dict) or not (single or hasattr(value, "__iter__")):
+        raise InputError(f"{name} {value!r} is neither a value nor a list of values")
+    items = split_list(str(value)) if isinstance(value, str) else [value] if single else [*value]
+    if not items:
+        raise InputError(f"{name} is an empty list; leave it out for the default")
+    found = []
+    for item in items:
+        try:
+            found.append(parse(str(item)))
+        except ValueError:
+            kind = {int: "a whole number", float: "a number"}[parse]  # type: ignore[index]
+            raise InputError(f"{name} {item!r} is not {kind}") from None
+    return tuple(found)
+
+
+def read_axis(name: str, value: Any) -> tuple[Any, ...]:
+    """Return the items of an axis; see `read_items`."""
+    return read_items(name, value, AXES[name][0])
 
 
 def with_budget(grid: Grid, budget: int) -> Grid:
     """Return `grid` with `budget` trials of every method, the default settings among them."""
-    if budget < 1:
-        raise InputError(f"--tune-budget {budget} must be above 0")
+    if not isinstance(budget, int) or budget < 1:
+        raise InputError(f"tune_budget {budget!r} must be a whole number above 0")
     if grid.lr != (None,) or len(grid.weight_decay) > 1:
-        raise InputError("--tune-budget draws lr and weight_decay; leave out --lr, --weight-decay")
+        raise InputError("tune_budget draws lr and weight_decay; leave out lr and weight_decay")
     return replace(grid, trial=tuple(range(budget)))
 
 
@@ -121,7 +132,7 @@ def read_config(path: Path) -> dict[str, Any]:
     """
     try:
         values = tomllib.loads(path.read_text())
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"cannot read the configuration {str(path)!r}: {error}") from None
     known = {field.name for field in fields(Grid)} - {"trial"} | {"suite"}
     for key in values:

@@ -1,22 +1,45 @@
-"""What the disk says of a list of cells: to do, done, failed or unsupported."""
+"""Which cells were asked for, and what the disk says of them.
+
+A plan file names the cells of one command, so that `status` knows what is still to do; its writer
+and its reader are here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmark.core.cell import Cell
+from benchmark.core.files import write_json
+from benchmark.core.registry import InputError
+from benchmark.sweep.estimate import Forecast
+
+PLANS = "plans"  # folder of plan files below a runs folder
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
-    """What the disk says of a list of cells."""
+    """Cells by what the disk says of them, and what those that are left should take."""
 
     todo: tuple[Cell, ...]
     done: tuple[Cell, ...]
     failed: tuple[Cell, ...]
     unsupported: tuple[Cell, ...]
+    forecast: Forecast = field(default_factory=lambda: Forecast([]), compare=False)
+
+    def __repr__(self) -> str:
+        """Return two lines for people: counts, and the predicted time where cells are left."""
+        number = sum(map(len, (self.todo, self.done, self.failed, self.unsupported)))
+        text = f"{number} cells: {self.counts()}"
+        return f"{text}\n{self.forecast.sentence()}" if self.forecast.left else text
+
+    @property
+    def left(self) -> list[Cell]:
+        """Return the cells that `run` would train: those to do, and failed ones once more."""
+        return [*self.todo, *self.failed]
 
     def counts(self) -> str:
         """Return "3 to do, 2 done, 0 failed, 1 unsupported"."""
@@ -27,14 +50,57 @@ class Plan:
 
 
 def state(folder: Path) -> str:
-    """Return "done", "unsupported", "failed" or "todo": which file stands in a cell's folder."""
+    """Return "done", "unsupported", "failed" or "todo", by the file that a cell's folder has.
+
+    Raises:
+        InputError: for a folder that cannot be read: whether the cell is done is not known.
+    """
     marks = {"record.json": "done", "unsupported.txt": "unsupported", "error.txt": "failed"}
-    return next((name for mark, name in marks.items() if (folder / mark).exists()), "todo")
+    try:
+        return next((name for mark, name in marks.items() if (folder / mark).exists()), "todo")
+    except OSError as error:
+        raise InputError(f"cannot read {str(folder)!r} ({error.strerror})") from None
 
 
 def plan(cells: Iterable[Cell], runs: Path) -> Plan:
     """Return the cells sorted by their state on disk; a cell that is listed twice counts once."""
-    found: dict[str, list[Cell]] = {"todo": [], "done": [], "failed": [], "unsupported": []}
+    by_state: dict[str, list[Cell]] = {"todo": [], "done": [], "failed": [], "unsupported": []}
     for cell in dict.fromkeys(cells):
-        found[state(cell.folder(runs))].append(cell)
-    return Plan(**{name: tuple(members) for name, members in found.items()})
+        by_state[state(cell.folder(runs))].append(cell)
+    todo, done, failed, unsupported = map(tuple, by_state.values())
+    return Plan(todo, done, failed, unsupported)
+
+
+def write_plan(cells: Sequence[Cell], runs: Path) -> None:
+    """Write which cells were asked for; the same cells give the same file."""
+    slugs = [cell.slug for cell in cells]
+    name = hashlib.sha256("\n".join(slugs).encode()).hexdigest()[:12]
+    write_json(runs / PLANS / f"{name}.json", {"slugs": slugs})
+
+
+def planned(runs: Path) -> tuple[list[Path], list[str]]:
+    """Return (folders of all cells ever planned or trained below `runs`, a sentence per bad plan).
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    if not runs.is_dir():
+        raise InputError(f"no folder {str(runs)!r}; name the folder of a run with --runs")
+    folders = {path.parent for path in runs.rglob("cell.json")}
+    problems = []
+    for path in sorted(runs.glob(f"{PLANS}/*.json")):
+        try:
+            slugs = json.loads(path.read_text())["slugs"]
+            if not isinstance(slugs, list) or not all(_is_slug(slug) for slug in slugs):
+                raise ValueError("its slugs are not a list of relative paths")
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            problems.append(f"{path} is not a plan ({error}); `run` writes it again")
+            continue
+        folders |= {runs / slug for slug in slugs}
+    return sorted(folders), problems
+
+
+def _is_slug(slug: object) -> bool:
+    """Return whether this is the relative path of a cell's folder, which leads nowhere else."""
+    inside = isinstance(slug, str) and slug.strip() and not slug.startswith("/")
+    return bool(inside) and ".." not in str(slug).split("/")

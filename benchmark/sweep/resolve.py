@@ -59,7 +59,9 @@ class Resolver:
             "method": str(method),
             "lr": lr,
             "head_lr": head_lr(values["head_lr"], lr),
-            "image_size": values["image_size"] or backbone.default_size,
+            "image_size": backbone.default_size
+            if values["image_size"] is None
+            else values["image_size"],
             "precision": precision(values["precision"]),
         }
         values["fraction"] = 1.0 if values["shots"] else values["fraction"]
@@ -67,6 +69,8 @@ class Resolver:
         _check(cell)
         backbones.check_size(self.sources.get(cell.backbone, cell.backbone), cell.image_size)
         num_train = self._training_images(dataset, cell)
+        if epochs is not None and not 0 < epochs < math.inf:
+            raise InputError(f"epochs {epochs!r} must be a finite number above 0")
         if epochs is not None:
             cell = replace(cell, steps=max(1, round(epochs * num_train / cell.batch_size)))
         return cell
@@ -131,6 +135,7 @@ def precision(name: str) -> str:
 
 
 _POSITIVE = ("lr", "steps", "batch_size", "clip", "evaluations", "image_size")
+MOST = 2**63 - 1  # of whole numbers: what JSON and torch's generators hold
 
 
 def _check(cell: Cell) -> None:
@@ -138,6 +143,9 @@ def _check(cell: Cell) -> None:
     for name in _POSITIVE:
         if not 0 < getattr(cell, name) < math.inf:
             raise InputError(f"{name} {getattr(cell, name)!r} must be a finite number above 0")
+    for name, value in cell.values().items():
+        if isinstance(value, int) and not 0 <= value <= MOST:
+            raise InputError(f"{name} {value!r} must be from 0 to {MOST}")
     if not 0 <= cell.warmup < 1:
         raise InputError(f"warmup {cell.warmup!r} must be a share of the steps in [0, 1)")
     if not 0 <= cell.weight_decay < math.inf:

@@ -1,16 +1,18 @@
 """Named suites: Python functions that return grids.
 
-Imports neither torch nor pandas. Names of methods, backbones and data sets are checked when the
-grids become cells, and by a test.
+Imports neither torch nor pandas.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from benchmark.core.registry import Registry
-from benchmark.sweep.grid import Grid
+from benchmark.core.registry import InputError, Registry
+from benchmark.sweep import names
+from benchmark.sweep.grid import Grid, read_config, with_axes, with_budget
 
 Suite = Callable[[], list[Grid]]
 suites: Registry[Suite] = Registry("suite")
@@ -113,3 +115,47 @@ def paper() -> list[Grid]:
         image_size=(224,),
     )
     return [grading, segmentation]
+
+
+# Two ways of saying one thing, and what the first is when the second is given.
+_EITHER: dict[tuple[str, str], tuple[Any, ...]] = {
+    ("epochs", "steps"): (None,),
+    ("shots", "fractions"): (0,),
+}
+
+
+def request(
+    axes: Mapping[str, Any],
+    *,
+    suite: str | None = None,
+    config: Path | None = None,
+    budget: int | None = None,
+) -> list[Grid]:
+    """Return the grids asked for: a suite, changed by a TOML file, and that by `axes`.
+
+    Values that are None leave an axis as it is; `budget` is that of `with_budget`.
+
+    Raises:
+        InputError: an unknown suite or name, a value of another type, or two that exclude another.
+    """
+    file = read_config(config) if config is not None else {}
+    named = file.pop("suite", "default")
+    chosen = named if suite is None else suite
+    if not isinstance(chosen, str):
+        raise InputError(f"suite {chosen!r} in {str(config)!r} is not a name")
+    grids = suites[chosen]()
+    for layer in (file, axes):
+        given = {axis: value for axis, value in layer.items() if value is not None}
+        for (one, other), neutral in _EITHER.items():
+            if one in given and other in given:
+                raise InputError(f"{one} and {other} exclude each other; leave one out")
+            if other in given:  # it also replaces what an earlier layer says of `one`
+                grids = [replace(grid, **{one: neutral}) for grid in grids]
+        grids = [with_axes(grid, given) for grid in grids]
+        if given.get("views") and all(grid.augment == ("none",) for grid in grids):
+            raise InputError("views are of augmented images, and augment is 'none'; change one")
+    for grid in grids:
+        names.check_methods(grid.methods)
+        names.check_datasets(grid.datasets)
+        names.check_backbones(grid.backbones)
+    return grids if budget is None else [with_budget(grid, budget) for grid in grids]

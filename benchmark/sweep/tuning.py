@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from functools import cache
 
-from scipy.stats import qmc
-
 from benchmark.core.registry import InputError
 
 Ranges = dict[str, tuple[float, float]]
@@ -32,6 +30,8 @@ def trial(space: Ranges, number: int) -> dict[str, float]:
 
 @cache
 def _points(dimensions: int, number: int) -> list[list[float]]:
+    from scipy.stats import qmc  # half a second that `--help` need not wait
+
     return qmc.Halton(dimensions, scramble=False).random(number + 1).tolist()
 
 
@@ -50,5 +50,7 @@ def read_tuned(items: list[str]) -> dict[str, str]:
             raise InputError(
                 f"--tune {item!r} must be NAME=A,B with NAME one of {', '.join(known)}"
             )
+        if name in found:
+            raise InputError(f"--tune {name} is given twice; write NAME=A,B with all values")
         found[name] = values
     return found

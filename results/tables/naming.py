@@ -3,28 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from benchmark.core.registry import InputError
-from benchmark.core.spec import format_spec, parse_spec
+from benchmark.core.spec import brief
 
-
-def brief(method: str, methods: Sequence[str]) -> str:
-    """Return the method's name with the arguments in which others of its name differ from it.
-
-    "lora" where it is the only one, "lora(rank=8)" beside "lora(rank=4)" whatever else they share.
-    """
-    base = method.partition("(")[0]
-    siblings = [m for m in dict.fromkeys(methods) if m.partition("(")[0] == base]
-    if len(siblings) < 2:
-        return base
-    try:
-        arguments: list[dict[str, Any]] = [parse_spec(m)[1] for m in siblings]
-        own = parse_spec(method)[1]
-    except InputError:
-        return method  # not written by this project
-    differ = {k: v for k, v in own.items() if any(a.get(k, a) != v for a in arguments)}
-    return format_spec(base, differ)
+__all__ = ["brief", "displayed"]
 
 
 def displayed(methods: Sequence[str], names: Mapping[str, str]) -> dict[str, str]:

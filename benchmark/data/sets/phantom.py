@@ -12,8 +12,8 @@ import hashlib
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # its parts are imported when they are named: listing data sets stays fast
 from PIL import Image, ImageDraw
-from scipy import ndimage
 
 from benchmark.core.citation import Citation
 from benchmark.data.base import Card, Dataset, Entry, datasets
@@ -88,7 +88,7 @@ def _blob(centre: np.ndarray, width: float, stretch: float = 1.0, angle: float =
 def _background(rng: np.random.Generator, disc: np.ndarray) -> np.ndarray:
     """Return (SIDE, SIDE, 3): retina colour, pigment texture, bright disc and dark macula."""
     colour = np.array([rng.uniform(0.5, 0.85), rng.uniform(0.22, 0.42), rng.uniform(0.08, 0.22)])
-    coarse = ndimage.zoom(rng.normal(size=(8, 8)), SIDE / 8, order=1)
+    coarse = scipy.ndimage.zoom(rng.normal(size=(8, 8)), SIDE / 8, order=1)
     shade = 1 + 0.07 * coarse
     macula = np.array([SIDE - disc[0], disc[1] + rng.uniform(-4, 8)])
     shade -= rng.uniform(0.1, 0.35) * _blob(macula, rng.uniform(8, 13))
@@ -109,7 +109,7 @@ def _vessels(rng: np.random.Generator, disc: np.ndarray, *, new_vessels: bool) -
         for _ in range(rng.integers(6, 12)):
             _branch(rng, pen, disc + rng.normal(0, 5, 2), (rng.uniform(0, 7), 0.5, 1.2), length=5)
     small = np.asarray(sheet.resize((SIDE, SIDE), Image.Resampling.BOX), np.float64) / 255
-    return ndimage.gaussian_filter(small, 0.5)
+    return scipy.ndimage.gaussian_filter(small, 0.5)
 
 
 def _branch(
@@ -172,7 +172,7 @@ def _camera(rng: np.random.Generator, canvas: np.ndarray) -> np.ndarray:
     canvas = canvas * light[..., None] * rng.uniform(0.75, 1.2)
     for _ in range(rng.integers(0, 3)):  # reflexes: bright like exudates, but wide and faint
         canvas = canvas + _blob(rng.uniform(20, 108, 2), rng.uniform(4, 10))[..., None] * 0.12
-    canvas = ndimage.gaussian_filter(canvas, (*[rng.uniform(0.2, 1.0)] * 2, 0))
+    canvas = scipy.ndimage.gaussian_filter(canvas, (*[rng.uniform(0.2, 1.0)] * 2, 0))
     canvas = canvas + rng.normal(0, rng.uniform(0.01, 0.04), canvas.shape)
     edge = 1 / (1 + np.exp((_RADIUS - SIDE * 0.47) / 1.2))
     return (canvas.clip(0, 1) * edge[..., None] * 255).round().astype(np.uint8)

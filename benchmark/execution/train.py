@@ -1,0 +1,105 @@
+"""Training cells on this machine: decoded first, then one after the other or in workers."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+
+from benchmark import backbones
+from benchmark.core.cell import Cell
+from benchmark.core.registry import InputError
+from benchmark.core.settings import Settings
+from benchmark.execution.display import Display
+from benchmark.execution.inline import Hooks, inline
+from benchmark.execution.local import local
+from benchmark.execution.one import Outcome
+from benchmark.execution.signals import Bell
+from benchmark.sweep.estimate import Forecast
+from benchmark.training.checkpoint import Interrupted
+from benchmark.training.session import Session
+
+JOBS = 2  # worker processes where there is no GPU
+
+
+def num_jobs(executor: str, jobs: int | None, num_cells: int) -> int:
+    """Return how many processes share the cells: asked for, else one per GPU, else `JOBS`."""
+    if executor != "local":
+        return 1
+    return max(1, min(jobs or torch.cuda.device_count() or JOBS, num_cells))
+
+
+def check_jobs(executor: str, jobs: int | None) -> None:
+    """Raise InputError for a number of processes below 1, or where there are no processes."""
+    if jobs is None:
+        return
+    if executor != "local":
+        raise InputError(f"jobs {jobs!r} is for the executor 'local', not {executor!r}")
+    if not isinstance(jobs, int) or jobs < 1:
+        raise InputError(f"jobs {jobs!r} must be a whole number above 0")
+
+
+def train(
+    cells: Sequence[Cell],
+    runs: Path,
+    sources: dict[str, str],
+    settings: Settings,
+    forecast: Forecast,
+    *,
+    executor: str = "inline",
+) -> list[Outcome]:
+    """Train `cells`, show how far it is, and return how each ended; one that fails stops no other.
+
+    `executor` is "inline" (this process) or "local" (`forecast.jobs` processes).
+
+    Raises:
+        InputError: images that cannot be read, before anything is trained.
+        KeyboardInterrupt: on SIGINT or SIGTERM, after the step and its checkpoint.
+    """
+    outcomes = []
+    session = Session(runs / "cache", sources, settings=settings)
+    with Display(forecast) as display:
+        decode(cells, session)
+        if executor == "local":
+            display.wait()
+            ended = local(cells, runs, session.cache, sources, forecast.jobs, settings)
+        else:
+            ended = _interruptible(cells, session, runs, display)
+        for outcome in ended:
+            outcomes.append(outcome)
+            display.end(outcome)
+    return outcomes
+
+
+def _interruptible(
+    cells: Sequence[Cell], session: Session, runs: Path, display: Display
+) -> Iterator[Outcome]:
+    with Bell(signal.SIGINT, signal.SIGTERM) as bell:
+
+        def start(cell: Cell) -> None:
+            bell.check(cell)
+            display.start(cell)
+
+        def step(number: int) -> bool:
+            display.step(number)
+            return bell.answer(number)
+
+        try:
+            yield from inline(cells, session, runs, Hooks(start, step))
+        except Interrupted:
+            raise KeyboardInterrupt from None
+
+
+def prefetch(cells: Sequence[Cell], runs: Path, sources: dict[str, str]) -> None:
+    """Fetch weights and decode images: nodes find them on the disk and need no network."""
+    for backbone in dict.fromkeys(cell.backbone for cell in cells):
+        backbones.prefetch(sources.get(backbone, backbone))
+    decode(cells, Session(runs / "cache", sources))
+
+
+def decode(cells: Sequence[Cell], session: Session) -> None:
+    """Decode the images of `cells`: what cannot be read is reported before any training."""
+    for cell in {(c.dataset, c.image_size): c for c in cells}.values():
+        session.data(cell)
