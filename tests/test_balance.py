@@ -83,7 +83,7 @@ def test_cells_with_these_settings_train_and_differ(tmp_path):
     session = Session(tmp_path / "cache", {})
     records = [run(cell, session, tmp_path / "runs") for cell in cells]
     assert len({record.test["loss"] for record in records}) == 6
-    heads = {record.cell.output: record.cost["head_params"] for record in records}
+    heads = {record.cell.output: record.cost.head_params for record in records}
     assert heads["softmax"] / heads["ordinal"] == 5 / 4
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ def write(runs, scores, cost=None, data=None, provenance=None, **cell):
     for seed, score in enumerate(scores):
         made = make_cell(seed=seed, **{"dataset": "fundus", **cell})
         record = make_record(made, score / 100, **{**GRADES, **(data or {})})
-        record.cost.update(cost or {})
+        record = replace(record, cost=replace(record.cost, **(cost or {})))
         record.provenance.update(provenance or {})
         write_record(made.folder(runs), record)
 

@@ -40,8 +40,8 @@ def test_knn_is_a_cell_like_others_and_reloads(tmp_path):
     cells = Resolver().cells([grid])
     session = Session(tmp_path / "cache", {})
     first, second = (run(cell, session, tmp_path / "runs") for cell in cells)
-    assert first.cost["trainable_params"] == first.cost["head_params"] == 0
-    assert first.cost["delta_bytes"] > 4 * 128 * 32  # 128 images with 32 features
+    assert first.cost.trainable_params == first.cost.head_params == 0
+    assert first.cost.delta_bytes > 4 * 128 * 32  # 128 images with 32 features
     assert first.test != second.test
     assert first.selected_step == 2
     trained = load(cells[0].folder(tmp_path / "runs"))
@@ -70,7 +70,7 @@ def test_networks_from_scratch_train_on_both_tasks(name, tmp_path):
     session = Session(tmp_path / "cache", {})
     for cell in Resolver().cells(grids):
         record = run(cell, session, tmp_path / "runs")
-        assert record.cost["trainable_params"] > 1e6
+        assert record.cost.trainable_params > 1e6
         assert np.isfinite(record.val["loss"])
 
 

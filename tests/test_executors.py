@@ -36,8 +36,8 @@ def test_out_of_memory_halves_the_images_at_once_and_says_so(tmp_path, monkeypat
     monkeypatch.setattr(Session, "backbone", small)
     outcome = one.train(cell, session, tmp_path / "small")
     assert outcome.state == "done"
-    assert outcome.record.cost["micro_batch"] == 2
-    assert reference.cost["micro_batch"] == 8
+    assert outcome.record.cost.micro_batch == 2
+    assert reference.cost.micro_batch == 8
     assert outcome.record.test["loss"] == pytest.approx(reference.test["loss"], rel=1e-3)
 
 

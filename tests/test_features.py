@@ -88,8 +88,8 @@ def test_numbers_are_those_without_the_cache(dataset, axes, images, tmp_path, mo
     assert mine.keys() == other.keys()
     for name, tensor in mine.items():
         torch.testing.assert_close(tensor, other[name], rtol=1e-3, atol=1e-4)
-    assert cached.cost["trainable_params"] == plain.cost["trainable_params"]
-    assert cached.cost["train_gflop_per_image"] == plain.cost["train_gflop_per_image"]
+    assert cached.cost.trainable_params == plain.cost.trainable_params
+    assert cached.cost.train_gflop_per_image == plain.cost.train_gflop_per_image
     for name in ("delta.safetensors", "predictions.npz"):
         assert (cell.folder(tmp_path / "cached") / name).exists()
     arrays = [np.load(cell.folder(tmp_path / n) / "predictions.npz") for n in ("cached", "plain")]

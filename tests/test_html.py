@@ -145,7 +145,7 @@ def test_an_unreadable_record_is_told_on_the_page(tmp_path):
     path.write_text(path.read_text()[:40])
     report([tmp_path], tmp_path / "out", options=Options(formats=("html",), figures=()))
     (fault,) = data_of((tmp_path / "out" / "report.html").read_text())["faults"]
-    assert "is not a whole JSON record" in fault
+    assert "is not a whole JSON file" in fault
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from test_spec import make_cell
 
 from benchmark.core.files import write_json
-from benchmark.core.record import Record, read_record, write_record
+from benchmark.core.record import Cost, DataSummary, Record, read_record, write_record
 from benchmark.core.registry import InputError
 from results import frame, tables
 from results.costs.pareto import pareto
@@ -36,12 +36,12 @@ def make_record(cell, test, val=0.5, trained=100, **data):
     facts = {"labels_used": round(100 * cell.fraction), "metric": "kappa", "synthetic": False}
     return Record(
         cell=cell,
-        data={**facts, **data},
+        data=DataSummary(**{**facts, **data}),
         selected_step=4,
         val={**scores, "kappa": val},
         test=scores,
         history=[],
-        cost={**COST, "trainable_params": trained, "delta_bytes": 4 * trained},
+        cost=Cost(**COST, trainable_params=trained, delta_bytes=4 * trained),
     )
 
 
@@ -161,7 +161,7 @@ def test_bad_records_are_told_and_good_ones_reported(runs):
     paths[2].write_text(json.dumps(values))
     made = report([runs], runs / "report")
     assert len(made.faults) == 3
-    assert "is not a whole JSON record" in made.faults[0]
+    assert "is not a whole JSON file" in made.faults[0]
     assert "record schema 99, this version reads 1" in made.faults[1]
     assert "was edited" in made.faults[2]
     assert "lora" in made.text

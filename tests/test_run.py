@@ -87,15 +87,15 @@ def test_what_a_record_holds(made, tmp_path):
     assert main(flags(made, tmp_path, methods="lora(rank=4)", fractions="1.0")) == 0
     (path,) = tmp_path.rglob("record.json")
     record = read_record(path)
-    assert record.cost["trainable_params"] == 2 * 4 * 4 * 32
-    assert record.cost["head_params"] == 2 * 32 + 2
-    assert record.cost["delta_bytes"] == (path.parent / "delta.safetensors").stat().st_size
+    assert record.cost.trainable_params == 2 * 4 * 4 * 32
+    assert record.cost.head_params == 2 * 32 + 2
+    assert record.cost.delta_bytes == (path.parent / "delta.safetensors").stat().st_size
     values = sum(t.numel() for t in load_file(path.parent / "delta.safetensors").values())
-    assert values == record.cost["trainable_params"] + record.cost["head_params"]
-    assert record.cost["full_bytes"] > 4 * record.cost["backbone_params"]
+    assert values == record.cost.trainable_params + record.cost.head_params
+    assert record.cost.full_bytes > 4 * record.cost.backbone_params
     assert [point["step"] for point in record.history] == [3, 6]
     assert record.selected_step in (3, 6)
-    assert record.data["labels_used"] == record.data["train"] + record.data["val"] == 48
+    assert record.data.labels_used == record.data.train + record.data.val == 48
     assert record.provenance["packages"]["timm"] == backbones.timm.__version__
     assert str(made) not in path.read_text()  # nothing of a record depends on where things lie
     with np.load(path.parent / "predictions.npz") as predictions:
@@ -129,7 +129,7 @@ def test_segmentation_trains_on_every_family_and_its_delta_reloads(made, tmp_pat
     session = Session(tmp_path / "cache", sources)
     record = run.run(cell, session, tmp_path)
     assert 0 <= record.test["dice"] <= 1
-    assert record.data["groups_test"] < record.data["test"]  # scored per group of two images
+    assert record.data.groups_test < record.data.test  # scored per group of two images
     data = session.data(cell)
     model, task = run.assemble(cell, session.backbone(cell), data.dataset.card)
     run.load_state(model, load_file(cell.folder(tmp_path) / "delta.safetensors"))

@@ -3,6 +3,7 @@
 import csv
 import io
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -27,13 +28,8 @@ def write(runs, right, **cell):
     probs = ONE[np.where(right, labels, (labels + 1) % 3)].astype(np.float32)
     made = make_cell(**cell)
     record = make_record(made, 0.5, classes=CLASSES)
-    record = type(record)(
-        **{
-            **vars(record),
-            "data": {**record.data, "metric": "accuracy"},
-            "test": {"accuracy": float(right.mean())},
-        }
-    )
+    data = replace(record.data, metric="accuracy")
+    record = replace(record, data=data, test={"accuracy": float(right.mean())})
     path = write_record(made.folder(runs), record)
     names = np.array([f"patient{i // 3}" for i in range(len(right))])
     np.savez_compressed(

@@ -80,7 +80,7 @@ def beside_training(cell: Cell, session: Session, runs: Path) -> float:
     start = time.perf_counter()
     record = run(cell, session, runs)
     assert record is not None
-    return time.perf_counter() - start - record.cost["train_s"]
+    return time.perf_counter() - start - record.cost.train_s
 
 
 def _start(cell: Cell, session: Session) -> float:
@@ -112,7 +112,7 @@ def main(order: str) -> None:
     session = Session(cache=runs / "cache", sources=values["sources"])
     record = run(Cell.from_dict(values["cell"]), session, runs)
     assert record is not None
-    sys.stdout.write(f"{record.cost['train_s']}\n")
+    sys.stdout.write(f"{record.cost.train_s}\n")
 
 
 if __name__ == "__main__":

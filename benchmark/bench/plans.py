@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from benchmark.core.cell import Cell
-from benchmark.core.record import Record, write_record
+from benchmark.core.record import Cost, DataSummary, Record, write_record
 from benchmark.execution.status import lines, survey
 from benchmark.sweep.grid import Grid
 from benchmark.sweep.plan import plan
@@ -92,11 +92,32 @@ def write_records(cells: Sequence[Cell], runs: Path) -> None:
     noise = torch.rand(len(cells), generator=torch.Generator().manual_seed(0)).tolist()
     for cell, value in zip(cells, noise, strict=True):
         scores = dict.fromkeys(("accuracy", "balanced_accuracy", "kappa", "loss"), value)
-        data = {"labels_used": 80, "test": 100, "metric": "kappa", "synthetic": True}
-        data |= {"classes": ["a", "b"], "task": "classification", "ordinal": True}
-        cost = {"trainable_params": 10, "train_s": 1.0, "peak_mib": 100.0, "delta_bytes": 1000}
-        cost |= {"head_params": 10, "total_params": 100, "backbone_params": 90}
-        cost |= {"full_bytes": 1000, "train_gflop_per_image": 1.0, "images_per_s": 1.0}
-        write_record(
-            cell.folder(runs), Record(cell, data, 80, dict(scores), dict(scores), [], cost)
+        record = Record(
+            cell=cell,
+            data=DataSummary(
+                labels_used=80,
+                test=100,
+                metric="kappa",
+                synthetic=True,
+                classes=("a", "b"),
+                task="classification",
+                ordinal=True,
+            ),
+            selected_step=80,
+            val=dict(scores),
+            test=dict(scores),
+            history=[],
+            cost=Cost(
+                trainable_params=10,
+                head_params=10,
+                total_params=100,
+                backbone_params=90,
+                delta_bytes=1000,
+                full_bytes=1000,
+                train_gflop_per_image=1.0,
+                train_s=1.0,
+                images_per_s=1.0,
+                peak_mib=100.0,
+            ),
         )
+        write_record(cell.folder(runs), record)

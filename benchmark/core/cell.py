@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from benchmark.core.registry import InputError
+from benchmark.core.typed import typed
 
 _SORTED = json.JSONEncoder(sort_keys=True)
 
@@ -88,11 +88,12 @@ class Cell:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Cell:
-        """Return the cell that `asdict` wrote; unknown or missing fields raise InputError."""
-        known, later = cls.__dataclass_fields__.keys(), _later().keys()
-        if wrong := (values.keys() - known) | (known - later - values.keys()):
-            raise InputError(f"a cell of another schema: fields {sorted(wrong)}")
-        return cls(**values)
+        """Return the cell that `asdict` wrote.
+
+        Raises:
+            InputError: for unknown or missing fields, and values of another type.
+        """
+        return typed(cls, values, "the cell")
 
 
 @functools.cache

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
-
-import orjson
+from typing import Any, Literal, TypedDict
 
 from benchmark.core.cell import Cell
-from benchmark.core.files import write_json
+from benchmark.core.files import read_json, write_json
 from benchmark.core.registry import InputError
+from benchmark.core.typed import typed
 
 SCHEMA = 1
 RECORD = "record.json"
@@ -21,18 +19,94 @@ PEEK = "peek.json"  # scores of unselected checkpoints; no table reads it
 RESCORED = "rescored.json"  # scores computed later from the predictions
 
 
-@dataclass(frozen=True)
+Scores = dict[str, float | None]
+
+
+def count(default: int | None = None) -> Any:
+    """Return the field of a number that is not negative; with `default`, older records lack it."""
+    metadata = {"least": 0}
+    return (
+        field(metadata=metadata) if default is None else field(default=default, metadata=metadata)
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What a cell cost.
+
+    `trainable_params` are those of the method, `head_params` of the head, `total_params` of the
+    attached body, `backbone_params` of the bare one. `delta_bytes` is the file that the trained
+    model is restored from, `full_bytes` what a copy of the whole model would take. `train_s` is
+    the time of training with its validation, `peak_mib` the largest memory (of the GPU; without
+    one, of the process). `micro_batch` images went through the model at once; 0: not recorded.
+    """
+
+    trainable_params: int = count()
+    head_params: int = count()
+    total_params: int = count()
+    backbone_params: int = count()
+    delta_bytes: int = count()
+    full_bytes: int = count()
+    train_gflop_per_image: float = count()
+    train_s: float = count()
+    images_per_s: float = count()
+    peak_mib: float = count()
+    micro_batch: int = count(default=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSummary:
+    """The images that a cell used, and what the card of its data set says of them.
+
+    `labels_used` is the number of labelled images that training and choices saw: `train` + `val`.
+    `groups_test` counts patients, volumes or whatever must not be parted. `metric` is what chose
+    the step. `display` is the name of the data set for readers; `grouping` and `group_note` say
+    where its groups come from, and what a reader must know of that. `definitions` is the version
+    of the metrics (`benchmark.scores.VERSION`).
+    """
+
+    labels_used: int = count()
+    metric: str
+    synthetic: bool
+    train: int = count(default=0)
+    val: int = count(default=0)
+    test: int = count(default=0)
+    groups_test: int = count(default=0)
+    classes: tuple[str, ...] = ()
+    task: Literal["classification", "multilabel", "segmentation", ""] = ""
+    ordinal: bool = False
+    display: str = ""
+    grouping: str = ""
+    group_note: str = ""
+    definitions: int = count(default=1)
+
+
+class Provenance(TypedDict, total=False):
+    """Where a number comes from; more than this may be in it."""
+
+    git_sha: str | None
+    git_dirty: bool | None
+    packages: dict[str, str]
+    hardware: dict[str, Any]
+    created: str
+    preprocessing: dict[str, Any]
+    cached_features: bool
+    compiled: bool
+    sources: dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Record:
-    """What one cell measured; units stand in the names (`train_s`, `peak_mib`, `delta_bytes`)."""
+    """What one cell measured; units are in the names (`train_s`, `peak_mib`, `delta_bytes`)."""
 
     cell: Cell
-    data: dict[str, Any]
-    selected_step: int
-    val: dict[str, float | None]
-    test: dict[str, float | None]
-    history: list[dict[str, float | None]]
-    cost: dict[str, float]
-    provenance: dict[str, Any] = field(default_factory=dict)
+    data: DataSummary
+    selected_step: int = count()
+    val: Scores
+    test: Scores
+    history: list[Scores]
+    cost: Cost
+    provenance: Provenance = field(default_factory=Provenance)
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form, with `schema` and `key` first."""
@@ -58,56 +132,52 @@ def read_record(path: Path) -> Record:
     """Return the record in `path`.
 
     Raises:
-        InputError: a truncated file, another schema, or a key that does not fit the cell.
+        InputError: a truncated file, another schema, a field of the wrong type, or a key that does
+            not fit the cell.
     """
-    try:
-        with path.open("rb", buffering=0) as stream:  # as `read_bytes`, in half the time
-            values = orjson.loads(stream.read())
-    except (OSError, ValueError) as error:
+    values = read_json(path, "delete it to train the cell again")
+    schema = values.get("schema") if isinstance(values, dict) else None
+    if type(schema) is not int or schema != SCHEMA:  # JSON's true equals 1
         raise InputError(
-            f"{path} is not a whole JSON record ({error}); delete it to train the cell again"
-        ) from None
-    if not isinstance(values, dict) or values.get("schema") != SCHEMA:
-        found = values.get("schema") if isinstance(values, dict) else None
-        raise InputError(
-            f"{path} has record schema {found!r}, this version reads {SCHEMA}; "
+            f"{path} has record schema {schema!r}, this version reads {SCHEMA}; "
             "report it with the version that wrote it, or move it away"
         )
-    return _checked(path, values)
-
-
-def _checked(path: Path, values: dict[str, Any]) -> Record:
     try:
-        key = values.pop("key")
-        values.pop("schema")
-        record = Record(**{**values, "cell": Cell.from_dict(values["cell"])})
-    except (KeyError, TypeError, InputError) as error:
-        raise InputError(f"{path} is not a record of this schema ({error}); move it away") from None
-    if key != record.cell.key:
+        record = typed(Record, {n: v for n, v in values.items() if n not in _FRAME}, "")
+    except InputError as error:
+        raise InputError(f"{path} is not a record of this schema: {error}; move it away") from None
+    if values.get("key") != record.cell.key:
         raise InputError(
-            f"{path} was edited: its key {key!r} is not its cell's {record.cell.key!r}"
+            f"{path} was edited: its key {values.get('key')!r} is not its cell's "
+            f"{record.cell.key!r}"
         )
     return record
 
 
-def read_rescored(path: Path) -> dict[str, dict[str, float | None]]:
+_FRAME = ("schema", "key")  # of a file, beside the fields of its record
+
+
+def read_rescored(path: Path) -> dict[str, Scores]:
     """Return the later scores {"val": ..., "test": ...} beside the record `path`; none: empty."""
-    try:
-        values = json.loads((path.parent / RESCORED).read_text())
-        return {"val": dict(values["val"]), "test": dict(values["test"])}
-    except FileNotFoundError:
+    beside, again = path.parent / RESCORED, "run `report --rescore` again"
+    if not beside.exists():
         return {"val": {}, "test": {}}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path.parent / RESCORED} is not whole ({error}); run `report --rescore` again"
-        ) from None
+    values = read_json(beside, again)
+    try:
+        parts = typed(dict[str, Any], values, "")
+        return {part: typed(dict[str, float | None], parts[part], part) for part in _SPLITS}
+    except (InputError, KeyError) as error:
+        raise InputError(f"{beside} is not whole ({error}); {again}") from None
 
 
-def add_rescored(record: Record, path: Path) -> None:
-    """Add the later scores beside the record `path`; they replace none of its own."""
+_SPLITS = ("val", "test")
+
+
+def add_rescored(record: Record, path: Path, outdated: Collection[str] = ()) -> None:
+    """Add the later scores beside the record `path`; of its own they replace the `outdated`."""
     later = read_rescored(path)
     for scores, found in ((record.val, later["val"]), (record.test, later["test"])):
-        scores.update({name: v for name, v in found.items() if name not in scores})
+        scores.update({n: v for n, v in found.items() if n not in scores or n in outdated})
 
 
 def find_records(runs: Path) -> Iterator[Path]:

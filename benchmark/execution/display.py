@@ -13,6 +13,7 @@ from rich.table import Column
 from benchmark.core.cell import Cell
 from benchmark.core.spec import brief
 from benchmark.execution.one import Outcome
+from benchmark.scores import metric_of
 from benchmark.sweep.estimate import FIXED_S, Forecast, length
 
 NAME_WIDTH, BAR_WIDTH = 50, 14  # with steps and time left beside them: a line of 100 columns
@@ -108,11 +109,11 @@ class Display:
         else:
             # where several train at once, only the record knows what a cell took
             alone = self.forecast.jobs == 1 and cell == self.current
-            seconds = seconds if alone else record.cost["train_s"] + FIXED_S
+            seconds = seconds if alone else record.cost.train_s + FIXED_S
             self.forecast.learn(cell, seconds)
-            metric = record.data["metric"]
-            val, test = (100 * (part[metric] or 0) for part in (record.val, record.test))
-            text = f"{metric} val {val:.1f}  test {test:.1f}"
+            metric = metric_of(record.data.metric)
+            val, test = (metric.text(part[metric.name]) for part in (record.val, record.test))
+            text = f"{metric.display} val {val}  test {test}"
         self.num_ended += 1
         head = f"[{self.num_ended}/{self.num_cells}] {cell.dataset} {cell.backbone}"
         line = f"{head} {self.name(cell, all_of_it=True)}  {text}  ({seconds:.0f} s)"

@@ -10,6 +10,7 @@ the checkpoint ask the registry for its direction, unit, name and resampled form
 from benchmark.core.registry import discover
 from benchmark.scores.metric import (
     METRICS,
+    VERSION,
     Metric,
     PerClass,
     Predictions,
@@ -24,6 +25,7 @@ from benchmark.scores.metric import (
 
 __all__ = [
     "METRICS",
+    "VERSION",
     "Metric",
     "PerClass",
     "Predictions",

@@ -160,6 +160,10 @@ class Metric:
         """Return what a stored value is multiplied with to be shown."""
         return 100.0 if self.is_share else 1.0
 
+    def text(self, value: float | None) -> str:
+        """Return a stored value as it is shown."""
+        return "undefined" if value is None else f"{self.scale * value:.{self.decimals}f}"
+
     @property
     def sign(self) -> int:
         """Return 1 where higher is better, -1 where lower is.

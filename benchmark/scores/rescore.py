@@ -32,7 +32,7 @@ def _one(path: Path) -> None:
     try:
         with np.load(path.parent / PREDICTIONS, allow_pickle=False) as archive:
             arrays = dict(archive)
-        splits = [Predictions.of_split(arrays, record.data["classes"], n) for n in ("val", "test")]
+        splits = [Predictions.of_split(arrays, record.data.classes, n) for n in ("val", "test")]
         val, test = map(every_score, splits)
     except (OSError, ValueError, KeyError, EOFError) as error:
         raise InputError(f"{path.parent} has no whole {PREDICTIONS} ({error})") from None

@@ -45,12 +45,12 @@ class Trained:
     @property
     def classes(self) -> list[str]:
         """Return the names of the classes, in the order of the logits."""
-        return list(self.record.data["classes"])
+        return list(self.record.data.classes)
 
     @property
     def task(self) -> str:
         """Return "classification", "multilabel" or "segmentation"."""
-        return str(self.record.data["task"])
+        return self.record.data.task
 
     def predict(
         self, images: Sequence[str | Path], threshold: float | None = None, read: Read = read_rgb
@@ -166,16 +166,20 @@ def load(
 def card_of(record: Record) -> Card:
     """Return what a record keeps of its data set's card: name, task, classes, order."""
     data = record.data
+    if not data.task or not data.classes:
+        raise InputError(
+            f"the record of {record.cell.slug} has no task and classes; train it again"
+        )
     return Card(
         name=record.cell.dataset,
-        task=data["task"],
-        classes=tuple(data["classes"]),
+        task=data.task,
+        classes=data.classes,
         modality="",
         licence="",
         citations=(),
         url="",
-        ordinal=data["ordinal"],
-        synthetic=data["synthetic"],
+        ordinal=data.ordinal,
+        synthetic=data.synthetic,
     )
 
 

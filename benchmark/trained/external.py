@@ -71,7 +71,6 @@ def _score(cell: Cell, session: Session, folder: Path, other: Dataset) -> Path:
         known = {n: own[n] for n in own.files if n.startswith("val_")}
     found["loss"] = results["loss"]
     known |= {f"test_{n}": values for n, values in found.items()}
-    data = trained.record.data
     scores = every_score(Predictions.of_split(known, task.classes, "test"))
     write_json(
         path,
@@ -81,7 +80,7 @@ def _score(cell: Cell, session: Session, folder: Path, other: Dataset) -> Path:
             "dataset": other.card.name,
             "data": other.fingerprint,
             "images": len(subset),
-            "metric": data["metric"],
+            "metric": trained.record.data.metric,
             "test": scores,
         },
     )

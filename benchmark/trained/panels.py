@@ -63,7 +63,7 @@ def _cells(runs: Path) -> Iterator[tuple[Path, Record]]:
 
 def _write(runs: Path, folder: Path, record: Record, session: Session, num: int) -> Iterator[Path]:
     cell = record.cell
-    segments = record.data["task"] == "segmentation"
+    segments = record.data.task == "segmentation"
     if not (segments or reads(cell.method)):
         return
     data = session.data(cell)

@@ -6,6 +6,7 @@ import resource
 import sys
 from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,13 +70,13 @@ def freeze_unreached(model: nn.Module) -> None:
         parameter.grad = None
 
 
-def training(cell: Cell, seconds: float, device: torch.device) -> dict[str, float]:
+def training(cell: Cell, seconds: float, device: torch.device) -> dict[str, Any]:
     """Return the time of training, the images that went through in a second, and the memory."""
     rate = cell.steps * cell.batch_size / seconds
     return {"train_s": seconds, "images_per_s": rate, "peak_mib": peak_mib(device)}
 
 
-def parameters(body: nn.Module, head: nn.Module) -> dict[str, float]:
+def parameters(body: nn.Module, head: nn.Module) -> dict[str, Any]:
     """Return the counts of the method (`trainable_params`), the head, and the attached body."""
     trainable = sum(p.numel() for p in body.parameters() if p.requires_grad)
     return {

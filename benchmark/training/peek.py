@@ -42,7 +42,7 @@ def score(folder: Path, setup: Setup, test: Subset, record: Record) -> None:
         setup.restore(load_file(path, device=str(setup.device)))
         scores = setup.task.scores(evaluate(setup, test), test.units)
         found.append({"step": int(path.stem), "test": scores})
-    metric = record.data["metric"]
+    metric = record.data.metric
     write_json(
         folder / PEEK,
         {

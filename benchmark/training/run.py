@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import torch
 from torch import nn
@@ -16,11 +16,19 @@ from benchmark import backbones
 from benchmark.backbones.shared import own_trained
 from benchmark.core.cell import Cell, seed
 from benchmark.core.files import write_json, write_text
-from benchmark.core.record import RECORD, Record, read_record, write_record
+from benchmark.core.record import (
+    RECORD,
+    Cost,
+    DataSummary,
+    Provenance,
+    Record,
+    read_record,
+    write_record,
+)
 from benchmark.core.registry import InputError
 from benchmark.data import origins
 from benchmark.data.base import Card
-from benchmark.scores import Predictions, every_score
+from benchmark.scores import VERSION, Predictions, every_score
 from benchmark.training import balance, cost, peek
 from benchmark.training.artifacts import write_delta, write_predictions
 from benchmark.training.checkpoint import Interrupted, Progress, State
@@ -92,15 +100,14 @@ def _run(
     costs |= cost.training(cell, progress.seconds, session.device)
     predictions = write_predictions(folder, data, val, test)
     losses = {"val_loss": val["loss"], "test_loss": test["loss"]}  # what is stored has none
-    described = _describe(data, task.metric)
     record = Record(
         cell=cell,
-        data=described,
+        data=_describe(data, task.metric),
         selected_step=progress.selected_step,
         val=every_score(Predictions.of_split(predictions | losses, task.classes, "val")),
         test=every_score(Predictions.of_split(predictions | losses, task.classes, "test")),
         history=progress.history,
-        cost=costs,
+        cost=Cost(**costs),
         provenance=_provenance(cell, session, data.dataset.card, setup.model is not model),
     )
     write_record(folder, record)
@@ -216,27 +223,28 @@ def _check_identity(cell: Cell, found: dict[str, str]) -> None:
             )
 
 
-def _provenance(cell: Cell, session: Session, card: Card, cached_features: bool) -> dict[str, Any]:
+def _provenance(cell: Cell, session: Session, card: Card, cached_features: bool) -> Provenance:
     preprocessing = backbones.preprocessing(session.source(cell.backbone))
     sources = origins.of_cell(card, cell.backbone, methods.build(cell.method, recorded=True).paper)
     found = provenance(preprocessing) | {"cached_features": cached_features, "sources": sources}
-    return found | ({"compiled": True} if session.settings.compile else {})
+    return cast(Provenance, found | ({"compiled": True} if session.settings.compile else {}))
 
 
-def _describe(data: Data, metric: str) -> dict[str, Any]:
+def _describe(data: Data, metric: str) -> DataSummary:
     card = data.dataset.card
-    return {
-        "labels_used": len(data.train) + len(data.val),
-        "train": len(data.train),
-        "val": len(data.val),
-        "test": len(data.test),
-        "groups_test": len(set(data.test.groups)),
-        "classes": list(card.classes),
-        "task": card.task,
-        "ordinal": card.ordinal,
-        "synthetic": card.synthetic,
-        "display": card.title,
-        "grouping": card.grouping,
-        "group_note": card.group_note,
-        "metric": metric,
-    }
+    return DataSummary(
+        labels_used=len(data.train) + len(data.val),
+        metric=metric,
+        synthetic=card.synthetic,
+        train=len(data.train),
+        val=len(data.val),
+        test=len(data.test),
+        groups_test=len(set(data.test.groups)),
+        classes=card.classes,
+        task=card.task,
+        ordinal=card.ordinal,
+        display=card.title,
+        grouping=card.grouping,
+        group_note=card.group_note,
+        definitions=VERSION,
+    )

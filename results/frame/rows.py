@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from collections.abc import Collection, Sequence
+from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +16,16 @@ import pandas as pd
 
 from benchmark.core.cell import Cell
 from benchmark.core.files import PREDICTIONS
-from benchmark.core.record import PEEK, RECORD, RESCORED, add_rescored, read_record
+from benchmark.core.record import PEEK, RECORD, RESCORED, Cost, add_rescored, read_record
 from benchmark.core.registry import InputError
+from benchmark.scores import metric_of
 
 EXTERNAL = "external"
 BESIDE = (PREDICTIONS, PEEK, EXTERNAL)  # what a row tells of: `has_predictions`, ...
 # what every finished cell tells; a runs folder of failures alone has these columns too, empty
 FINISHED = (
     *("labels", "metric", "synthetic", "classes", "task", "ordinal", "device", "sources"),
-    *("trainable_params", "head_params", "total_params", "backbone_params"),
-    *("delta_bytes", "full_bytes", "train_gflop_per_image", "train_s", "images_per_s", "peak_mib"),
+    *(field.name for field in fields(Cost)),
 )
 _UNDONE = {"unsupported.txt": "n/a", "error.txt": "failed"}
 
@@ -37,27 +40,30 @@ def done(folder: str) -> dict[str, Any]:
     names = set(os.listdir(folder))  # noqa: PTH208 - a third of the time of `iterdir`
     record = read_record(path)
     if RESCORED in names:
-        add_rescored(record, path)
+        outdated = _outdated(frozenset(record.test), record.data.definitions)
+        add_rescored(record, path, outdated)
+    data = record.data
     try:
-        data = record.data
-        row = {
-            **record.cell.values(),
-            "key": record.cell.key,
-            "state": "done",
-            "labels": data["labels_used"],
-            "metric": data["metric"],
-            "synthetic": data["synthetic"],
-            "classes": tuple(data.get("classes", ())),
-            "task": data.get("task", ""),
-            "ordinal": data.get("ordinal", False),
-            "device": record.provenance.get("hardware", {}).get("gpu") or "cpu",
-            "sources": _text(record.provenance.get("sources")),
-            "selected_step": record.selected_step,
-        }
-        for start, numbers in (("val_", record.val), ("test_", record.test), ("", record.cost)):
-            row |= {start + n: None if v is None else float(v) for n, v in numbers.items()}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{path} is not a record of this schema ({error}); move it away") from None
+        metric_of(data.metric)
+    except InputError as error:
+        raise InputError(f"{path} was scored by an {error}") from None
+    gpu = record.provenance.get("hardware", {}).get("gpu")
+    row = {
+        **record.cell.values(),
+        "key": record.cell.key,
+        "state": "done",
+        "labels": data.labels_used,
+        "metric": data.metric,
+        "synthetic": data.synthetic,
+        "classes": data.classes,
+        "task": data.task,
+        "ordinal": data.ordinal,
+        "device": str(gpu) if gpu else "cpu",
+        "sources": _text(record.provenance.get("sources")),
+        "selected_step": record.selected_step,
+    }
+    for start, numbers in (("val_", record.val), ("test_", record.test), ("", vars(record.cost))):
+        row |= {start + n: None if v is None else float(v) for n, v in numbers.items()}
     return row | _beside(names)
 
 
@@ -77,6 +83,16 @@ def undone(folder: str) -> dict[str, Any] | None:
     except (OSError, ValueError, AttributeError) as error:
         raise InputError(f"{path} is not the cell of a {state} run ({error}); delete it") from None
     return {**cell.values(), "key": cell.key, "state": state, **_beside(names)}
+
+
+@functools.cache
+def _outdated(names: frozenset[str], definitions: int) -> frozenset[str]:
+    """Return the scores whose definition changed after a record of that version was written."""
+    found = set()
+    for name in names:
+        with suppress(InputError):  # the score of a metric that is gone stays as it was stored
+            found |= {name} if metric_of(name).since > definitions else set()
+    return frozenset(found)
 
 
 def _text(sources: object) -> str:

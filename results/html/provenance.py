@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from results.figures.shown import record
+from benchmark.core.record import RECORD, DataSummary, Record, read_record
 
 About = list[dict[str, Any]]  # sections: {"title": ..., "rows": [[name, value], ...]}
 AXES = {
@@ -35,7 +35,7 @@ AXES = {
 def provenance(chosen: pd.DataFrame) -> About:
     """Return sections of (name, value) rows about the cells behind the numbers."""
     folders = chosen["folder"] if len(chosen) else []
-    records = [record(Path(folder)) for folder in dict.fromkeys(folders)]
+    records = [read_record(Path(folder) / RECORD) for folder in dict.fromkeys(folders)]
     sections = {
         "Protocol": _protocol(chosen),
         "Data": list(_data(records)),
@@ -66,39 +66,38 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _data(records: Sequence[dict[str, Any]]) -> Iterable[list[str]]:
-    kinds: dict[tuple[str, str], list[dict[str, Any]]] = {}
+def _data(records: Sequence[Record]) -> Iterable[list[str]]:
+    kinds: dict[tuple[str, str], list[DataSummary]] = {}
     for r in records:
-        kinds.setdefault((r["cell"]["dataset"], r["cell"]["data"]), []).append(r["data"])
+        kinds.setdefault((r.cell.dataset, r.cell.data), []).append(r.data)
     for (name, fingerprint), facts in sorted(kinds.items()):
         first = facts[0]
-        parts = [f"fingerprint {fingerprint}", str(first.get("task", ""))]
-        if classes := first.get("classes"):
-            parts.append(f"{len(classes)} classes: {', '.join(map(str, classes))}")
+        parts = [f"fingerprint {fingerprint}", first.task]
+        if first.classes:
+            parts.append(f"{len(first.classes)} classes: {', '.join(first.classes)}")
         parts.append(f"test: {counted(_tested(f) for f in facts)}")
-        if first["synthetic"]:
+        if first.synthetic:
             parts.append("synthetic: no evidence about patients")
         yield [name, "; ".join(filter(None, parts))]
 
 
-def _tested(facts: dict[str, Any]) -> str:
-    images, groups = facts.get("test", "?"), facts.get("groups_test", "?")
-    return f"{images} images of {groups} groups"
+def _tested(data: DataSummary) -> str:
+    return f"{data.test or '?'} images of {data.groups_test or '?'} groups"
 
 
-def _weights(records: Sequence[dict[str, Any]]) -> Iterable[list[str]]:
-    kinds: dict[tuple[str, str], dict[str, Any]] = {}
+def _weights(records: Sequence[Record]) -> Iterable[list[str]]:
+    kinds: dict[tuple[str, str], Record] = {}
     for r in records:
-        kinds.setdefault((r["cell"]["backbone"], r["cell"]["weights"]), r)
+        kinds.setdefault((r.cell.backbone, r.cell.weights), r)
     for (name, fingerprint), r in sorted(kinds.items()):
-        used = r["provenance"].get("preprocessing", {})
+        used = r.provenance.get("preprocessing", {})
         parts = [f"fingerprint {fingerprint}", used.get("timm_name", "")]
-        parts.append(f"normalised with {r['cell']['normalize']}")
+        parts.append(f"normalised with {r.cell.normalize}")
         yield [name, "; ".join(filter(None, parts))]
 
 
-def _origin(records: Sequence[dict[str, Any]]) -> Iterable[list[str]]:
-    known = [p for r in records if (p := r["provenance"])]
+def _origin(records: Sequence[Record]) -> Iterable[list[str]]:
+    known = [p for r in records if (p := r.provenance)]
     if not known:
         return
     yield ["commits", counted(str(p.get("git_sha"))[:12] for p in known)]
