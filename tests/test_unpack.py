@@ -1,6 +1,8 @@
 """Downloaded archives: unpacked once, whole or not at all, and never outside their folder."""
 
+import gzip
 import io
+import shutil
 import tarfile
 import zipfile
 
@@ -110,3 +112,47 @@ def test_prepare_unpacks_the_original_download(tmp_path, capsys, monkeypatch):
     shown = capsys.readouterr().out
     assert "unpacked" in shown
     assert "decoded 12 images" in shown
+
+
+def test_the_pieces_of_a_split_zip_are_read_as_one(tmp_path):
+    content = bytes(range(256)) * 40
+    whole = zipped(tmp_path / "x.zip", {"Set/a.bin": content, "Set/b.bin": content[::-1]})
+    data = whole.read_bytes()
+    whole.unlink()
+    size = len(data) // 3 + 1
+    for number in range(3):
+        piece = tmp_path / f"x.zip.{number + 1:03d}"
+        piece.write_bytes(data[number * size : (number + 1) * size])
+    assert unpack(tmp_path) == [tmp_path / "x.zip.001"]
+    assert (tmp_path / "Set" / "a.bin").read_bytes() == content
+    assert (tmp_path / "Set" / "b.bin").read_bytes() == content[::-1]
+    assert unpack(tmp_path) == []
+    shutil.rmtree(tmp_path / "Set")
+    (tmp_path / "x.zip.002").unlink()
+    with pytest.raises(InputError, match=r"x\.zip\.002 is missing"):
+        unpack(tmp_path)
+    (tmp_path / "x.zip.003").unlink()
+    with pytest.raises(InputError, match="cannot unpack"):
+        unpack(tmp_path)
+    assert files(tmp_path) == ["x.zip.001"]
+
+
+def test_a_gz_becomes_its_file_and_volumes_stay(tmp_path):
+    (tmp_path / "x.h5.gz").write_bytes(gzip.compress(b"patches" * 99))
+    (tmp_path / "v.nii.gz").write_bytes(gzip.compress(b"volume"))
+    assert unpack(tmp_path) == [tmp_path / "x.h5.gz"]
+    assert (tmp_path / "x.h5").read_bytes() == b"patches" * 99
+    assert files(tmp_path) == ["v.nii.gz", "x.h5", "x.h5.gz"]
+    assert unpack(tmp_path) == []
+
+
+def test_a_gz_that_grows_without_end_or_is_cut_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("benchmark.data.readers.unpack.HARMLESS", 1 << 20)
+    bomb = gzip.compress(bytes(20 << 20))
+    (tmp_path / "x.h5.gz").write_bytes(bomb)  # over 1,000 times smaller than what it holds
+    with pytest.raises(InputError, match="grows beyond"):
+        unpack(tmp_path)
+    (tmp_path / "x.h5.gz").write_bytes(gzip.compress(np.random.default_rng(0).bytes(9999))[:-50])
+    with pytest.raises(InputError, match="cannot unpack"):
+        unpack(tmp_path)
+    assert files(tmp_path) == ["x.h5.gz"]

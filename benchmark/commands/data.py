@@ -7,7 +7,7 @@ import json
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmark.commands._axes import RUNS
 from benchmark.core.registry import InputError
@@ -49,25 +49,32 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _list() -> int:
-    """Print every named set, and whether it is here."""
+    """Print every named set, and whether something of it is here; nothing is opened."""
     from tabulate import tabulate
 
     from benchmark.core.files import data_root
-    from benchmark.data import datasets
+    from benchmark.data import datasets, located
+    from benchmark.data.readers.layout import Download
 
-    entries = [datasets[name] for name in datasets]
     rows = []
-    for card, embedded in ((entry.card, entry.embedded) for entry in entries):
-        place = "embedded" if embedded else _place(card.name)
-        rows.append([card.name, card.task, card.modality, place])
+    for name in datasets:
+        card = datasets[name].card
+        folder = Path(located(name).partition("@")[2])
+        if card.variant_of:
+            continue
+        if datasets[name].embedded:
+            place = "embedded"
+        elif not folder.is_dir():
+            place = "absent"
+        else:
+            place = "empty" if Download(card, folder).is_empty else "present"
+        rows.append([name, card.task, card.modality, place])
     print(tabulate(rows, ["data set", "task", "modality", f"below {data_root()}"]))
+    variants = [name for name in datasets if datasets[name].card.variant_of]
+    if variants:
+        sizes = ", ".join(sorted({f"_{name.rpartition('_')[2]}" for name in variants}))
+        print(f"\nThe sets of MedMNIST also come larger, by name: {sizes} (dermamnist_224).")
     return 0
-
-
-def _place(name: str) -> str:
-    from benchmark.core.files import data_root
-
-    return "present" if (data_root() / name).is_dir() else "absent"
 
 
 def _show(arguments: argparse.Namespace) -> int:
@@ -77,8 +84,9 @@ def _show(arguments: argparse.Namespace) -> int:
     try:
         dataset = open_dataset(arguments.name)
     except InputError:
-        if arguments.name in datasets:
-            card = datasets[arguments.name].card
+        name = arguments.name.partition("@")[0]
+        if name in datasets:
+            card = datasets[name].card
             print(f"{card.name}: {card.get}; {card.url}; licence {card.licence}")
         raise
     parts = split(dataset, arguments.fraction, arguments.seed, shots=arguments.shots)
@@ -138,12 +146,15 @@ def _check(arguments: argparse.Namespace) -> int:
     findings, pairs = examine(dataset, arguments.threshold)
     if arguments.json:
         near = [[dataset.ids[p.a], dataset.ids[p.b], round(p.correlation, 4)] for p in pairs]
-        answer = {"dataset": dataset.card.name, "fingerprint": dataset.fingerprint}
+        answer: dict[str, Any] = {"dataset": dataset.card.name, "fingerprint": dataset.fingerprint}
+        answer |= {"notes": [note for note in (dataset.card.group_note, *dataset.notes) if note]}
         found = [asdict(finding) for finding in findings]
         print(json.dumps(answer | {"findings": found, "near_duplicates": near}, indent=1))
     else:
         print(f"{dataset.card.name}: {len(dataset)} images, fingerprint {dataset.fingerprint}")
-        print("\n".join(map(_line, findings)) or "nothing found")
+        for note in filter(None, (dataset.card.group_note, *dataset.notes)):
+            print(f"note: {note}")
+        print("\n".join(map(_line, findings)) or "no fault")
     return 1 if any(finding.severity == "error" for finding in findings) else 0
 
 

@@ -26,8 +26,7 @@ def describe(dataset: Dataset, parts: Split) -> str:
         f"  group: {_grouping(card)}; official parts: "
         f"{card.official or 'none, split by seed'}; fingerprint {dataset.fingerprint}",
     ]
-    if card.group_note:
-        lines.append(f"  note: {card.group_note}")
+    lines += [f"  note: {note}" for note in (card.group_note, *dataset.notes) if note]
     names = card.classes[card.first :]
     rows = [
         [name, len(some), len({dataset.groups[i] for i in some}), *_per_class(dataset, some)]

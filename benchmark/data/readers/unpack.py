@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import bisect
+import gzip
+import io
+import itertools
+import os
+import re
 import shutil
 import stat
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from benchmark.core.files import usual_rights
 from benchmark.core.registry import InputError
 
 Archive = zipfile.ZipFile | tarfile.TarFile
 T = TypeVar("T")
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
+PARTS = re.compile(r"(.*)\.(\d{3})")  # `x.zip.001`, `x.zip.002`: one archive cut into pieces
+RATIO = 200  # times larger than its .gz: more is no image data
+HARMLESS = 1 << 30  # bytes that any .gz may grow to: tables of labels shrink a thousandfold
 
 
 @dataclass(frozen=True)
@@ -28,32 +39,134 @@ class Member:
     plain: bool
 
 
-def unpack(folder: Path) -> list[Path]:
-    """Unpack the archives that lie in `folder` and are not unpacked yet, and return them.
+class Joined(io.RawIOBase):
+    """The pieces of a split archive, read as one file; nothing is written together first."""
 
-    An archive of bare files is unpacked into a folder of its name, any other as it is.
+    def __init__(self, pieces: Sequence[Path]) -> None:
+        super().__init__()
+        self._streams = [path.open("rb") for path in pieces]
+        self._ends = list(itertools.accumulate(path.stat().st_size for path in pieces))
+        self._place = 0
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True: an archive is read from its end."""
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move to a place among all pieces and return it."""
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._ends[-1]}[whence]
+        if start + offset < 0:
+            raise OSError("a place before the first piece")
+        self._place = start + offset
+        return self._place
+
+    def readinto(self, buffer: Any) -> int:
+        """Read from the piece at the place, up to its end, and return the number of bytes."""
+        number = bisect.bisect_right(self._ends, self._place)
+        if number == len(self._ends):
+            return 0
+        stream = self._streams[number]
+        stream.seek(self._place - (self._ends[number - 1] if number else 0))
+        count = stream.readinto(buffer)
+        self._place += count
+        return count
+
+    def close(self) -> None:
+        """Close every piece."""
+        for stream in self._streams:
+            stream.close()
+        super().close()
+
+
+def unpack(folder: Path) -> list[Path]:
+    """Unpack the archives in `folder` that are not unpacked yet, and return them.
+
+    An archive of bare files is unpacked into a folder of its name, any other as it is; `x.h5.gz`
+    becomes `x.h5`; `x.zip.001`, `x.zip.002`, ... are read as one, and returned as their first.
 
     Raises:
-        InputError: a damaged archive, a member that would leave the folder or is a link, or too
-            little room on the disk. Nothing of that archive is left behind.
+        InputError: a damaged archive, a member that would leave the folder or is a link, a missing
+            piece, a file that grows beyond reason, or too little room on the disk. Nothing of that
+            archive is left behind.
     """
-    found = sorted(p for p in folder.glob("*") if p.name.lower().endswith(SUFFIXES) and p.is_file())
-    return [path for path in found if _unpack(path)]
+    done = []
+    for path in sorted(p for p in folder.glob("*") if p.is_file() and not p.name.startswith(".")):
+        name = path.name.lower()
+        piece = PARTS.fullmatch(path.name)
+        if piece and int(piece[2]) == 1:
+            changed = _unpack(path, piece[1], _pieces(path, piece[1]))
+        elif name.endswith(SUFFIXES):
+            changed = _unpack(path, path.name, [path])
+        elif name.endswith(".gz") and not name.endswith(".nii.gz"):  # volumes are read as they are
+            changed = _gunzip(path)
+        else:
+            continue
+        if changed:
+            done.append(path)
+    return done
 
 
-def _unpack(path: Path) -> bool:
+def _pieces(first: Path, name: str) -> list[Path]:
+    """Return the pieces of a split archive in order; a gap raises InputError."""
+    numbered = {
+        int(piece[2]): path
+        for path in first.parent.glob("*")
+        if (piece := PARTS.fullmatch(path.name)) and piece[1] == name
+    }
+    missing = sorted(set(range(1, max(numbered) + 1)) - numbered.keys())
+    if missing:
+        raise InputError(f"{name}.{missing[0]:03d} is missing in {str(first.parent)!r}; get it")
+    return [numbered[number] for number in sorted(numbered)]
+
+
+def _gunzip(path: Path) -> bool:
+    """Unpack one file whole or not at all; return whether there was anything to do."""
+    target = path.with_suffix("")
+    if target.exists():
+        return False
+    # the size that a .gz notes is cut to 32 bits, so the limit is watched while it grows
+    limit = min(shutil.disk_usage(path.parent).free, max(HARMLESS, RATIO * path.stat().st_size))
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".unpack-")
+    try:
+        with gzip.open(path) as source, os.fdopen(handle, "wb") as stream:
+            size = 0
+            while block := source.read(1 << 20):
+                size += len(block)
+                if size > limit:
+                    raise InputError(
+                        f"{str(path)!r} grows beyond {limit / 2**30:.2f} GiB; make room, put the "
+                        "data set on another disk (--root), or get the original file"
+                    )
+                stream.write(block)
+        usual_rights(Path(temporary))
+        Path(temporary).rename(target)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"cannot unpack {str(path)!r} ({error}); get it again") from None
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+    return True
+
+
+def _unpack(path: Path, name: str, pieces: Sequence[Path]) -> bool:
     """Unpack one archive whole or not at all; return whether there was anything to do."""
-    members = _members(path)
+    suffix = next((s for s in SUFFIXES if name.lower().endswith(s)), None)
+    if suffix is None:
+        raise InputError(f"the pieces of {name!r} are no archive that can be unpacked here")
+    members = _members(path, suffix, pieces)
     target = path.parent
     if all("/" not in member.name.strip("/") for member in members):
-        target /= path.name[: path.name.lower().rindex(_suffix(path))]
+        target /= name[: -len(suffix)]
     tops = sorted({PurePosixPath(member.name).parts[0] for member in members})
     if all((target / top).exists() for top in tops):
         return False
     _check_room(path, sum(member.size for member in members))
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=".unpack-"))
     try:
-        _read(path, lambda archive: _extract(archive, temporary))
+        _read(path, suffix, pieces, lambda archive: _extract(archive, temporary))
         target.mkdir(exist_ok=True)
         for top in tops:
             if not (target / top).exists():
@@ -63,10 +176,6 @@ def _unpack(path: Path) -> bool:
     return True
 
 
-def _suffix(path: Path) -> str:
-    return next(suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix))
-
-
 def _extract(archive: Archive, folder: Path) -> None:
     if isinstance(archive, tarfile.TarFile):
         archive.extractall(folder, filter="data")
@@ -74,9 +183,9 @@ def _extract(archive: Archive, folder: Path) -> None:
         archive.extractall(folder)
 
 
-def _members(path: Path) -> Sequence[Member]:
+def _members(path: Path, suffix: str, pieces: Sequence[Path]) -> Sequence[Member]:
     """Return the members of an archive, each of them harmless."""
-    members: list[Member] = _read(path, _listed)
+    members: list[Member] = _read(path, suffix, pieces, _listed)
     if not members:
         raise InputError(f"the archive {str(path)!r} is empty; get it again")
     for member in members:
@@ -104,13 +213,19 @@ def _listed(archive: Archive) -> list[Member]:
     ]
 
 
-def _read(path: Path, use: Callable[[Archive], T]) -> T:
+def _read(path: Path, suffix: str, pieces: Sequence[Path], use: Callable[[Archive], T]) -> T:
     """Return what `use` makes of the opened archive; a damaged one raises InputError."""
-    opener = zipfile.ZipFile if path.suffix.lower() == ".zip" else tarfile.open
     try:
-        with opener(path) as archive:
-            return use(archive)
-    except (OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, RuntimeError) as error:
+        with io.BufferedReader(Joined(pieces), 1 << 20) as stream:
+            if suffix == ".zip":
+                with zipfile.ZipFile(stream) as archive:
+                    return use(archive)
+            with tarfile.open(fileobj=stream) as tar:
+                return use(tar)
+    except (
+        *(OSError, EOFError, RuntimeError, NotImplementedError),
+        *(zipfile.BadZipFile, tarfile.TarError, zlib.error),
+    ) as error:
         raise InputError(f"cannot unpack {str(path)!r} ({error}); get it again") from None
 
 

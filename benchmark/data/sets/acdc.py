@@ -41,20 +41,30 @@ CARD = Card(
 )
 
 
-def rows(root: Path) -> list[Row]:
+def rows(download: layout.Download) -> list[Row]:
     """Return the slices of all annotated frames; groups are patients, volumes are frames."""
-    base = layout.one_of(root, "database", "ACDC/database", ".")
+    download.refuse_copies(
+        "slices without spacing are not read", "acdc_training_slices", "*_slice_*.h5", "*.npz"
+    )
+    # the release is database/training/patient001; copies repeat a folder or leave one out
+    training = download.folder("training/patient*", "train/patient*", "patient*")
+    testing = download.find_folder("testing/patient*", "test/patient*")
+    parts = {"": training} if testing in (None, training) else {"train": training, "test": testing}
+    if "" in parts:
+        download.notes.append("the test part is absent: the training part is split by seed")
     return [
         row
-        for part, folder in (("train", "training"), ("test", "testing"))
-        for mask in layout.files(base / folder, "patient*/*_gt.nii.gz")
+        for part, folder in parts.items()
+        if folder is not None
+        for patient in download.inside(folder, "patient*")
+        for mask in download.inside(patient, "*_gt.nii.gz", "*_gt.nii")
         for row in table.slices(_volume(mask, part))
     ]
 
 
 def _volume(mask: Path, part: str) -> Row:
-    name = mask.name.removesuffix("_gt.nii.gz")
-    image = mask.with_name(f"{name}.nii.gz")
+    name, _, ending = mask.name.partition("_gt")
+    image = mask.with_name(f"{name}{ending}")
     return layout.existing(Row(name, image, mask=mask, group=mask.parent.name, split=part))
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from benchmark.core.citation import Citation
 from benchmark.data.base import Card
 from benchmark.data.readers import layout
@@ -33,20 +31,31 @@ CARD = Card(
 )
 
 
-def rows(root: Path) -> list[Row]:
-    """Return the images of `train.csv`."""
-    lines = layout.table_rows(layout.one_of(root, "train.csv"), ("id_code", "diagnosis"))
-    folder = root / "train_images"
+def rows(download: layout.Download) -> list[Row]:
+    """Return the images of `train.csv`, or of the copy `train_1.csv, valid.csv, test.csv`."""
+    if download.find("train_1.csv") is None:
+        return _table(download, "train.csv", "", "train_images")
+    download.notes.append("this copy has parts of its own, which are not official")
     return [
-        layout.existing(
-            Row(line["id_code"], folder / f"{line['id_code']}.png", _grade(line["diagnosis"]))
-        )
-        for line in lines
+        *_table(download, "train_1.csv", "train", "train_images"),
+        *_table(download, "valid.csv", "val", "val_images"),
+        *_table(download, "test.csv", "test", "test_images"),
     ]
 
 
-def _grade(text: str) -> str:
-    return layout.GRADES[int(text)] if text in ("0", "1", "2", "3", "4") else text
+def _table(download: layout.Download, table: str, part: str, folder: str) -> list[Row]:
+    path = download.file(table)
+    lines = layout.table_rows(path, ("id_code", "diagnosis"))
+    images, place = download.images_of(lines[0]["id_code"], folder)
+    return [
+        Row(
+            line["id_code"],
+            layout.picked(images, line["id_code"], place),
+            layout.grade(line["diagnosis"], path, number),
+            split=part,
+        )
+        for number, line in enumerate(lines, 2)
+    ]
 
 
 layout.add(CARD, rows)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.core.citation import Citation
+from benchmark.core.registry import InputError
 from benchmark.data.base import Card
 from benchmark.data.readers import layout
 from benchmark.data.readers.images import read_rgb
@@ -43,32 +44,53 @@ MASKS = replace(
 )  # fmt: skip
 
 
-def rows(root: Path) -> list[Row]:
-    """Return all images; patients are not given, and many images are near-copies."""
-    base = layout.one_of(root, "Dataset_BUSI_with_GT", ".")
-    return [
-        Row(f"{name}/{image.stem}", image, name, image.with_name(f"{image.stem}_mask.png"))
-        for name in CLASSES
-        for image in layout.files(base / name, "*.png")
-        if "_mask" not in image.stem
-    ]
+def rows(download: layout.Download) -> list[Row]:
+    """Return all images with their masks; patients are not given, and many are near-copies."""
+    base = download.find_folder("benign")
+    if base is None:
+        return _flat(download)
+    found = []
+    for name in CLASSES:
+        inner = download.find_folder(f"{name}/images/*.png")
+        folder = inner or base / name
+        masks = download.sibling(inner, "masks", "mask") if inner else folder
+        found += [
+            Row(f"{name}/{image.stem}", image, name, _mask(image, masks))
+            for image in download.files(folder, ".png")
+            if "_mask" not in image.stem
+        ]
+    return found
+
+
+def _flat(download: layout.Download) -> list[Row]:
+    """Return the rows of a copy with all images in one folder; their names start with the class."""
+    folder = download.folder("images/benign*.png")
+    masks = download.sibling(folder, "masks", "mask")
+    found = []
+    for image in download.files(folder, ".png"):
+        name = next((name for name in CLASSES if image.stem.startswith(name)), None)
+        if name is None:
+            raise InputError(f"the name of {str(image)!r} starts with no class of {CLASSES}")
+        found.append(Row(f"{name}/{image.stem}", image, name, _mask(image, masks)))
+    return found
+
+
+def _mask(image: Path, folder: Path) -> Path:
+    named = folder / f"{image.stem}_mask.png"
+    return named if folder == image.parent or named.exists() else folder / image.name
 
 
 def read_mask(row: Row) -> np.ndarray:
-    """Return 1 on lesions; a second lesion lies in `..._mask_1.png`, and so on."""
+    """Return 1 on lesions; a second lesion is in `..._mask_1.png`, and so on."""
     assert row.mask is not None
     paths = [layout.existing(row).mask, *sorted(row.mask.parent.glob(f"{row.mask.stem}_*.png"))]
     masks = [read_rgb(path)[..., 0] > 127 for path in paths if path is not None]
     return np.logical_or.reduce(masks).astype(np.uint8)
 
 
-def _images(root: Path) -> list[Row]:
-    return [replace(row, mask=None) for row in rows(root)]
-
-
-def _masks(root: Path) -> list[Row]:
-    return [replace(row, label="") for row in rows(root)]
-
-
-layout.add(CARD, _images)
-layout.add(MASKS, _masks, Reading(read_image, read_mask))
+layout.add(CARD, lambda download: [replace(row, mask=None) for row in rows(download)])
+layout.add(
+    MASKS,
+    lambda download: [replace(row, label="") for row in rows(download)],
+    Reading(read_image, read_mask),
+)

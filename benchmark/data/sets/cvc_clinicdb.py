@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import bisect
+from dataclasses import replace
 
 from benchmark.core.citation import OTHERS, Citation
+from benchmark.core.registry import InputError
 from benchmark.data.base import Card
 from benchmark.data.readers import layout
 from benchmark.data.readers.table import FOREGROUND, Row
@@ -29,36 +31,68 @@ CARD = Card(
     url="https://polyp.grand-challenge.org/CVCClinicDB/",
     display="CVC-ClinicDB",
     grouping="given",
-    group_key="video sequence, where metadata.csv is present",
+    group_key="video sequence",
     counts={"images": 612},
     get="CVC-ClinicDB.rar (Original/*.tif, 'Ground Truth'/*.tif) or its PNG copy with metadata.csv",
 )
 
 
-def rows(root: Path) -> list[Row]:
-    """Return all frames, from the TIFF release or the PNG copy."""
-    base = layout.one_of(root, "CVC-ClinicDB", "PNG", ".")
-    sequences = _sequences(root)
+# First frame of each of the 29 sequences, from a third party's transcription of the release notes;
+# `metadata.csv` of the PNG copy says the same.
+STARTS = (
+    *(1, 26, 51, 68, 79, 104, 127, 152, 178, 200, 206, 228, 253, 278, 298, 318, 343, 364, 384),
+    *(409, 429, 448, 467, 479, 504, 529, 547, 572, 592),
+)
+TRUTH = ("ground truth", "ground_truth", "groundtruth", "masks", "mask")
+
+
+def rows(download: layout.Download) -> list[Row]:
+    """Return all frames, from the TIFF release or a PNG copy."""
+    folder = download.folder(
+        *("png/original/*.png", "original/*.tif", "original/*.tiff", "original/*.png"),
+        *("images/*.png", "images/*.tif", "image/*.png"),
+    )
+    masks = download.sibling(folder, *TRUTH)
+    frames = download.by_stem([folder], *layout.PICTURES)
+    truth = download.by_stem([masks], *layout.PICTURES)
+    sequences = _sequences(download, list(frames))
     return [
-        layout.existing(
-            Row(
-                image.stem,
-                image,
-                mask=base / "Ground Truth" / image.name,
-                group=sequences.get(image.stem, ""),
-            )
-        )
-        for image in layout.files(base / "Original", "*.tif", "*.png")
+        replace(row, group=sequences.get(row.id, "")) for row in layout.paired(frames, truth, CARD)
     ]
 
 
-def _sequences(root: Path) -> dict[str, str]:
-    """Return the sequence of each frame; neighbouring frames are near-copies."""
-    path = root / "metadata.csv"
-    if not path.exists():
+def _sequences(download: layout.Download, frames: list[str]) -> dict[str, str]:
+    """Return the sequence of each frame; neighbouring frames are near-copies.
+
+    `metadata.csv` of the PNG copy decides where it is there; it is held against the table.
+    """
+    numbered = {name: _of_number(name) for name in frames}
+    path = download.find("metadata.csv")
+    if path is not None:
+        lines = layout.table_rows(path, ("frame_id", "sequence_id"))
+        given = {line["frame_id"]: f"sequence{line['sequence_id']}" for line in lines}
+        missing = [name for name in frames if name not in given]
+        if missing:
+            raise InputError(f"{str(path)!r} has no row for the frame {missing[0]!r}")
+        pairs = {(given[name], numbered[name]) for name in frames if numbered[name]}
+        if len(pairs) != len({a for a, _ in pairs}) or len(pairs) != len({b for _, b in pairs}):
+            download.notes.append("metadata.csv and the table of sequences differ: it was taken")
+        return given
+    if not all(numbered.values()):
+        download.card = layout.without_groups(CARD, "its frames are not numbered 1 to 612")
         return {}
-    lines = layout.table_rows(path, ("frame_id", "sequence_id"))
-    return {line["frame_id"]: f"sequence{line['sequence_id']}" for line in lines}
+    download.card = replace(
+        CARD, grouping="inferred", group_source="29 sequences by frame number, without metadata.csv"
+    )
+    return numbered
+
+
+def _of_number(name: str) -> str:
+    """Return the sequence of a frame by its number, "" for another name."""
+    number = int(name) if name.isascii() and name.isdigit() else 0
+    if not 1 <= number <= 612:
+        return ""
+    return f"sequence{bisect.bisect_right(STARTS, number)}"
 
 
 layout.add(CARD, rows, FOREGROUND)

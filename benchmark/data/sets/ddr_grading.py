@@ -15,7 +15,7 @@ CARD = Card(
     task="classification",
     classes=layout.GRADES,
     modality="colour fundus photographs",
-    licence="research use, on request",
+    licence="MIT (the repository that links it)",
     citations=(
         Citation(
             ("Li, Tao", "Gao, Yingqi", "Wang, Kai", "Guo, Song", "Liu, Hanruo", "Kang, Hong"),
@@ -33,31 +33,61 @@ CARD = Card(
     ordinal=True,
     counts=dict(zip(layout.GRADES, (6266, 630, 4477, 236, 913), strict=True)),
     official="train, val (valid) and test; the 1,151 ungradable images (grade 5) are left out",
-    get="DDR-dataset.zip; its DR_grading/{train,valid,test} and {train,valid,test}.txt",
+    get="DDR-dataset.zip.001 to .010; its DR_grading/{train,valid,test} and {train,valid,test}.txt",
 )
 _PARTS = {"train": "train", "valid": "val", "test": "test"}
 
 
-def rows(root: Path) -> list[Row]:
-    """Return the gradable images of `DR_grading/{train,valid,test}`."""
-    base = layout.one_of(root, "DDR-dataset/DR_grading", "DR_grading", ".")
-    return [row for part in _PARTS for row in _part(base, part)]
+def rows(download: layout.Download) -> list[Row]:
+    """Return the gradable images of the three parts, or of a copy with one table."""
+    if download.find_folder("train.txt") is None and download.find("dr_grading.csv"):
+        return _copy(download)
+    base = download.folder("train.txt")
+    return [row for part in _PARTS for row in _part(download, base, part)]
 
 
-def _part(base: Path, part: str) -> list[Row]:
-    listing = layout.one_of(base, f"{part}.txt")
-    found = []
-    for line in listing.read_text().split("\n"):
-        name, _, grade = line.strip().rpartition(" ")
-        if not name or grade == "5":
+def _part(download: layout.Download, base: Path, part: str) -> list[Row]:
+    listing = base / f"{part}.txt"
+    try:
+        lines = [line.strip() for line in listing.read_text().splitlines()]
+    except OSError as error:
+        raise InputError(f"cannot read {str(listing)!r} ({error})") from None
+    found, ungradable = [], 0
+    for number, line in enumerate(lines, 1):
+        if not line:
             continue
-        if not grade.isdigit() or int(grade) >= len(layout.GRADES):
-            raise InputError(f"{str(listing)!r}: the line {line!r} is not `name.jpg grade`")
-        row = Row(
-            f"{part}/{name}", base / part / name, layout.GRADES[int(grade)], split=_PARTS[part]
-        )
+        name, _, text = line.rpartition(" ")
+        if text == "5":
+            ungradable += 1
+            continue
+        grade = layout.grade(text, listing, number)
+        row = Row(f"{part}/{name}", base / part / name, grade, split=_PARTS[part])
         found.append(layout.existing(row))
+    if ungradable:
+        download.notes.append(f"{part}: {ungradable} ungradable images (grade 5) are left out")
     return found
+
+
+def _copy(download: layout.Download) -> list[Row]:
+    """Return the images of `DR_grading.csv`, a copy that lost the official parts."""
+    path = download.file("dr_grading.csv")
+    name = layout.column_of(path, "id_code", "image", "filename")
+    grade = layout.column_of(path, "diagnosis", "grade", "level", "label")
+    lines = layout.table_rows(path, (name, grade))
+    gradable = [(n, line) for n, line in enumerate(lines, 2) if line[grade] not in ("5", "5.0")]
+    images, place = download.images_of(lines[0][name], "dr_grading")
+    download.notes.append(
+        "this copy has lost the official parts: it is split by seed; "
+        f"{len(lines) - len(gradable)} ungradable images (grade 5) are left out"
+    )
+    return [
+        Row(
+            line[name],
+            layout.picked(images, line[name], place),
+            layout.grade(line[grade], path, number),
+        )
+        for number, line in gradable
+    ]
 
 
 layout.add(CARD, rows)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.core.citation import OTHERS, Citation
+from benchmark.core.registry import InputError
 from benchmark.data.base import IGNORE, Card
 from benchmark.data.readers import layout
 from benchmark.data.readers.images import read_rgb
@@ -38,30 +39,47 @@ CARD = Card(
 )
 
 
-def rows(root: Path) -> list[Row]:
+ENDINGS = (".gif", ".png", ".tif")
+
+
+def rows(download: layout.Download) -> list[Row]:
     """Return both official parts; `21_training.tif` belongs to `21_manual1.gif`."""
-    base = layout.one_of(root, "DRIVE", ".")
-    return [
-        layout.existing(Row(f"{part}/{_number(image)}", image, mask=_manual(image), split=part))
-        for folder, part in (("training", "train"), ("test", "test"))
-        for image in layout.files(base / folder / "images", "*.tif")
-    ]
+    training = download.folder("training/images/*.tif", "training/images/*.png")
+    test = download.find_folder("test/images/*.tif", "test/images/*.png")
+    if test is None or not (test.parent / "1st_manual").is_dir():
+        # what the publisher serves today has no truth for its test images
+        download.notes.append("the test images have no truth: the 20 training images are split")
+        return _part(download, training, "train", "")
+    return _part(download, training, "train", "train") + _part(download, test, "test", "test")
 
 
-def _number(image: Path) -> str:
-    return image.stem.partition("_")[0]
+def _part(download: layout.Download, folder: Path, name: str, split: str) -> list[Row]:
+    truth = download.sibling(folder, "1st_manual")
+    manual = {path.stem.partition("_")[0]: path for path in download.files(truth, *ENDINGS)}
+    found = []
+    for image in download.files(folder, ".tif", ".png"):
+        number = image.stem.partition("_")[0]
+        if number not in manual:
+            raise InputError(f"{str(image)!r} has no vessels in {str(truth)!r}")
+        _field(image)
+        found.append(Row(f"{name}/{number}", image, mask=manual[number], split=split))
+    return found
 
 
-def _manual(image: Path) -> Path:
-    return image.parent.parent / "1st_manual" / f"{_number(image)}_manual1.gif"
+def _field(image: Path) -> Path:
+    """Return the picture of the camera's field of view; without it dark corners would count."""
+    folder, number = image.parent.parent / "mask", image.stem.partition("_")[0]
+    found = sorted(p for e in ENDINGS for p in folder.glob(f"{number}_*{e}"))
+    if not found:
+        raise InputError(f"there is no field of view of {str(image)!r} in {str(folder)!r}")
+    return found[0]
 
 
 def read_mask(row: Row) -> np.ndarray:
     """Return 1 on vessels, IGNORE outside the field of view."""
     assert row.mask is not None
     vessels = read_rgb(row.mask)[..., 0] > 127
-    field = row.image.parent.parent / "mask" / f"{row.image.stem}_mask.gif"
-    seen = read_rgb(field)[..., 0] > 127
+    seen = read_rgb(_field(row.image))[..., 0] > 127
     return np.where(seen, vessels, IGNORE).astype(np.uint8)
 
 

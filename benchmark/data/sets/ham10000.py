@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from benchmark.core.citation import Citation
 from benchmark.data.base import Card
 from benchmark.data.readers import layout
@@ -36,19 +34,18 @@ CARD = Card(
 )
 
 
-def rows(root: Path) -> list[Row]:
+def rows(download: layout.Download) -> list[Row]:
     """Return the images of the metadata table."""
-    path = layout.one_of(root, "HAM10000_metadata.csv", "HAM10000_metadata")
+    path = download.file("HAM10000_metadata.csv", "HAM10000_metadata", "HAM10000_metadata.tab")
     lines = layout.table_rows(path, ("lesion_id", "image_id", "dx"))
-    images = {image.stem: image for image in layout.files(root, "*/*.jpg")}
+    folders = download.all_folders("*.jpg")
+    images = download.by_stem(folders, ".jpg", only={line["image_id"] for line in lines})
     return [
-        layout.existing(
-            Row(
-                line["image_id"],
-                images.get(line["image_id"], root / f"{line['image_id']}.jpg"),
-                line["dx"],
-                group=line["lesion_id"],
-            )
+        Row(
+            line["image_id"],
+            layout.picked(images, line["image_id"], download.root),
+            line["dx"],
+            group=line["lesion_id"],
         )
         for line in lines
     ]

@@ -41,24 +41,47 @@ _PARTS = {
 }
 
 
-def rows(root: Path) -> list[Row]:
-    """Return the images of both official parts."""
-    base = layout.one_of(root, "B. Disease Grading", "B.%20Disease%20Grading", ".")
-    return [row for part in _PARTS for row in _part(base, part)]
+def rows(download: layout.Download) -> list[Row]:
+    """Return the images of both official parts, or of a copy with one table."""
+    copy = download.find("idrid_labels.csv")
+    if copy is not None:
+        return _copy(download, copy)
+    truth = download.folder("2. groundtruths/*training labels.csv", "*training labels.csv")
+    return [row for part in _PARTS for row in _part(download, truth, part)]
 
 
-def _part(base: Path, part: str) -> list[Row]:
+def _part(download: layout.Download, truth: Path, part: str) -> list[Row]:
     folder, labels = _PARTS[part]
-    lines = layout.table_rows(
-        layout.one_of(base / "2. Groundtruths", labels), ("Image name", "Retinopathy grade")
-    )
-    images = base / "1. Original Images" / folder
+    path = truth / labels
+    lines = layout.table_rows(path, ("Image name", "Retinopathy grade"))
+    place = truth.parent / "1. Original Images" / folder
+    images = download.by_stem([place], ".jpg")
     return [
-        layout.existing(
-            Row(f"{part}/{name}", images / f"{name}.jpg", layout.GRADES[int(grade)], split=part)
+        Row(
+            f"{part}/{line['Image name']}",
+            layout.picked(images, line["Image name"], place),
+            layout.grade(line["Retinopathy grade"], path, number),
+            split=part,
         )
-        for line in lines
-        if (name := line["Image name"]) and (grade := line["Retinopathy grade"]).isdigit()
+        for number, line in enumerate(lines, 2)
+    ]
+
+
+def _copy(download: layout.Download, path: Path) -> list[Row]:
+    """Return the images of `idrid_labels.csv`: there, test images end with "test"."""
+    lines = layout.table_rows(path, ("id_code", "diagnosis"))
+    images, place = download.images_of(lines[0]["id_code"], "imagenes")
+    tested = any(line["id_code"].endswith("test") for line in lines)
+    if not tested:
+        download.notes.append("this copy has lost the official parts: it is split by seed")
+    return [
+        Row(
+            line["id_code"],
+            layout.picked(images, line["id_code"], place),
+            layout.grade(line["diagnosis"], path, number),
+            split=("test" if line["id_code"].endswith("test") else "train") if tested else "",
+        )
+        for number, line in enumerate(lines, 2)
     ]
 
 

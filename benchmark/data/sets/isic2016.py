@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import replace
 
 from benchmark.core.citation import OTHERS, Citation
 from benchmark.data.base import Card
@@ -35,20 +36,25 @@ CARD = Card(
 )
 
 
-def rows(root: Path) -> list[Row]:
-    """Return the images of both official parts."""
+def rows(download: layout.Download) -> list[Row]:
+    """Return the images of both official parts: the publisher's folders, or train/ and test/."""
     return [
-        layout.existing(
-            Row(f"{part}/{image.stem}", image, mask=_mask(root, name, image), split=part)
-        )
-        for part, name in (("train", "Training"), ("test", "Test"))
-        for image in layout.files(root / f"ISBI2016_ISIC_Part1_{name}_Data", "*.jpg")
+        row
+        for part, name in (("train", "training"), ("test", "test"))
+        for row in _part(download, part, name)
     ]
 
 
-def _mask(root: Path, name: str, image: Path) -> Path:
-    folder = root / f"ISBI2016_ISIC_Part1_{name}_GroundTruth"
-    return folder / f"{image.stem}_Segmentation.png"
+def _part(download: layout.Download, part: str, name: str) -> Iterator[Row]:
+    base = f"isbi2016_isic_part1_{name}"
+    folder = download.folder(f"{base}_data/*.jpg", f"{part}/images/*.jpg", f"{part}/images/*.png")
+    masks = download.sibling(folder, f"{base}_groundtruth", "masks", "mask")
+    truth = {
+        stem.removesuffix("_Segmentation"): path
+        for stem, path in download.by_stem([masks], ".png").items()
+    }
+    for row in layout.paired(download.by_stem([folder], *layout.PICTURES), truth, CARD):
+        yield replace(row, id=f"{part}/{row.id}", split=part)
 
 
 layout.add(CARD, rows, FOREGROUND)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from benchmark.core.citation import OTHERS, Citation
+from benchmark.core.registry import InputError
 from benchmark.data.base import Card
 from benchmark.data.readers import layout
 from benchmark.data.readers.table import Row
 
 COLUMNS = ("AKIEC", "BCC", "BKL", "DF", "MEL", "NV", "VASC")
+CLASSES = tuple(name.lower() for name in COLUMNS)
 CARD = Card(
     name="isic2018",
     task="classification",
-    classes=tuple(name.lower() for name in COLUMNS),
+    classes=CLASSES,
     modality="dermoscopy",
     licence="CC BY-NC 4.0",
     citations=(
@@ -37,8 +37,8 @@ CARD = Card(
     url="https://challenge.isic-archive.com/data/#2018",
     display="ISIC 2018",
     grouping="given",
-    group_key="lesion (training images)",
-    counts={"images": 10015 + 1512},
+    group_key="lesion of training images",
+    counts=dict(zip(CLASSES, (370, 607, 1316, 159, 1284, 7614, 177), strict=True)),
     official="train (10,015) and test (1,512); the 193 validation images are not used",
     get=(
         "ISIC2018_Task3_{Training,Test}_{Input,GroundTruth}.zip and "
@@ -47,29 +47,46 @@ CARD = Card(
 )
 
 
-def rows(root: Path) -> list[Row]:
+def rows(download: layout.Download) -> list[Row]:
     """Return the images of both parts; test images are groups of their own."""
-    path = layout.one_of(
-        root,
-        "ISIC2018_Task3_Training_LesionGroupings.csv",
-        "ISIC2018_Task3_Training_GroundTruth/ISIC2018_Task3_Training_LesionGroupings.csv",
+    lesions = _lesions(download)
+    training = _part(download, "Training", "train", lesions)
+    return training + _part(download, "Test", "test", {})
+
+
+def _lesions(download: layout.Download) -> dict[str, str]:
+    """Return the lesion of each training image, from the challenge's table or that of HAM10000."""
+    path = download.find("ISIC2018_Task3_Training_LesionGroupings.csv")
+    if path is not None:
+        lines = layout.table_rows(path, ("image", "lesion_id"))
+        return {line["image"]: line["lesion_id"] for line in lines}
+    path = download.find("HAM10000_metadata.csv", "HAM10000_metadata", "HAM10000_metadata.tab")
+    if path is not None:
+        lines = layout.table_rows(path, ("image_id", "lesion_id"))
+        return {line["image_id"]: line["lesion_id"] for line in lines}
+    download.card = layout.without_groups(
+        CARD, "neither the lesion groupings nor HAM10000_metadata is there"
     )
-    lesions = {
-        line["image"]: line["lesion_id"] for line in layout.table_rows(path, ("image", "lesion_id"))
-    }
-    return _part(root, "Training", "train", lesions) + _part(root, "Test", "test", {})
+    return {}
 
 
-def _part(root: Path, name: str, part: str, lesions: dict[str, str]) -> list[Row]:
+def _part(download: layout.Download, name: str, part: str, lesions: dict[str, str]) -> list[Row]:
     base = f"ISIC2018_Task3_{name}"
-    lines = layout.table_rows(root / f"{base}_GroundTruth" / f"{base}_GroundTruth.csv", COLUMNS)
+    path = download.file(f"{base}_GroundTruth.csv")
+    lines = layout.table_rows(path, COLUMNS)
+    images, folder = download.images_of(lines[0]["image"], f"{base}_Input", f"{base}_Images")
     found = []
-    for line in lines:
-        image = line["image"]
-        (label,) = (column.lower() for column in COLUMNS if float(line[column]) == 1)
-        path = root / f"{base}_Input" / f"{image}.jpg"
-        row = Row(image, path, label, group=lesions.get(image, ""), split=part)
-        found.append(layout.existing(row))
+    for number, line in enumerate(lines, 2):
+        labels = [column.lower() for column in COLUMNS if line[column] in ("1", "1.0")]
+        if len(labels) != 1:
+            raise InputError(
+                f"{str(path)!r}, row {number}: {line['image']!r} has {len(labels)} classes, not 1"
+            )
+        image = layout.picked(images, line["image"], folder)
+        group = lesions.get(line["image"], "")
+        if lesions and not group:
+            raise InputError(f"{line['image']!r} of {str(path)!r} has no lesion; get the groupings")
+        found.append(Row(line["image"], image, labels[0], group=group, split=part))
     return found
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from benchmark.core.citation import OTHERS, Citation
 from benchmark.data.base import Card
 from benchmark.data.readers import layout
@@ -35,13 +33,12 @@ CARD = Card(
 )
 
 
-def rows(root: Path) -> list[Row]:
+def rows(download: layout.Download) -> list[Row]:
     """Return all images; the masks are lossy JPEG and are cut at the middle."""
-    base = layout.one_of(root, "Kvasir-SEG", ".")
-    return [
-        layout.existing(Row(image.stem, image, mask=base / "masks" / image.name))
-        for image in layout.files(base / "images", "*.jpg")
-    ]
+    folder = download.folder("images/*.jpg", "images/*.png", "image/*.png", "image/*.jpg")
+    images = download.by_stem([folder], *layout.PICTURES)
+    masks = download.by_stem([download.sibling(folder, "masks", "mask")], *layout.PICTURES)
+    return list(layout.paired(images, masks, CARD))
 
 
 layout.add(CARD, rows, FOREGROUND)

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from benchmark.core.registry import InputError
 from benchmark.data.base import Card, Dataset, Entry, datasets
+from benchmark.data.readers import layout
 from benchmark.data.readers.npz import MEDMNIST, open_npz
 
 URL = "https://zenodo.org/records/10519652/files/{}.npz?download=1"
@@ -176,11 +177,11 @@ def card_of(base: str, size: int = SIZES[0]) -> Card:
 def open_medmnist(base: str, size: int, folder: Path) -> Dataset:
     """Return the set in FOLDER/NAME.npz, with its own card: the archive names no classes."""
     card = card_of(base, size)
-    path = folder / f"{card.name}.npz"
-    if not path.exists():
+    path = layout.Download(card, folder).find(f"{card.name}.npz")
+    if path is None:
         raise InputError(
-            f"there is no {str(path)!r}; run `python -m benchmark data prepare {card.name}` with a "
-            f"network, or get it from {URL.format(card.name)}"
+            f"there is no {card.name}.npz in {str(folder)!r}; run `python -m benchmark data "
+            f"prepare {card.name}` with a network, or get it from {URL.format(card.name)}"
         )
     dataset = open_npz(path)
     found = dataset.card

@@ -39,7 +39,7 @@ CARD = Card(
     display="Messidor-2",
     grouping="given",
     ordinal=True,
-    group_key="examination (both eyes), where the list of pairs is present",
+    group_key="examination of both eyes",
     counts=dict(zip(layout.GRADES, (1017, 270, 347, 75, 35), strict=True)),
     get=(
         "the images (IMAGES/), the adjudicated grades (messidor_data.csv, "
@@ -48,28 +48,38 @@ CARD = Card(
 )
 
 
-def rows(root: Path) -> list[Row]:
+def rows(download: layout.Download) -> list[Row]:
     """Return the gradable images; the two eyes of an examination form a group."""
-    lines = layout.table_rows(
-        layout.one_of(root, "messidor_data.csv"), ("image_id", "adjudicated_dr_grade")
-    )
-    pairs, folder = _pairs(root), layout.one_of(root, "IMAGES", "images")
-    graded = [line for line in lines if line["adjudicated_dr_grade"] in ("0", "1", "2", "3", "4")]
-    return [_row(folder, line["image_id"], line["adjudicated_dr_grade"], pairs) for line in graded]
+    path = download.file("messidor_data.csv")
+    name = layout.column_of(path, "image_id", "id_code", "image")
+    grade = layout.column_of(path, "adjudicated_dr_grade", "diagnosis")
+    lines = layout.table_rows(path, (name, grade))
+    pairs = _pairs(download)
+    images, folder = download.images_of(lines[0][name], "images", "preprocess")
+    # the adjudicators left the grade of images that they could not grade empty
+    gradable = [(number, line) for number, line in enumerate(lines, 2) if line.get(grade)]
+    if len(gradable) < len(lines):
+        download.notes.append(f"{len(lines) - len(gradable)} ungradable images are left out")
+    return [
+        Row(
+            line[name],
+            layout.picked(images, line[name], folder),
+            layout.grade(line[grade], path, number),
+            group=pairs.get(Path(line[name]).stem, ""),
+        )
+        for number, line in gradable
+    ]
 
 
-def _row(folder: Path, name: str, grade: str, pairs: dict[str, str]) -> Row:
-    # the grades say .jpg where some releases of the images say .JPG or .png
-    stem = Path(name).stem
-    image = layout.one_of(folder, name, f"{stem}.JPG", f"{stem}.jpg", f"{stem}.png")
-    group = pairs.get(stem, "")
-    return Row(name, image, layout.GRADES[int(grade)], group=group)
-
-
-def _pairs(root: Path) -> dict[str, str]:
+def _pairs(download: layout.Download) -> dict[str, str]:
     """Return the examination of each image, from lines `left;right`."""
-    path = root / "messidor-2.csv"
-    lines = path.read_text(encoding="utf-8-sig").splitlines()[1:] if path.exists() else []
+    path = download.find("messidor-2.csv")
+    if path is None:
+        download.card = layout.without_groups(
+            CARD, "messidor-2.csv, which pairs the two eyes of a patient, is not there"
+        )
+        return {}
+    lines = path.read_text(encoding="utf-8-sig").splitlines()[1:]
     names = [[Path(name.strip()).stem for name in line.split(";")] for line in lines]
     return {name: f"exam{i:04d}" for i, pair in enumerate(names) for name in pair if name}
 

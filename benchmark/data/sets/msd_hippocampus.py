@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 from benchmark.core.citation import OTHERS, Citation
+from benchmark.core.registry import InputError
 from benchmark.data.base import Card
 from benchmark.data.readers import layout, table
 from benchmark.data.readers.table import Row
@@ -39,20 +40,27 @@ CARD = Card(
 )
 
 
-def rows(root: Path) -> list[Row]:
+def rows(download: layout.Download) -> list[Row]:
     """Return the slices of the labelled volumes."""
-    base = layout.one_of(root, "Task04_Hippocampus", ".")
     return [
-        row
-        for image in layout.files(base / "imagesTr", "hippocampus_*.nii.gz")
-        for row in table.slices(_volume(base, image))
+        row for volume in volumes(download, "hippocampus_", _brain) for row in table.slices(volume)
     ]
 
 
-def _volume(base: Path, image: Path) -> Row:
-    name = image.name.removesuffix(".nii.gz")
-    brain = f"brain{(int(name.rpartition('_')[2]) + 1) // 2:03d}"
-    return layout.existing(Row(name, image, mask=base / "labelsTr" / image.name, group=brain))
+def volumes(download: layout.Download, prefix: str, group: Callable[[str], str]) -> Iterator[Row]:
+    """Yield the labelled volumes of a task; nnU-Net's copy has `_0000` in the names of images."""
+    endings = [f"{prefix}*{ending}" for ending in layout.VOLUMES]
+    folder = download.folder(*(f"imagestr/{ending}" for ending in endings))
+    masks = download.by_stem([download.sibling(folder, "labelstr")], *layout.VOLUMES)
+    for name, image in download.by_stem([folder], *layout.VOLUMES).items():
+        case = name.removesuffix("_0000")
+        if case not in masks:
+            raise InputError(f"{str(image)!r} has no labels in {str(folder.parent / 'labelsTr')!r}")
+        yield Row(case, image, mask=masks[case], group=group(case))
+
+
+def _brain(name: str) -> str:
+    return f"brain{(int(name.rpartition('_')[2]) + 1) // 2:03d}"
 
 
 layout.add(CARD, rows)

@@ -33,35 +33,67 @@ CARD = Card(
     ),
     url="https://github.com/basveeling/pcam",
     display="PCam",
-    group_source="the slide of a patch is not read",
+    grouping="given",
+    group_key="slide",
     counts={"images": 327680},
-    official="train (262,144), val (32,768) and test (32,768); slides are not given",
-    get="camelyonpatch_level_2_split_{train,valid,test}_{x,y}.h5, unpacked",
+    official="train (262,144), val (32,768) and test (32,768)",
+    get=(
+        "camelyonpatch_level_2_split_{train,valid,test}_{x,y}.h5.gz and _meta.csv, which names "
+        "the slide of each patch"
+    ),
 )
 _PARTS = {"train": "train", "valid": "val", "test": "test"}
-_FILE = "camelyonpatch_level_2_split_{}_{}.h5"
+_NAMES = {kind: f"camelyonpatch_level_2_split_{{}}_{kind}" for kind in ("x.h5", "y.h5", "meta.csv")}
+_COPY = {"train": "training", "valid": "validation", "test": "test"}  # `training_split.h5`
 
 
 def open_pcam(folder: Path) -> Dataset:
-    """Return the data set; patches are read from the files when asked for."""
-    images = {p: layout.one_of(folder, _FILE.format(p, "x")) for p in _PARTS}
-    targets = {p: layout.one_of(folder, _FILE.format(p, "y")) for p in _PARTS}
+    """Return the data set; patches are read from the files when asked for.
+
+    Groups are slides where the `_meta.csv` files are there; without them the card says that
+    patches of one slide cannot be told apart.
+    """
+    download = layout.Download(CARD, folder)
+    images = {
+        part: download.file(_NAMES["x.h5"].format(part), f"{_COPY[part]}_split.h5")
+        for part in _PARTS
+    }
+    targets = {part: download.file(_NAMES["y.h5"].format(part)) for part in _PARTS}
     labels = {p: _read(targets[p], "y")[:].reshape(-1).astype(np.int64) for p in _PARTS}
     places = [(p, i) for p in _PARTS for i in range(len(labels[p]))]
     for part in _PARTS:
         if len(_read(images[part], "x")) != len(labels[part]):
             raise InputError(f"{str(images[part])!r} and its labels differ in length")
-    known = digests([*images.values(), *targets.values()])
+    meta = [download.find(_NAMES["meta.csv"].format(part)) for part in _PARTS]
+    tables = [path for path in meta if path is not None]
     ids = tuple(f"{_PARTS[p]}/{i}" for p, i in places)
+    if len(tables) == len(_PARTS):
+        card = CARD
+        groups = tuple(
+            slide
+            for part, path in zip(_PARTS, tables, strict=True)
+            for slide in _slides(path, len(labels[part]))
+        )
+    else:
+        card = layout.without_groups(CARD, "the slides are named in *_meta.csv, which is absent")
+        groups, tables = ids, []
+    known = digests([*images.values(), *targets.values(), *tables])
     return Dataset(
-        card=CARD,
+        card=card,
         ids=ids,
         labels=np.concatenate(list(labels.values())),
-        groups=ids,
+        groups=groups,
         splits=tuple(_PARTS[p] for p, _ in places),
         fingerprint=layout.fingerprint(CARD.name, *known.values()),
         read_image=lambda index: _read(images[places[index][0]], "x")[places[index][1]],
     )
+
+
+def _slides(path: Path, count: int) -> list[str]:
+    lines = layout.table_rows(path, ("wsi",))
+    if len(lines) != count:
+        raise InputError(f"{str(path)!r} has {len(lines)} rows for {count} patches; get it again")
+    return [line["wsi"] for line in lines]
 
 
 @functools.lru_cache(maxsize=6)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from benchmark.core.citation import OTHERS, Citation
+from benchmark.core.registry import InputError
 from benchmark.data.base import Card
 from benchmark.data.readers import layout, table
 from benchmark.data.readers.table import Reading, Row, read_classes, read_image
@@ -51,21 +50,25 @@ CARD = Card(
 )
 
 
-def rows(root: Path) -> list[Row]:
+def rows(download: layout.Download) -> list[Row]:
     """Return the slices of the 30 labelled volumes."""
-    base = layout.one_of(root, "RawData/Training", "Training", ".")
-    return [
-        row
-        for image in layout.files(base / "img", "img*.nii.gz")
-        for row in table.slices(_volume(base, image))
-    ]
-
-
-def _volume(base: Path, image: Path) -> Row:
-    number = image.name.removeprefix("img").removesuffix(".nii.gz")
-    mask = base / "label" / f"label{number}.nii.gz"
-    part = "test" if number in TEST else "train"
-    return layout.existing(Row(f"img{number}", image, mask=mask, split=part))
+    download.refuse_copies(
+        "slices without spacing are not read", "train_npz", "test_vol_h5", "*.npy.h5"
+    )
+    endings = [f"img*{ending}" for ending in layout.VOLUMES]
+    # the release has an img folder of the test scans, too; they have no labels
+    places = ("training/img", "img", "imagestr")
+    folder = download.folder(*(f"{place}/{ending}" for place in places for ending in endings))
+    masks = download.by_stem([download.sibling(folder, "label", "labelstr")], *layout.VOLUMES)
+    found = []
+    for name, image in download.by_stem([folder], *layout.VOLUMES).items():
+        number = name.removeprefix("img").removesuffix("_0000")
+        mask = masks.get(f"label{number}", masks.get(f"img{number}"))
+        if mask is None:
+            raise InputError(f"{str(image)!r} has no label{number} beside its folder")
+        part = "test" if number in TEST else "train"
+        found += table.slices(Row(f"img{number}", image, mask=mask, split=part))
+    return found
 
 
 layout.add(CARD, rows, Reading(lambda row: read_image(row, WINDOW), read_classes))
