@@ -371,14 +371,14 @@ def test_a_layout_is_refused_in_one_sentence_that_says_what_to_do(case, tmp_path
 
 
 def test_the_29_sequences_cover_all_frames_once():
-    from benchmark.data.sets.cvc_clinicdb import STARTS, _of_number
+    from benchmark.data.sets.cvc_clinicdb import STARTS, sequence_of
 
-    lengths = Counter(_of_number(str(n)) for n in range(1, 613))
+    lengths = Counter(sequence_of(str(n)) for n in range(1, 613))
     assert len(lengths) == len(STARTS) == 29
     assert "" not in lengths
     # 1-25, 26-50, 51-67, 68-78 ... 592-612
     assert [lengths[f"sequence{k}"] for k in (1, 2, 3, 4, 29)] == [25, 25, 17, 11, 21]
-    assert _of_number("0") == _of_number("613") == _of_number("a1") == ""
+    assert sequence_of("0") == sequence_of("613") == sequence_of("a1") == ""
 
 
 def test_a_twin_folder_of_one_host_is_a_copy_and_counted(tmp_path):

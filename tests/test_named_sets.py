@@ -40,8 +40,26 @@ EXPECTED = {
     "synapse": ({"train": 3, "test": 3}, [0, 1 << 1 | 1 << 13 | 1 << 6, 0] * 2, 2),
     "msd_hippocampus": ({"": 6}, [0, 0b110, 0] * 2, 2),
     "pcam": ({"train": 2, "val": 1, "test": 1}, [0, 0, 1, 1], 4),
+    # bits in the order of the card: cardiomegaly 1 and emphysema 10, none, hernia, pleura
+    "chestxray14": ({"train": 3, "test": 1}, [1 << 1 | 1 << 10, 0, 1 << 13, 1 << 12], 3),
+    "chexpert": ({"train": 2, "test": 1}, [0b10001, 0b10001, 0b10001], 3),
+    "medfmc_chest": ({"train": 1, "test": 1}, [1 | 1 << 18, 0], 2),
+    "medfmc_colon": ({"train": 1, "test": 1}, [0, 1], 2),
+    "medfmc_endo": ({"train": 1, "test": 1}, [0b0100, 0b1001], 2),
+    "nct_crc": ({"train": 9, "test": 9}, [*range(9), *range(9)], 18),
+    "eyepacs": ({"": 3}, [0, 4, 2], 2),
+    "isic2018_lesions": ({"train": 1, "val": 1, "test": 1}, [0b10] * 3, 3),
+    "isic2016_melanoma": ({"train": 2, "test": 2}, [0, 1, 0, 1], 4),
+    "polyps": ({"": 4}, [0b10] * 4, 3),  # frames 1 and 2 are of one sequence
+    "polyps_kvasir": ({"test": 1}, [0b10], 1),
+    "polyps_clinicdb": ({"test": 1}, [0b10], 1),
+    "polyps_colondb": ({"test": 1}, [0b10], 1),
+    "polyps_cvc300": ({"test": 1}, [0b10], 1),
+    "polyps_etis": ({"test": 1}, [0b10], 1),
+    "refuge": ({"train": 2, "val": 1, "test": 1}, [0b110] * 4, 4),
 }
-MAKERS = {name: getattr(trees, "busi" if name == "busi_masks" else name) for name in EXPECTED}
+# sets of one download share its tree
+MAKERS = {name: getattr(trees, datasets[name].card.folder or name) for name in EXPECTED}
 
 
 def test_every_named_set_has_a_tree_here():
@@ -254,6 +272,14 @@ def test_counts_of_the_cards_are_the_published_totals():
     assert totals["idrid_grading"] == 516
     assert totals["ham10000"] == 10015
     assert totals["busi"] == 780
+    assert totals["isic2018"] == 10015 + 1512
+    assert totals["nct_crc"] == 107180
+    assert totals["eyepacs"] == 35126
+    assert totals["pathmnist"] == totals["nct_crc"]  # the same images
+    assert datasets["pathmnist"].card.classes == datasets["nct_crc"].card.classes
+    for name in datasets:
+        if datasets[name].card.task == "classification" and len(datasets[name].card.counts) > 1:
+            assert tuple(datasets[name].card.counts) == datasets[name].card.classes, name
     assert len(layout.GRADES) == 5
 
 

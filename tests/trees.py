@@ -157,6 +157,101 @@ def msd_hippocampus(root):
     (base / "imagesTr" / "._hippocampus_001.nii.gz").write_bytes(b"left by the archiver")
 
 
+def chestxray14(root):
+    head = "Image Index,Finding Labels,Follow-up #,Patient ID"
+    lines = ("00000001_000.png,Cardiomegaly|Emphysema,0,1", "00000001_001.png,No Finding,1,1")
+    more = ("00000002_000.png,Hernia,0,2", "00000003_000.png,Pleural_Thickening,0,3")
+    text(root / "Data_Entry_2017_v2020.csv", head, *lines, *more)
+    text(root / "train_val_list.txt", "00000001_000.png", "00000001_001.png", "00000003_000.png")
+    text(root / "test_list.txt", "00000002_000.png")
+    for part, name in (("001", "00000001_000"), ("001", "00000001_001"), ("002", "00000002_000"),
+                       ("002", "00000003_000")):  # fmt: skip
+        picture(root / f"images_{part}" / "images" / f"{name}.png", mode="L")
+
+
+def chexpert(root):
+    base = root / "CheXpert-v1.0-small"
+    names = "Atelectasis,Cardiomegaly,Consolidation,Edema,Pleural Effusion"
+    for part, patients in (("train", ("00001", "00002")), ("valid", ("64541",))):
+        lines = [f"Path,Sex,Age,Frontal/Lateral,AP/PA,{names}"]
+        for patient in patients:
+            for view in ("frontal", "lateral"):
+                place = f"{part}/patient{patient}/study1/view1_{view}.jpg"
+                lines.append(
+                    f"CheXpert-v1.0-small/{place},F,50,{view.title()},AP,1.0,-1.0,,0.0,1.0"
+                )
+                picture(base / place)
+        text(base / f"{part}.csv", *lines)
+
+
+def medfmc(root):
+    lists = {
+        "chest": ("a.png " + ",".join("1" if k in (0, 18) else "0" for k in range(19)),
+                  "b.png " + ",".join("0" * 19)),
+        "colon": ("2019-08976-1-1 23_07_27-lv1p0036.png 0", "2019_03721_1-1 19_49p2.png 1"),
+        "endo": ("13333_2021.12_0007_57.png 1 0 0 1", "13333_2021.07_0000_50.png 0 0 1 0"),
+    }  # fmt: skip
+    for part, lines in lists.items():
+        for name, line in zip(("trainval.txt", "test_WithLabel.txt"), lines, strict=True):
+            text(root / "MedFMC" / part / name, line)
+            image = line[: line.index(".png") + 4]
+            picture(root / "MedFMC" / part / "images" / image)
+
+
+def nct_crc(root):
+    for base in ("NCT-CRC-HE-100K", "CRC-VAL-HE-7K"):
+        for k, tissue in enumerate(
+            ("ADI", "BACK", "DEB", "LYM", "MUC", "MUS", "NORM", "STR", "TUM")
+        ):
+            picture(root / base / tissue / f"{tissue}-{k}.tif")
+
+
+def eyepacs(root):
+    text(root / "trainLabels.csv", "image,level", "10_left,0", "10_right,4", "13_left,2")
+    for name in ("10_left", "10_right", "13_left"):
+        picture(root / "train" / f"{name}.jpeg")
+
+
+def isic2018_lesions(root):
+    for part in ("Training", "Validation", "Test"):
+        picture(root / f"ISIC2018_Task1-2_{part}_Input" / f"ISIC_{part}.jpg")
+        mask(root / f"ISIC2018_Task1_{part}_GroundTruth" / f"ISIC_{part}_segmentation.png")
+
+
+def isic2016_melanoma(root):
+    for part, lines in (("Training", ("A,benign", "B,malignant")), ("Test", ("A,0.0", "B,1.0"))):
+        text(root / f"ISBI2016_ISIC_Part3_{part}_GroundTruth.csv", *lines)
+        for name in ("A", "B"):
+            picture(root / f"ISBI2016_ISIC_Part3_{part}_Data" / f"{name}.jpg")
+
+
+def polyps(root):
+    for name in ("1", "2", "30", "cju0qkwl35piu0993l0dewei2"):
+        picture(root / "TrainDataset" / "image" / f"{name}.png")
+        mask(root / "TrainDataset" / "mask" / f"{name}.png")
+    for name in ("Kvasir", "CVC-ClinicDB", "CVC-ColonDB", "CVC-300", "ETIS-LaribPolypDB"):
+        picture(root / "TestDataset" / name / "images" / "7.png")
+        mask(root / "TestDataset" / name / "masks" / "7.png")
+
+
+def refuge(root):
+    truth = np.full((8, 12), 255, np.uint8)
+    truth[2:6, 2:8] = 128
+    truth[3:5, 3:6] = 0
+    places = {
+        f"Training400/{kind}": f"Annotation-Training400/Disc_Cup_Masks/{kind}"
+        for kind in ("Glaucoma/g0001", "Non-Glaucoma/n0001")
+    } | {
+        "REFUGE-Validation400/V0001": "REFUGE-Validation400-GT/Disc_Cup_Masks/V0001",
+        "Test400/T0001": "REFUGE-Test-GT/Disc_Cup_Masks/T0001",
+    }
+    for image, label in places.items():
+        picture(root / f"{image}.jpg")
+        path = root / f"{label}.bmp"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(truth).save(path)
+
+
 def pcam(root):
     root.mkdir(parents=True)
     for part, labels in (("train", [0, 1]), ("valid", [1]), ("test", [0])):

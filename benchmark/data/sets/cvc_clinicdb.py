@@ -66,7 +66,7 @@ def _sequences(download: layout.Download, frames: list[str]) -> dict[str, str]:
 
     `metadata.csv` of the PNG copy decides where it is there; it is held against the table.
     """
-    numbered = {name: _of_number(name) for name in frames}
+    numbered = {name: sequence_of(name) for name in frames}
     path = download.find("metadata.csv")
     if path is not None:
         lines = layout.table_rows(path, ("frame_id", "sequence_id"))
@@ -87,7 +87,7 @@ def _sequences(download: layout.Download, frames: list[str]) -> dict[str, str]:
     return numbered
 
 
-def _of_number(name: str) -> str:
+def sequence_of(name: str) -> str:
     """Return the sequence of a frame by its number, "" for another name."""
     number = int(name) if name.isascii() and name.isdigit() else 0
     if not 1 <= number <= 612:
