@@ -131,6 +131,14 @@ def test_files_and_functions_stay_short(path):
         ("from benchmark.__main__ import main; main(['list', 'methods'])", ("torch", "timm")),
         ("from benchmark.__main__ import main; main(['list', 'backbones'])", ("torch", "timm")),
         ("from benchmark.__main__ import main; main(['list', 'datasets'])", ("torch", "pandas")),
+        (
+            "from benchmark.__main__ import main; main(['report', '--figures', 'hetmap'])",
+            ("torch", "pandas", "matplotlib"),
+        ),
+        (
+            "from benchmark.__main__ import main; main(['report', '--format', 'latx'])",
+            ("torch", "pandas", "matplotlib"),
+        ),
         ("import results", ("torch", "timm")),
         ("from benchmark.__main__ import main; main(['report', '--runs', '.'])", ("torch", "timm")),
         (

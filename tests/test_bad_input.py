@@ -39,7 +39,7 @@ def test_half_an_image_is_told_before_any_training(tree, tmp_path, capsys, flags
 def test_when_every_cell_fails_the_table_says_so(tree, tmp_path, capsys):
     assert run(tree, tmp_path / "runs", "--lr", "1e30", "--methods", "full", "--steps", "6") == 1
     shown = capsys.readouterr()
-    assert "failed" in shown.out.split("wrote to")[0]
+    assert "failed" in shown.out.split("files in")[0]
     assert "failed: data/tiny_vit/full" in shown.err
     assert main(["report", "--runs", str(tmp_path / "runs"), "--efficiency"]) == 0
     assert (tmp_path / "runs" / "report" / "report.html").exists()

@@ -8,9 +8,11 @@ from typing import Any
 
 from benchmark.core.registry import InputError
 from benchmark.sweep.grid import AXES, Grid
+from benchmark.sweep.plan import PLANS
 from benchmark.sweep.tuning import read_tuned
 
 RUNS = Path("runs")
+OUT = "where to write (default: RUNS/report, or runs/report-NAME for records made elsewhere)"
 
 
 def add_axes(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +36,15 @@ def add_axes(parser: argparse.ArgumentParser) -> None:
 def add_runs(parser: argparse.ArgumentParser) -> None:
     """Add `--runs`."""
     parser.add_argument("--runs", type=Path, default=RUNS, help="folder of records (default: runs)")
+
+
+def report_folder(runs: Path) -> Path:
+    """Return where reports of `runs` go unless --out says otherwise.
+
+    Below the folder where `run` made it; records that were got from elsewhere, such as those in a
+    repository, are left as they are.
+    """
+    return runs / "report" if (runs / PLANS).is_dir() else RUNS / f"report-{runs.resolve().name}"
 
 
 def axes_of(arguments: argparse.Namespace) -> dict[str, Any]:

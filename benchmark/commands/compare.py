@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmark.commands._axes import RUNS
+from benchmark.commands._axes import OUT, RUNS, report_folder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this verb's flags."""
     parser.add_argument("--paper", default="dvpt", help="whose claims or numbers (default: dvpt)")
     parser.add_argument("--runs", type=Path, action="append", help="folder of records; repeatable")
-    parser.add_argument("--out", type=Path, help="where to write (default: RUNS/report)")
+    parser.add_argument("--out", type=Path, help=OUT)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -21,4 +21,4 @@ def run(arguments: argparse.Namespace) -> int:
     from results.papers.report import compare
 
     runs = arguments.runs or [RUNS]
-    return show(compare(runs, arguments.out or runs[0] / "report", arguments.paper))
+    return show(compare(runs, arguments.out or report_folder(runs[0]), arguments.paper))

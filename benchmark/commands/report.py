@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.commands._axes import RUNS
-from benchmark.core.registry import InputError, unknown
+from benchmark.commands._axes import OUT, RUNS, report_folder
+from benchmark.core.registry import InputError, module_names, unknown
 from benchmark.core.spec import split_list
 
 if TYPE_CHECKING:
     from results.reporting import Report
 
 
+FORMATS = "terminal,markdown,csv,latex,html"
+MAIN_FILES = {
+    "report.html": "everything on one page, opens without a network",
+    "table.tex": "the table for a paper; also .md .csv .txt",
+    "statistics.csv": "who differs from whom, with intervals",
+    "compare.md": "claims and published numbers beside the records",
+}
+_HELPERS = {"shown", "style"}  # files of `results/figures/` that are no kind of figure
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this verb's flags."""
     parser.add_argument("--runs", type=Path, action="append", help="folder of records; repeatable")
-    parser.add_argument("--out", type=Path, help="where to write (default: RUNS/report)")
+    parser.add_argument("--out", type=Path, help=OUT)
     parser.add_argument(
         "--metric", help="instead of each data set's own, e.g. auc or balanced_accuracy"
     )
@@ -43,7 +53,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also a table over one axis, e.g. lr, image_size or dvpt.prompts",
     )
     _add_figures(parser)
-    parser.add_argument("--format", default="terminal,markdown,csv,latex,html", metavar="A,B")
+    parser.add_argument(
+        "--format",
+        default=FORMATS,
+        metavar="A,B",
+        help=f"files of tables to write (default: all: {FORMATS})",
+    )
 
 
 def _add_figures(parser: argparse.ArgumentParser) -> None:
@@ -71,33 +86,39 @@ def _add_figures(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write and show the report; return 1 when a record could not be read."""
-    from benchmark.data.origins import lookup
-    from results.reporting import FORMATS, Options, report
-
-    runs = arguments.runs or [RUNS]
+    known = FORMATS.split(",")
     formats = split_list(arguments.format)
     for name in formats:
-        if name not in FORMATS:
-            raise unknown("format", name, FORMATS)
+        if name not in known:
+            raise unknown("format", name, known)
     kinds, sources = _kinds(arguments), _sources(arguments.source)
+    points = arguments.plan_seeds
+    if points is not None and not 0 < points < float("inf"):
+        raise InputError(f"--plan-seeds {points:g} must be a number of points above 0")
+    keep = None if arguments.suite is None else _of_suite(arguments.suite)
+
+    from benchmark.data.origins import lookup
+    from results.reporting import Options, report
+
+    runs = arguments.runs or [RUNS]
     if arguments.rescore:
         _rescore(runs)
     if arguments.latency:
         _latency(runs)
     if arguments.panels:
         _panels(runs, arguments.panels, sources)
-    out = arguments.out or runs[0] / "report"
+    out = arguments.out or report_folder(runs[0])
     shown = arguments.efficiency or arguments.latency
     options = Options(
         arguments.metric,
         arguments.against,
         formats,
-        arguments.plan_seeds,
+        points,
         shown,
         kinds,
         ablation=arguments.ablation,
         lookup=lookup,
-        keep=_of_suite(arguments.suite) if arguments.suite else None,
+        keep=keep,
     )
     return show(report(runs, out, options=options))
 
@@ -122,18 +143,21 @@ def _rescore(folders: list[Path]) -> None:
 
 
 def _kinds(arguments: argparse.Namespace) -> tuple[str, ...]:
-    """Return the kinds of figures that the flags ask for."""
-    from results.figures import KINDS, chosen
-
+    """Return the kinds of figures that the flags ask for; names are checked before any import."""
     if arguments.panels < 0:
-        raise InputError(f"--panels {arguments.panels} is no number of images; give 1 or more")
-    if arguments.figures == "none":
+        raise InputError(f"--panels {arguments.panels} is not a number of images; give 1 or more")
+    asked = split_list(arguments.figures) if arguments.figures else []
+    known = set(module_names("results.figures")) - _HELPERS
+    for name in asked:
+        if name not in {*known, "all", "none"}:
+            raise unknown("figure", name, {*known, "all", "none"})
+    if "none" in asked and (len(asked) > 1 or arguments.panels):
+        raise InputError("--figures none cannot be with other figures, nor with --panels")
+    if "none" in asked:
         return ()
-    if arguments.figures == "all":
-        return tuple(KINDS)
-    read = ("panels", "attention") if arguments.panels else ()
-    more = split_list(arguments.figures) if arguments.figures else []
-    return chosen([*more, *read])
+    from results.figures import chosen
+
+    return chosen([*asked, *(("panels", "attention") if arguments.panels else ())])
 
 
 def _sources(pairs: list[str]) -> dict[str, str]:
@@ -172,17 +196,14 @@ def show(report: Report) -> int:
     """Print the table, what was written and what could not be read; return the exit code."""
     print(report.text)
     if report.paths:
-        print(f"wrote to {report.paths[0].parent}/: {_listed(report.paths)}")
+        folder = report.paths[0].parent
+        print(f"\n{len(report.paths)} files in {folder}/, first of all:")
+        names = {path.name for path in report.paths}
+        for name, what in MAIN_FILES.items():
+            if name in names:
+                print(f"  {folder / name}  {what}")
     for note in report.notes:
         print(note, file=sys.stderr)
     for fault in report.faults:
         print(f"not used: {fault}", file=sys.stderr)
     return 1 if report.faults else 0
-
-
-def _listed(paths: Sequence[Path]) -> str:
-    """Return the names of the files, each with all its endings."""
-    endings: dict[str, list[str]] = {}
-    for path in paths:
-        endings.setdefault(path.stem, []).append(path.suffix)
-    return ", ".join(stem + " ".join(found) for stem, found in endings.items())

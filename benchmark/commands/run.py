@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmark.api import EXECUTORS, Sweep
 from benchmark.commands._axes import add_axes, add_runs, axes_of
-from benchmark.commands.report import show
+from benchmark.commands.report import FORMATS, show
 from benchmark.core.registry import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SLURM = {"slurm": "", "max_parallel": 64, "cells_per_job": "auto", "probe": False, "wait": False}
 
@@ -86,8 +91,22 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     without = results[~results["state"].isin(("done", "n/a"))]
     if len(without) < len(results):
-        show(sweep.report(arguments.runs / "report"))
+        formats = FORMATS.split(",")
+        show(sweep.report(arguments.runs / "report", formats=formats))
         print(f"records: {arguments.runs}/DATASET/BACKBONE/METHOD/.../record.json")
+        print(f"next: {next_step(results, arguments.runs)}")
     for row in without.itertuples():
         print(f"{row.state}: {row.folder}: {row.reason}", file=sys.stderr)
     return 1 if len(without) else 0
+
+
+def next_step(results: pd.DataFrame, runs: Path) -> str:
+    """Return the command that most likely comes next after these results."""
+    if (results["state"] == "failed").any():
+        return f"python -m benchmark status --runs {runs} --tail 20  # why cells failed"
+    if len(set(results["seed"])) == 1:
+        return "the same command with --seeds 0,1,2  # one seed has no spread"
+    return (
+        f"python -m benchmark report --runs {runs} --plan-seeds 2  # how many seeds tell "
+        "a difference of 2 points"
+    )

@@ -100,7 +100,8 @@ def kind_of(path: Path) -> str:
         return _AT_TOP.get(path.name, "other")
     if len(path.parts) > _DEPTH and _CELL.search(path.parts[_DEPTH - 1]):
         return _INSIDE.get(path.parent.name) or _BY_NAME.get(path.name, "other")
-    return _BY_FOLDER.get(path.parts[0], "other")
+    top = path.parts[0]
+    return "reports" if top.startswith("report-") else _BY_FOLDER.get(top, "other")
 
 
 def clean(use: Use, runs: Path, kinds: Collection[str], *, dry: bool) -> tuple[Use, list[str]]:

@@ -67,15 +67,16 @@ _PRINTED: dict[str, tuple[str, Callable[[], list[str]]]] = {  # package with the
 
 def table(kind: str, style: str = "terminal") -> str:
     """Return the table of one registry as text ("terminal") or "markdown"."""
-    return _text((kind in _PRINTED and _printed(kind)) or _TABLES[kind](), style)
+    return as_text((kind in _PRINTED and _printed(kind)) or _TABLES[kind](), style)
 
 
 def generated(kind: str) -> str:
     """Return the table in Markdown, made from the registry itself."""
-    return _text(_TABLES[kind](), "markdown")
+    return as_text(_TABLES[kind](), "markdown")
 
 
-def _text(rows: Rows, style: str) -> str:
+def as_text(rows: Rows, style: str) -> str:
+    """Return (header, rows) as text ("terminal") or "markdown"."""
     return tabulate(rows[1], rows[0], tablefmt="github" if style == "markdown" else "simple")
 
 
