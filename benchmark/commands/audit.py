@@ -9,6 +9,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmark.core.registry import InputError
+from benchmark.core.spec import split_list
+from benchmark.sweep.names import check_methods
+
 if TYPE_CHECKING:
     from benchmark.auditing import Verdict
 
@@ -24,6 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the matrix; return 1 when a check failed."""
+    if arguments.jobs < 1:
+        raise InputError(f"--jobs {arguments.jobs} must be above 0")
+    if arguments.methods is not None:
+        check_methods(split_list(arguments.methods))
     from benchmark.auditing import audit, show
     from benchmark.core.files import write_json
 
@@ -46,12 +54,11 @@ def chosen(specs: str | None, families: str | None) -> tuple[list[str], list[str
     import methods
     from benchmark.auditing.families import FAMILIES
     from benchmark.core.registry import unknown
-    from benchmark.core.spec import split_list
 
-    wanted = split_list(specs) if specs else list(methods.methods)
+    wanted = split_list(specs) if specs is not None else list(methods.methods)
     for spec in wanted:
         methods.build(spec)
-    places = split_list(families) if families else list(FAMILIES)
+    places = split_list(families) if families is not None else list(FAMILIES)
     for place in places:
         if place not in FAMILIES:
             raise unknown("family of backbones", place, FAMILIES)

@@ -53,7 +53,9 @@ def run(arguments: argparse.Namespace) -> int:
     watch = _watch(arguments)
     machine = hardware()
     print(", ".join(f"{name}: {value}" for name, value in machine.items() if value))
-    values = _plans(arguments) if arguments.plan_sizes else _measure(arguments, parts, watch)
+    values = (
+        _plans(arguments) if arguments.plan_sizes is not None else _measure(arguments, parts, watch)
+    )
     if arguments.json:
         settings = {n: v for n, v in vars(arguments).items() if n not in ("json", "verb")}
         write_json(arguments.json, {"machine": machine, "settings": settings, **values})
@@ -69,6 +71,10 @@ def check(arguments: argparse.Namespace) -> list[str]:
         if getattr(arguments, name) < 1:
             flag = name.replace("_", "-")
             raise InputError(f"--{flag} {getattr(arguments, name)} must be above 0")
+    if not 0 <= arguments.threads <= 1024:
+        raise InputError(f"--threads {arguments.threads} must be from 0 to 1024")
+    if arguments.image_size is not None and arguments.image_size < 1:
+        raise InputError(f"--image-size {arguments.image_size} must be above 0")
     parts = split_list(arguments.parts)
     for part in parts:
         if part not in PARTS:

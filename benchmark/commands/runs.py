@@ -32,14 +32,14 @@ def run(arguments: argparse.Namespace) -> int:
         if use.files[kind]
     ]
     print(tabulate(rows, ("kind", "files", "size", "can be cleaned"), "simple"))
-    if arguments.clean:
+    if arguments.clean is not None:
         kinds = split_list(arguments.clean)
         gone, kept = clean(use, arguments.runs, kinds, dry=arguments.dry_run)
         verb = "would be deleted" if arguments.dry_run else "deleted"
         for kind in dict.fromkeys(kinds):
-            told = f"{len(gone.files[kind])} files, {_size(gone.bytes(kind))}"
-            print(f"{kind}: {told} {verb}")
-        print("\n".join(kept)) if kept else None
+            print(f"{kind}: {len(gone.files[kind])} files, {_size(gone.bytes(kind))} {verb}")
+        for reason in kept:
+            print(reason)
     return 0
 
 

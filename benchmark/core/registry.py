@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+MOST_LISTED = 60  # names in an error; timm knows more than a thousand models
 # The group of entry points by which installed packages make their methods known by name.
 ENTRY_POINTS = "peft_medical_benchmark.methods"
 
@@ -21,9 +22,12 @@ class InputError(ValueError):
 def unknown(kind: str, name: str, allowed: Iterable[str]) -> InputError:
     """Return the error for a name that is not in `allowed`, with the nearest name if any."""
     names = sorted(allowed)
-    near = difflib.get_close_matches(name, names, n=1)
+    near = difflib.get_close_matches(name, names, n=5)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return InputError(f"unknown {kind} {name!r}; {hint}known: {', '.join(names)}")
+    listed = ", ".join(names if len(names) <= MOST_LISTED else near)
+    if len(names) > MOST_LISTED:
+        listed = f"{len(names)} names" + (f", such as {listed}" if listed else "")
+    return InputError(f"unknown {kind} {name!r}; {hint}known: {listed}")
 
 
 class Registry(Generic[T]):
