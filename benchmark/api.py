@@ -393,7 +393,7 @@ def audit(
 ) -> pd.DataFrame:
     """Return what the audit says of methods on families of backbones, one row per pair.
 
-    Columns: `method`, `family`, `state` ("pass", "n/a" or "fail"), the failed `check`, `reason`.
+    Columns: `method`, `family`, `state` ("pass", "n/a" or "fail"), `reason` (all that is wrong).
 
     Args:
         methods: specs, yours as "my_module:MyMethod".
@@ -411,8 +411,8 @@ def audit(
     specs = read_items("methods", methods, str)
     families = None if backbones is None else read_items("backbones", backbones, str)
     verdicts = auditing.audit(specs, *([families] if families else []), jobs=jobs)
-    names = ("method", "family", "state", "check", "reason")
-    return pd.DataFrame([{name: getattr(v, name) for name in names} for v in verdicts])
+    rows = [(v.method, v.family, v.state, "; ".join(v.reasons)) for v in verdicts]
+    return pd.DataFrame(rows, columns=["method", "family", "state", "reason"])
 
 
 def _all_queued(status: Status) -> None:
