@@ -83,7 +83,7 @@ def report(
     from results.statistics import planning, rank_table, stats, words
     from results.tables import ablation, external, peek, scores, sheet, sources, trials
 
-    loaded = _kept(frame.load(runs, keys), options)
+    loaded = _kept(frame.load(runs, keys, options.metric), options)
     known = [n.removeprefix("test_") for n in loaded.rows.columns if n.startswith("test_")]
     if options.metric is not None and options.metric not in known:
         raise unknown("metric", options.metric, known)
@@ -95,7 +95,7 @@ def report(
     built = [tables.with_ties(s.table, s.tied) for s in statistics]
     ledgers = [ledger.build(loaded, s.table, runs) for s in statistics]
     main = [scores.sheet(table) for table in built]
-    costs = [ledger.sheet(one) for one in ledgers]
+    costs = [ledger.sheet(one) for one in ledgers if one.entries]
     used = sources.collect(built, options.lookup)
     printed: dict[str, list[Sheet]] = {
         "table": main,
@@ -137,12 +137,12 @@ def report(
         if "html" in options.formats:
             paths.append(html.write(loaded, statistics, ledgers, out, files))
     parts = []
-    for s, one, cost in zip(statistics, main, costs, strict=True):
+    for s, one, costs_of_one in zip(statistics, main, ledgers, strict=True):
         parts += [sheet.terminal(one), words.text(s)]
         if options.plan_seeds is not None:
             parts.append(planning.text(s, options.plan_seeds))
-        if options.efficiency:
-            parts.append(sheet.terminal(cost))
+        if options.efficiency and costs_of_one.entries:
+            parts.append(sheet.terminal(ledger.sheet(costs_of_one)))
     for name in ("external", "peek", "ablation"):
         parts += map(sheet.terminal, printed.get(name, ()))
     return Report(

@@ -14,3 +14,12 @@ def shared_data():
     if not (folder / "busi").is_dir():
         pytest.skip(f"no development data in {folder}; set BENCHMARK_SHARED_DATA")
     return folder
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out the simulations, which take minutes, unless `-m` names them."""
+    if "simulation" in config.option.markexpr:
+        return
+    long = [item for item in items if item.get_closest_marker("simulation")]
+    config.hook.pytest_deselected(items=long)
+    items[:] = [item for item in items if item not in long]

@@ -114,6 +114,7 @@ def build(frame: Frame, table: Table, folders: Sequence[Path] = ()) -> Ledger:
     done = frame.done
     here = table.of(done)
     chosen = pd.concat(table.chosen.values()) if table.columns else here
+    chosen = chosen.dropna(subset="train_s")  # scores of others come without costs
     full = _peak(chosen[chosen["method"] == "full"])
     entries = [
         _entry(table, method, part, here[here["method"] == method], full)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmark.core.registry import InputError
-from results.frame import index
+from results.frame import index, score_table
 from results.frame.rows import FINISHED
 
 
@@ -38,8 +38,13 @@ class Frame:
         return [Path(folder) for folder in self.rows["folder"][has]]
 
 
-def load(folders: Sequence[Path], keys: Collection[str] | None = None) -> Frame:
+def load(
+    folders: Sequence[Path], keys: Collection[str] | None = None, metric: str | None = None
+) -> Frame:
     """Return the frame of all cells below `folders`; with `keys`, of these cells only.
+
+    A CSV file in place of a folder holds scores of others (`score_table.read`, which takes
+    `metric`).
 
     A finished cell outweighs an unfinished copy. Records of one cell that disagree are a fault;
     none of them is used, and the cell's state is "conflict".
@@ -51,6 +56,9 @@ def load(folders: Sequence[Path], keys: Collection[str] | None = None) -> Frame:
     faults: list[str] = []
     notes: list[str] = []
     for folder in folders:
+        if folder.suffix == ".csv":
+            parts.append(score_table.read(folder, metric))
+            continue
         if not folder.is_dir():
             raise InputError(f"no folder {str(folder)!r}; name the folder of a run with --runs")
         rows, bad, told = index.load(folder)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -11,9 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmark.scores import metric_of
+from benchmark.core.files import cache_folder, write_json
+from benchmark.core.registry import InputError
+from benchmark.scores import Metric, metric_of
 from results.frame import predictions
-from results.statistics.resample import Sample, resample
+from results.statistics.resample import RESAMPLES, Sample, resample
 from results.statistics.seeds import noise
 from results.tables import Column, Table
 
@@ -66,19 +71,58 @@ def _sample(
         scores[unit] = metric.scale * float(row.score)
         path = paths.get(row.key)
         try:
-            tested = predictions.read(path, column.metric, row.classes) if path else None
+            found = _replicates(path, metric, row.classes) if path else None
         except _DAMAGED as error:
             wrong.append(f"{path} is not whole ({error}); the intervals leave its patients out")
             continue
-        if path is None or tested is None:
+        if found is None:
             continue
-        again = metric.scale * float(tested.metric(np.ones((1, len(tested.groups))))[0])
+        again = metric.scale * found.score
         if abs(again - scores[unit]) < 1e-3:
-            resampled[unit] = resample(tested, metric.scale)
-            groups = len(tested.groups)
+            resampled[unit] = metric.scale * found.drawn
+            groups = found.groups
         else:
             wrong.append(
                 f"{path} gives {column.metric} {again:.2f}, its record {scores[unit]:.2f}; the "
                 "intervals leave its patients out, train the cell again"
             )
     return Sample((column.dataset, column.share), scores, resampled, groups), wrong
+
+
+class _Replicates(NamedTuple):
+    """A metric of stored predictions: of all `groups` test groups, and of each resample, (R,)."""
+
+    score: float
+    groups: int
+    drawn: np.ndarray
+
+
+def _replicates(path: Path, metric: Metric, classes: Sequence[str]) -> _Replicates | None:
+    """Return the resampled metric of the predictions in `path`; None where they do not hold it.
+
+    Kept in the user's cache by the digest of the predictions: a report of a large test set takes
+    seconds per cell once, and milliseconds the next time. Not beside the record, since a report
+    writes nothing into the runs that it reads.
+    """
+    named = (path.read_bytes(), metric.name, metric.since, RESAMPLES, classes)
+    digest = hashlib.sha256(repr(named[1:]).encode() + named[0]).hexdigest()[:32]
+    kept = cache_folder() / "resampled" / digest[:2] / f"{digest}.json"
+    try:
+        stored = json.loads(kept.read_text())
+        drawn = np.array(stored["drawn"], float)
+        if drawn.shape == (RESAMPLES,):
+            return _Replicates(float(stored["score"]), int(stored["groups"]), drawn)
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # not kept yet, or damaged: made anew
+    tested = predictions.read(path, metric.name, classes)
+    if tested is None:
+        return None
+    score = float(tested.metric(np.ones((1, len(tested.groups))))[0])
+    # rounded before use, so that a report says the same whether it drew or read them
+    drawn = resample(tested, 1.0).astype(float).round(7)
+    found = _Replicates(score, len(tested.groups), drawn)
+    values = [None if np.isnan(value) else value for value in drawn.tolist()]
+    if not np.isnan(score):
+        with contextlib.suppress(InputError):  # a cache that cannot be written only costs time
+            write_json(kept, {"score": score, "groups": found.groups, "drawn": values})
+    return found

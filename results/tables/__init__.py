@@ -166,6 +166,7 @@ def _costs(done: pd.DataFrame) -> dict[str, Costs]:
 
     So a data set with more classes, and with them a larger head, does not hide what is stored.
     """
+    done = done.dropna(subset="delta_bytes")  # scores of others may come without costs
     if done.empty:
         return {}
     smallest = done.loc[done.groupby("method")["delta_bytes"].idxmin()].set_index("method")

@@ -24,17 +24,22 @@ def auc(predictions: Predictions, k: int) -> Weighted:
     """
     scores, labels = predictions.arrays["probs"][:, k], predictions.arrays["labels"]
     truth = truth_of(labels, predictions.arrays["probs"].shape[1])[:, k]
-    _, places = np.unique(scores, return_inverse=True)
-    order = np.argsort(places, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(places[order]) > 0])  # images of equal score
-    owners, positive = predictions.rows[order], truth[order]
+    order = np.argsort(scores, kind="stable")
+    ranked = scores[order]
+    with_it = np.flatnonzero(truth[order])
+    # where images of the same score begin and end: they count half
+    first, last = (np.searchsorted(ranked, ranked[with_it], side) for side in ("left", "right"))
+    owners = predictions.rows[order]
 
     def area(weights: np.ndarray) -> np.ndarray:
         drawn = weights[:, owners]
-        with_it = np.add.reduceat(drawn * positive, starts, axis=1)
-        without = np.add.reduceat(drawn * ~positive, starts, axis=1)
-        below = without.cumsum(1) - without / 2
-        return divide((with_it * below).sum(1), with_it.sum(1) * without.sum(1))
+        positive = drawn[:, with_it]
+        drawn[:, with_it] = 0
+        # weight of the images without the class up to each place, 0 before the first
+        without = np.zeros((len(drawn), len(owners) + 1), drawn.dtype)
+        np.cumsum(drawn, axis=1, out=without[:, 1:])
+        below = (without[:, first] + without[:, last]) / 2
+        return divide((positive * below).sum(1), positive.sum(1) * without[:, -1])
 
     return area
 

@@ -1,0 +1,105 @@
+"""Scores of others, read from a CSV: the same statistics, and one sentence per wrong line."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from benchmark.core.registry import InputError
+from results import frame, tables
+from results.frame import score_table
+from results.reporting import report
+from results.statistics import stats
+
+HEADER = "method,dataset,seed,percent,metric\n"
+
+
+def written(tmp_path, text):
+    path = tmp_path / "scores.csv"
+    path.write_text(text)
+    return path
+
+
+def statistics(path, metric=None):
+    loaded = frame.Frame(score_table.read(path, metric))
+    (found,) = stats.build(tables.build(loaded), [])
+    return found
+
+
+def test_sixteen_methods_on_nineteen_tasks_with_one_seed_are_ranked_and_tested(tmp_path):
+    random, quality = np.random.default_rng(0), np.linspace(0, 3, 16)
+    lines = [
+        f"m{m:02},task{t},0,{50 + t + quality[m] + random.normal(0, 1):.2f},accuracy\n"
+        for m, t in itertools.product(range(16), range(19))
+    ]
+    found = statistics(written(tmp_path, HEADER + "".join(lines)))
+    assert len(found.table.columns) == 19
+    assert found.ranking.critical_difference == pytest.approx(5.292, abs=0.001)
+    assert found.ranking.friedman_p < 1e-6
+    assert len(found.overall) == 120
+    assert {c.interval for c in found.overall} == {None}  # one seed: tests, but no interval
+    assert any(c.p_holm < 0.05 for c in found.overall)
+    assert found.table.scores["m00", found.table.columns[0]].mean == pytest.approx(50, abs=4)
+
+
+def test_seeds_of_a_table_give_intervals(tmp_path):
+    lines = [
+        f"{method},a,{seed},{score},accuracy\n"
+        for method, scores in (("x", (70, 71, 72)), ("y", (60, 61.5, 62)))
+        for seed, score in enumerate(scores)
+    ]
+    found = statistics(written(tmp_path, HEADER + "".join(lines)))
+    (compared,) = found.blockwise
+    assert abs(compared.difference) == pytest.approx(71 - 183.5 / 3)
+    assert compared.verdict in ("better", "worse")
+
+
+def test_lengths_stay_what_they_are_and_shares_may_be_given_as_stored(tmp_path):
+    text = "method,dataset,seed,score,metric\nx,a,0,3.5,hd95_mm\ny,a,0,4.5,hd95_mm\nx,b,0,.5,dice\n"
+    rows = score_table.read(written(tmp_path, text))
+    assert list(rows["test_hd95_mm"].dropna()) == [3.5, 4.5]
+    assert list(rows["test_dice"].dropna()) == [0.5]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "needs the columns method, dataset, seed"),
+        ("method,dataset,seed\n", "one of score"),
+        ("method,dataset,seed,score,percent\n", "one of score"),
+        ("method,dataset,seed,score,colour\n", r"columns \['colour'\]"),
+        ("method,dataset,seed,seed,score\n", "a column twice"),
+        (HEADER, "no score under its header"),
+        (HEADER + "x,a,0,70\n", "line 2 has 4 values, the header 5"),
+        (HEADER + "x,a,0,,accuracy\n", "line 2 has no percent"),
+        (HEADER + "x,a,zero,70,accuracy\n", "line 2: seed 'zero' is not a number"),
+        (HEADER + "x,a,0,nan,accuracy\n", "not a finite number"),
+        (HEADER + "x,a,0,170,accuracy\n", "more than 100"),
+        (HEADER + "x,a,0,70,accuracy\nx,a,0,71,accuracy\n", "lines 2 and 3 are one run twice"),
+        (HEADER + "x,a,0,70,accurracy\n", "did you mean 'accuracy'"),
+        (HEADER + "x,a,0,70,hd95_mm\n", "in mm, not in percent"),
+        ("method,dataset,seed,score,metric\nx,a,0,70,accuracy\n", "name the column percent"),
+        ("method,dataset,seed,score\nx,a,0,.7\n", "names no metric"),
+        ('method,dataset,seed,score\n"x,a,0,.7\n', "cannot be read as CSV"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence_with_the_line(tmp_path, text, message):
+    with pytest.raises(InputError, match=message):
+        score_table.read(written(tmp_path, text))
+
+
+def test_a_file_that_is_none_is_named(tmp_path):
+    with pytest.raises(InputError, match="cannot be read as CSV"):
+        score_table.read(tmp_path / "missing.csv")
+
+
+def test_a_report_of_a_csv_has_tables_ranks_and_figures(tmp_path):
+    lines = [
+        f"{method},{dataset},{seed},{50 + 10 * place + seed},accuracy\n"
+        for (place, method), dataset, seed in itertools.product(enumerate("xyz"), "ab", range(3))
+    ]
+    made = report([written(tmp_path, HEADER + "".join(lines))], tmp_path / "out")
+    assert "rank 1 is best" in made.text
+    assert list(made.tables["scores"]["method"].unique()) == ["x", "y", "z"]
+    assert {"table.tex", "statistics.csv", "ranks.csv"} <= {path.name for path in made.paths}
+    assert not made.faults
