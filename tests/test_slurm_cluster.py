@@ -306,36 +306,81 @@ def test_a_submitter_killed_half_way_is_continued_by_the_second_run(tmp_path):
     assert not list(runs.glob("sweeps/claim*"))
 
 
-GREEDY = """
-import time
+# Methods that are right until they train: BitFit with a hook.
+NASTY = """
+import os, signal, time
 from dataclasses import dataclass
 import torch
 from methods.bitfit import BitFit
 
-def eat(module, inputs):
-    if module.training and len(inputs[0]) > 4:
-        ballast = torch.ones(500_000_000)
-        time.sleep(5)
-        assert len(ballast)
-
 @dataclass(frozen=True)
-class Greedy(BitFit):
+class Nasty(BitFit):
     def edit(self, backbone):
         super().edit(backbone)
-        backbone.register_forward_pre_hook(eat)
+        backbone.register_forward_pre_hook(lambda module, inputs: self.act(module, inputs[0]))
+
+@dataclass(frozen=True)
+class Greedy(Nasty):
+    def act(self, module, images):
+        if module.training and len(images) > 4:
+            ballast = torch.ones(500_000_000)
+            time.sleep(5)
+            assert len(ballast)
+
+@dataclass(frozen=True)
+class Segv(Nasty):
+    def act(self, module, images):
+        if module.training:
+            os.kill(os.getpid(), signal.SIGSEGV)
+
+@dataclass(frozen=True)
+class Hang(Nasty):
+    def act(self, module, images):
+        while module.training:
+            time.sleep(1)
 """
 
 
-def test_a_job_killed_for_memory_goes_on_with_half_as_many_images_at_once(tmp_path, monkeypatch):
-    (tmp_path / "greedy.py").write_text(GREEDY)
+@pytest.fixture
+def nasty(tmp_path, monkeypatch):
+    """Put a module with methods that kill their process on the path of this user."""
+    (tmp_path / "nasty.py").write_text(NASTY)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
+
+
+def test_a_job_killed_for_memory_goes_on_with_half_as_many_images_at_once(tmp_path, nasty):
     runs = tmp_path / "runs"
-    submit(runs, "--methods", "greedy:Greedy", *SHORT, slurm="mem_gb=2")
-    (tmp_path / "greedy.py").write_text("raise SystemExit('an edit that must not leak')")
+    submit(runs, "--methods", "nasty:Greedy", *SHORT, slurm="mem_gb=2")
+    (tmp_path / "nasty.py").write_text("raise SystemExit('an edit that must not leak')")
     wait_for(lambda: not queue())
     (record,) = records(runs).values()
     assert record["cost"]["micro_batch"] == 4
     assert record["cell"]["batch_size"] == 8
+    assert_each_once(runs, 1)
+
+
+def test_a_cell_that_kills_its_process_is_given_up_and_its_job_mates_are_trained(tmp_path, nasty):
+    runs = tmp_path / "runs"
+    methods = "nasty:Segv,norm,linear"  # the first of its job
+    submit(runs, "--methods", methods, *SHORT, slurm="mem_gb=2", per_job=3)
+    wait_for(lambda: not queue())
+    assert_each_once(runs, 2)
+    status = benchmark("status", "--runs", runs)
+    assert status.returncode == 1
+    assert "2 done, 0 to do, 1 failed" in status.stdout
+    assert "nasty_Segv" in status.stdout
+    assert "its process died 3 times: Segmentation fault (SIGSEGV)" in status.stdout
+    assert benchmark("cancel", "--runs", runs).stdout.startswith("0 jobs")
+
+
+def test_a_preemption_in_the_first_second_is_survived(tmp_path):
+    runs = tmp_path / "runs"
+    submit(runs, "--methods", "bitfit", *SHORT, slurm="mem_gb=2,partition=low")
+    wait_for(lambda: queue("running"))
+    occupy(1, "high")  # Python has not even begun to import torch
+    wait_for(lambda: not queue())
+    (log,) = runs.glob("sweeps/*/logs/*_0_log.err")
+    assert log.read_text().count("start of run") == 2
     assert_each_once(runs, 1)
 
 
