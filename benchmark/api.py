@@ -165,10 +165,12 @@ class Sweep:
         """The cells, in order; the first use opens the data sets and reads fingerprints."""
         return self._resolved[0]
 
-    def plan(self, *, executor: Executor = "inline", jobs: int | None = None) -> Plan:
+    def plan(
+        self, *, executor: Executor = "inline", jobs: int | None = None, only: str | None = None
+    ) -> Plan:
         """Return which cells are to do, done, failed or unsupported, and what they should take.
 
-        `executor` and `jobs` as in `run`.
+        `executor`, `jobs` and `only` as in `run`.
         """
         from benchmark.execution.train import check_jobs, num_jobs
         from benchmark.sweep import estimate
@@ -176,6 +178,17 @@ class Sweep:
 
         check_jobs(executor, jobs)
         planned = plan(self.cells, self.runs)
+        if only is not None:
+            from slurm.queue import matching
+
+            states = dict.fromkeys((c.slug for c in planned.todo), "todo")
+            states |= dict.fromkeys((c.slug for c in planned.failed), "failed")
+            chosen = matching(self.runs, states, only)
+            todo, failed = (
+                tuple(cell for cell in cells if cell.slug in chosen)
+                for cells in (planned.todo, planned.failed)
+            )
+            planned = replace(planned, todo=todo, failed=failed)
         left = planned.left
         known = estimate.read(self.runs) if left else estimate.Estimate()
         forecast = estimate.Forecast(left, known, num_jobs(executor, jobs, len(left)))
@@ -188,6 +201,7 @@ class Sweep:
         jobs: int | None = None,
         slurm: str | Mapping[str, object] | Request = "",
         wait: bool = False,
+        only: str | None = None,
     ) -> pd.DataFrame:
         """Train what is not done yet, and return the results of all cells, one row per cell.
 
@@ -199,6 +213,8 @@ class Sweep:
             slurm: what jobs ask for, such as {"partition": "gpu", "gpus_per_node": 1}; the fields
                 of `slurm.executor.Request` may stand beside: {"max_parallel": 8}.
             wait: return when the Slurm queue is empty; what died without a result is sent again.
+            only: of what is not done, only what "failed", ran out of memory ("oom") or was stopped
+                by a time limit ("timeout") at its last attempt.
 
         Raises:
             InputError: a value that is not allowed, data that cannot be read, or no Slurm.
@@ -210,10 +226,10 @@ class Sweep:
             raise unknown("executor", executor, EXECUTORS)
         if executor != "slurm" and (slurm or wait):
             raise InputError(f"slurm and wait are for executor 'slurm', not {executor!r}")
-        plan = self.plan(executor=executor, jobs=jobs)
+        plan = self.plan(executor=executor, jobs=jobs, only=only)
         write_plan(self.cells, self.runs)
         if executor == "slurm":
-            self._submit(slurm, wait=wait)
+            self._submit(slurm, wait=wait, only=only)
             if not wait:
                 return self._results(_all_queued)
         elif plan.left:
@@ -224,14 +240,15 @@ class Sweep:
         self._score_external()
         return self.results()
 
-    def _submit(self, asked: str | Mapping[str, object] | Request, *, wait: bool) -> None:
+    def _submit(
+        self, asked: str | Mapping[str, object] | Request, *, wait: bool, only: str | None
+    ) -> None:
         """Submit what is to do; with `wait`, again what died without a result."""
-        from benchmark.sweep.plan import plan
         from slurm import executor, queue
 
         request = executor.Request.of(asked)
         for number in range(ROUNDS if wait else 1):
-            planned = plan(self.cells, self.runs)
+            planned = self.plan(executor="slurm", only=only if number == 0 else None)
             if todo := [*planned.todo, *(planned.failed if number == 0 else ())]:
                 sent = executor.send(todo, self.runs, self._resolved[1], self.settings, request)
                 sys.stdout.write(f"{sent}\n")
@@ -250,11 +267,13 @@ class Sweep:
             count = len(list(external.score(self.cells, session, self.runs, spec)))
             sys.stdout.write(f"{count} cells were tested on {spec}\n")
 
-    def submission(self, slurm: str | Mapping[str, object] | Request = "") -> str:
+    def submission(
+        self, slurm: str | Mapping[str, object] | Request = "", *, only: str | None = None
+    ) -> str:
         """Return what `run(executor="slurm")` would submit: jobs, hours, the scripts for sbatch."""
         from slurm import executor
 
-        left = self.plan(executor="slurm").left
+        left = self.plan(executor="slurm", only=only).left
         if not left:
             return "nothing is to do"
         request = executor.Request.of(slurm)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,26 @@ from benchmark.core.registry import InputError
 from benchmark.core.settings import Settings
 from benchmark.core.spec import base_name
 from benchmark.sweep import estimate
+from benchmark.sweep.ends import read_ends
 from slurm import packing, probe, queue, resources, submit
 from slurm.submit import Order
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asks of the cluster; `resources` as in `--slurm NAME=VALUE,...`."""
+    """What the user asks of the cluster; `resources` as in `--slurm NAME=VALUE,...`.
 
-    resources: str = ""
+    `max_parallel` jobs of a submission run at once, over all its arrays. A cell that died of memory
+    gets `retry_mem` times as much the next time, one that a time limit stopped `retry_time` times
+    as long; 1: the same.
+    """
+
+    resources: str | Sequence[str] = ""
     max_parallel: int = 64
     cells_per_job: str | int = "auto"
     probe: bool = False
+    retry_mem: str | float = 2.0
+    retry_time: str | float = 2.0
 
     @classmethod
     def of(cls, asked: str | Mapping[str, object] | Request) -> Request:
@@ -35,8 +44,21 @@ class Request:
             return cls(asked)
         names = {item.name for item in fields(cls)}
         own: dict[str, Any] = {name: v for name, v in asked.items() if name in names}
-        rest = [f"{name}={value}" for name, value in asked.items() if name not in names]
-        return cls(**{"resources": ",".join(rest), **own})
+        rest = []
+        for name, value in asked.items():
+            if name not in names:
+                for one in value if isinstance(value, list | tuple) else [value]:
+                    quote = "'" if '"' in str(one) else '"'
+                    text = str(one).lower() if isinstance(one, bool) else str(one)
+                    rest.append(f"{name}={quote}{text}{quote}")
+        return cls(**{"resources": rest, **own})
+
+    @property
+    def retry(self) -> packing.Retry:
+        """Return the factors of another attempt."""
+        return packing.Retry(
+            _factor("retry_mem", self.retry_mem), _factor("retry_time", self.retry_time)
+        )
 
     def __post_init__(self) -> None:
         if self.max_parallel < 1:
@@ -44,6 +66,15 @@ class Request:
         per_job = str(self.cells_per_job)
         if per_job != "auto" and not (per_job.isdecimal() and int(per_job)):
             raise InputError(f"cells_per_job {per_job!r} must be a number above 0, or auto")
+        _ = self.retry
+
+
+def _factor(name: str, value: str | float) -> float:
+    """Return 2.0 of "2x", "2" or 2."""
+    match = re.fullmatch(r"([0-9]{1,3}(?:\.[0-9]{1,3})?)x?", str(value))
+    if not match or not 1 <= float(match[1]) <= 100:
+        raise InputError(f"{name} {value!r} must be a factor from 1x to 100x, such as 2x")
+    return float(match[1])
 
 
 def order(
@@ -58,7 +89,9 @@ def order(
     if request.probe and probe.probe(cells, sources, runs, known):
         known = estimate.read(runs)
     asked = resources.parse(request.resources)
-    groups = packing.groups(cells, asked, str(request.cells_per_job), known)
+    history = {cell: read_ends(cell.folder(runs)) for cell in cells}
+    per_job = str(request.cells_per_job)
+    groups = packing.groups(cells, asked, per_job, known, history, request.retry)
     return submit.absolute(Order(groups, sources, runs, request.max_parallel, settings))
 
 
@@ -78,11 +111,17 @@ def describe(order: Order) -> str:
         submit.check(order, limit)
     code = order.runs / "sweeps" / "SWEEP" / "code"
     text = [f"{len(cells)} cells in {len(order.batches)} jobs; predicted: {guess}"]
-    for number, group in enumerate(order.groups):
-        first = replace(group, batches=group.batches[:limit])
+    arrays = submit.arrays(order, limit)
+    shown: set[int] = set()
+    for number, (array, parallel, before) in enumerate(arrays):
+        if id(array.resources) in shown:
+            continue  # the next array of the same group, which waits for this one
+        shown.add(id(array.resources))
+        group = next(g for g in order.groups if g.resources is array.resources)
         names = sorted({base_name(cell.method) for batch in group.batches for cell in batch})
-        text.append(f"\n# {len(group.batches)} jobs: {', '.join(names)}")
-        text.append(submit.sbatch_text(order, first, f"bench-SWEEP-{number}", code))
+        after = f", after array {before}" if before is not None else ""
+        text.append(f"\n# {len(group.batches)} jobs, {parallel} at once{after}: {', '.join(names)}")
+        text.append(submit.sbatch_text(array, f"bench-SWEEP-{number}", code, parallel))
     return "\n".join(text) + judged
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from benchmark.core.registry import InputError
+from benchmark.core.registry import InputError, unknown
 from benchmark.execution.status import Status
 from benchmark.sweep.claims import read
 from benchmark.sweep.ends import read_ends
@@ -24,6 +24,7 @@ PREFIX = "bench-"  # of job names: bench-SWEEP-CHUNK
 SWEEPS = "sweeps"
 JOBS = "jobs.json"  # of a sweep: the ids of its arrays
 POLL_S = 5.0
+KINDS = ("failed", "oom", "timeout")
 # Reasons of Slurm to let a job wait that do not go away by waiting.
 HOPELESS = (
     "PartitionTimeLimit",
@@ -56,10 +57,12 @@ class Waiting:
     reason: str
 
     def describe(self) -> str:
-        """Return "job 12_3 pending (Priority)"; a reason that waiting does not help is marked."""
+        """Return "pending (Priority)"; a reason that does not go away by waiting is marked."""
         why = "" if self.reason in ("None", "") else f" ({self.reason})"
-        never = "; it will never start: cancel it and ask for less" * (self.reason in HOPELESS)
-        return f"job {self.job} {self.state.lower()}{why}{never}"
+        never = "; it will not start: cancel, and ask for something else" * (
+            self.reason in HOPELESS
+        )
+        return f"{self.state.lower()}{why}{never}"
 
 
 @dataclass(frozen=True)
@@ -303,38 +306,48 @@ def logs_of(runs: Path, slug: str) -> list[Path]:
     return found
 
 
-def kinds(runs: Path, slugs: Mapping[str, str]) -> dict[str, str]:
-    """Return slug -> "failed", "oom" or "timeout": how its last attempt ended, if that badly.
+def matching(runs: Path, slugs: Mapping[str, str], kind: str) -> set[str]:
+    """Return the cells whose last attempt ended like `kind`: "failed", "oom" or "timeout".
 
-    `slugs` maps the slugs of cells to their states on the disk.
+    `slugs` maps the slugs of cells to their states on the disk. A cell that is given up because of
+    its memory is "failed" and "oom".
+
+    Raises:
+        InputError: another kind.
     """
+    if kind not in KINDS:
+        raise unknown("end of a cell", kind, KINDS)
+    if kind == "failed":
+        return {slug for slug, state in slugs.items() if state == "failed"}
     last = ended(runs, set(slugs))
-    found = {}
-    for slug, state in slugs.items():
-        kind = last[slug].kind if slug in last else ""
-        if kind in ("oom", "timeout"):
-            found[slug] = kind
-        elif state == "failed":
-            found[slug] = "failed"
-    return found
+    return {slug for slug, end in last.items() if end.kind == kind}
 
 
 def ask_queue(status: Status) -> None:
-    """Add what Slurm knows to a status; one question, and none where nothing was submitted."""
+    """Add what Slurm knows to a status: one question, and none where nothing is to do."""
     runs = status.runs
     if not (runs / SWEEPS).is_dir():
         return
+    if (used := used_hours(runs)) is not None:
+        hours, of_gpus = used
+        status.problems.append(f"used: {hours:.2f} {'GPU' if of_gpus else 'core'}-hours")
+    if "todo" not in status.states.values():
+        return
     try:
-        jobs = queued(runs, waiting())
+        jobs = waiting()
     except InputError as error:
         status.problems.append(f"what Slurm is doing is not known: {error}")
+        status.is_unknown = shutil.which("squeue") is not None
         return
-    for slug, job in jobs.items():
+    for slug, job in queued(runs, jobs).items():
         if status.states.get(runs / slug) == "todo":
             status.states[runs / slug] = "queued"
             status.notes[runs / slug] = job.describe()
+            status.where[runs / slug] = f"job {job.job}"
     left = {str(f.relative_to(runs)) for f, s in status.states.items() if s == "todo"}
-    status.notes |= {runs / slug: last.reason for slug, last in ended(runs, left).items()}
+    for slug, last in ended(runs, left).items():
+        status.notes[runs / slug] = last.reason
+        status.where[runs / slug] = f"job {last.job}, {last.log.relative_to(runs)}"
     if left:
         status.problems += notes(runs)
     if not jobs:

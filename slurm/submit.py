@@ -88,13 +88,21 @@ def _parameters(array: Group, name: str, code: Path, parallel: int) -> dict:
     return asked.parameters(name, parallel, setup, str(code.parent))
 
 
-def sbatch_text(order: Order, array: Group, name: str, code: Path) -> str:
+def arrays(order: Order, limit: int) -> list[tuple[Group, int, int | None]]:
+    """Return the arrays of an order, of at most `limit` tasks, with what `lanes` says of each."""
+    parts = [replace(g, batches=part) for g in order.groups for part in chunks(g.batches, limit)]
+    return [
+        (part, *lane) for part, lane in zip(parts, lanes(parts, order.max_parallel), strict=True)
+    ]
+
+
+def sbatch_text(array: Group, name: str, code: Path, parallel: int) -> str:
     """Return the script that submitit hands to sbatch, with LOGS for the name of the pickle."""
     # The function is private to submitit, which offers no other way to see a script that is not
     # submitted; a golden file in the tests notices when it changes.
     command = f"{array.resources.python} -u -m submitit.core._submit LOGS"
     count = len(array.batches) if len(array.batches) > 1 else None
-    parameters = _parameters(array, name, code, order.max_parallel)
+    parameters = _parameters(array, name, code, parallel)
     return _make_sbatch_string(command, code.parent / "logs", map_count=count, **parameters)
 
 
@@ -108,7 +116,7 @@ def check(order: Order, limit: int) -> None:
         for group in order.groups:
             first = replace(group, batches=group.batches[:limit])
             path = Path(folder) / "test.sh"
-            path.write_text(sbatch_text(order, first, f"{PREFIX}test-0", Path(folder) / "code"))
+            path.write_text(sbatch_text(first, f"{PREFIX}test-0", Path(folder) / "code", 1))
             call("sbatch", "--test-only", str(path))
 
 
@@ -125,9 +133,9 @@ def submit(order: Order) -> tuple[str, list[str]]:
     call("sbatch", "--version")
     limit = site_limit()
     check(order, limit)
-    arrays = [replace(g, batches=part) for g in order.groups for part in chunks(g.batches, limit)]
+    parts = arrays(order, limit)
     sweep = order.runs / SWEEPS / _name(order)
-    _prepare(sweep, order, arrays)
+    _prepare(sweep, order, [array for array, _, _ in parts])
     code = snapshot.take(sweep, {cell.method for batch in order.batches for cell in batch})
     snapshot.seal(sweep)
     for cell in (cell for batch in order.batches for cell in batch):
@@ -136,9 +144,7 @@ def submit(order: Order) -> tuple[str, list[str]]:
             folder = cell.folder(order.runs)
             (folder / "error.txt").replace(folder / "error-before.txt")
     ids: list[str] = []
-    for number, (array, (parallel, before)) in enumerate(
-        zip(arrays, lanes(arrays, order.max_parallel), strict=True)
-    ):
+    for number, (array, parallel, before) in enumerate(parts):
         asked = array.resources
         executor = submitit.SlurmExecutor(sweep / "logs", python=asked.python)
         parameters = _parameters(array, f"{PREFIX}{sweep.name}-{number}", code, parallel)
@@ -157,8 +163,8 @@ def submit(order: Order) -> tuple[str, list[str]]:
         try:
             ids.append(_submit(executor, batches))
         except InputError as error:
-            accepted = sum(len(array.batches) for array in arrays[:number])
-            count = sum(len(array.batches) for array in arrays)
+            accepted = sum(len(array.batches) for array, _, _ in parts[:number])
+            count = len(order.batches)
             raise InputError(
                 f"{error}; {accepted} of {count} jobs were accepted and stay in the queue; run the "
                 "same command again later for the others"
@@ -191,7 +197,7 @@ def _submit(executor: submitit.SlurmExecutor, batches: Sequence[Batch]) -> str:
     return str(jobs[0].job_id).partition("_")[0]
 
 
-def _prepare(sweep: Path, order: Order, arrays: list[Group]) -> None:
+def _prepare(sweep: Path, order: Order, parts: list[Group]) -> None:
     """Write which cells stand in which task, and for people what each cell and job is."""
     try:
         (sweep / "logs").mkdir(parents=True)
@@ -199,10 +205,10 @@ def _prepare(sweep: Path, order: Order, arrays: list[Group]) -> None:
         raise InputError(
             f"cannot write logs in {str(sweep)!r} ({error.strerror}); choose another --runs"
         ) from None
-    slugs = [[[cell.slug for cell in cells] for cells in array.batches] for array in arrays]
+    slugs = [[[cell.slug for cell in cells] for cells in array.batches] for array in parts]
     write_json(sweep / "plan.json", {"chunks": slugs})
     cells = {cell.slug: asdict(cell) for batch in order.batches for cell in batch}
-    asked = [asdict(array.resources) for array in arrays]
+    asked = [asdict(array.resources) for array in parts]
     write_json(sweep / "cells.json", {"sources": order.sources, "arrays": asked, "cells": cells})
 
 

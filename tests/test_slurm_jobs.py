@@ -17,6 +17,7 @@ from benchmark.core.registry import InputError
 from benchmark.execution import workers
 from benchmark.sweep import estimate
 from slurm import packing, submit
+from slurm.executor import Request
 from slurm.resources import parse
 
 
@@ -53,8 +54,7 @@ def test_arrays_stay_under_the_limit_of_the_site():
 def test_the_sbatch_text_is_this(tmp_path):
     resources = parse("partition=gpu,gpus_per_node=2,mem_gb=16,cpus_per_task=4,timeout_min=120")
     array = packing.Group(resources, [[CELL]] * 3)
-    order = submit.Order([array], {}, Path("/runs"), 8)
-    text = submit.sbatch_text(order, array, "bench-S-0", Path("/runs/sweeps/S/code"))
+    text = submit.sbatch_text(array, "bench-S-0", Path("/runs/sweeps/S/code"), 8)
     text = text.replace(array.resources.python, "PYTHON").replace(str(Path.cwd()), "/home/me")
     assert text == (Path(__file__).parent / "golden_sbatch.txt").read_text()
 
@@ -89,8 +89,7 @@ def test_bad_resources_are_one_sentence(text, message):
 def script_of(asked, tmp_path=Path("/runs/sweeps/S")):
     """Return the lines of the script that sbatch is given for --slurm `asked`."""
     array = packing.Group(parse(asked), [[CELL]] * 3)
-    order = submit.Order([array], {}, Path("/runs"), 8)
-    return submit.sbatch_text(order, array, "bench-S-0", tmp_path / "code").splitlines()
+    return submit.sbatch_text(array, "bench-S-0", tmp_path / "code", 8).splitlines()
 
 
 @pytest.mark.parametrize(
@@ -175,6 +174,28 @@ def test_several_setup_lines_run_first_and_a_failing_one_ends_the_job(tmp_path):
     assert (tmp_path / "a").read_text() == "1,2\n"
     assert not (tmp_path / "x").exists()
     assert "setup failed: nothing --here on " in (tmp_path / "note-setup.txt").read_text()
+
+
+def test_a_request_from_python_quotes_what_has_commas_and_repeats_lists():
+    asked = Request.of(
+        {"partition": "a,b", "setup": ["export A=1", 'echo "x, y"'], "exclusive": True,
+         "gpus_per_node": 2, "max_parallel": 3}
+    )  # fmt: skip
+    resources = parse(asked.resources)
+    assert resources.options == {"partition": "a,b", "exclusive": True, "gpus_per_node": "2"}
+    assert resources.setup == ("export A=1", 'echo "x, y"')
+    assert asked.max_parallel == 3
+
+
+@pytest.mark.parametrize("factor", ["2x", "2", 2, 2.0])
+def test_factors_of_a_retry(factor):
+    assert Request(retry_mem=factor).retry == packing.Retry(2.0, 2.0)
+
+
+@pytest.mark.parametrize("factor", ["x", "0.5x", "-1", "nan", "1000x", "2 x"])
+def test_a_factor_that_is_none_is_one_sentence(factor):
+    with pytest.raises(InputError, match=r"retry_time .* must be a factor from 1x to 100x"):
+        Request(retry_time=factor)
 
 
 def array_of(sizes):

@@ -15,7 +15,7 @@ from benchmark.core.registry import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-SLURM = {"slurm": "", "max_parallel": 64, "cells_per_job": "auto", "probe": False, "wait": False}
+SLURM = ("slurm", "max_parallel", "cells_per_job", "probe", "retry_mem", "retry_time", "wait")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--compile", action="store_true", help="torch.compile each model: pays in long cells only"
+    )
+    parser.add_argument(
+        "--only",
+        metavar="END",
+        help="of what is not done, only what ended as: failed, oom (memory), timeout",
     )
     parser.add_argument("--test-on", metavar="A,B", help="score on external sets of these classes")
     parser.add_argument(
@@ -43,10 +48,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="processes of --executor local (default: one per GPU, else 2)",
     )
     slurm = parser.add_argument_group("with --executor slurm")
-    slurm.add_argument("--slurm", metavar="NAME=VALUE,...", help="partition, ... of each job")
     slurm.add_argument(
-        "--max-parallel", type=int, metavar="N", help="jobs that run at once (default: 64)"
+        "--slurm",
+        action="append",
+        metavar="NAME=VALUE,...",
+        help="options of sbatch and of this program, such as partition=gpu,gpus_per_node=1; "
+        "may be given several times",
     )
+    slurm.add_argument(
+        "--max-parallel",
+        type=int,
+        metavar="N",
+        help="jobs of this submission that run at once, over all its arrays (default: 64)",
+    )
+    for name, what in (("mem", "the memory if it died of it"), ("time", "the time if it ran out")):
+        slurm.add_argument(
+            f"--retry-{name}", metavar="2x", help=f"a cell gets so many times {what} (default: 2x)"
+        )
     slurm.add_argument(
         "--cells-per-job", metavar="N", help="a number, or auto: about 15 minutes (default: auto)"
     )
@@ -78,14 +96,17 @@ def run(arguments: argparse.Namespace) -> int:
         peek=arguments.peek,
         compile=arguments.compile,
     )
-    plan = sweep.plan(executor=executor, jobs=arguments.jobs)
+    plan = sweep.plan(executor=executor, jobs=arguments.jobs, only=arguments.only)
     print(plan)
     if arguments.dry_run:
-        print("\n".join(f"  {cell.slug}" for cell in sweep.cells))
+        # what will happen comes before the list of cells, which may have thousands of lines
         if executor == "slurm":
-            print(sweep.submission(request))
+            print(sweep.submission(request, only=arguments.only))
+        print("\n".join(f"  {cell.slug}" for cell in sweep.cells))
         return 0
-    results = sweep.run(executor, jobs=arguments.jobs, slurm=request, wait=wait)
+    results = sweep.run(
+        executor, jobs=arguments.jobs, slurm=request, wait=wait, only=arguments.only
+    )
     if executor == "slurm" and not wait:
         print(f"python -m benchmark status --runs {arguments.runs}  # shows how far it is")
         return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from pathlib import Path
 
 from benchmark.commands._axes import add_runs
 from benchmark.core.registry import InputError
@@ -22,6 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="again and again until nothing moves (10 s apart, unless given)",
     )
     parser.add_argument("--tail", type=int, default=0, metavar="N", help="lines of failed logs")
+    parser.add_argument(
+        "--logs", metavar="CELL", help="print the logs of the last Slurm job of a cell, and end"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -34,6 +38,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"--watch {watch:g} must be a number of seconds above 0")
     if arguments.tail < 0:
         raise InputError(f"--tail {arguments.tail} must be a number of lines, 0 or more")
+    if arguments.logs:
+        return _show_logs(arguments.runs, arguments.logs)
     while True:
         status = survey(arguments.runs, ask_queue)
         if watch is not None:
@@ -44,3 +50,16 @@ def run(arguments: argparse.Namespace) -> int:
             return status.exit_code()
         time.sleep(watch)
         print()
+
+
+def _show_logs(runs: Path, cell: str) -> int:
+    """Print why a cell failed and what its last job wrote; `cell` as `status` prints it."""
+    from slurm.queue import logs_of
+
+    slug = cell.rstrip("/").removeprefix(f"{runs}/")
+    paths = [path for path in (runs / slug / "error.txt", *logs_of(runs, slug)) if path.exists()]
+    if not paths:
+        raise InputError(f"no log of {cell!r} below {str(runs)!r}; name a cell as `status` does")
+    for path in paths:
+        print(f"--- {path}\n{path.read_text(errors='replace').rstrip()}")
+    return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from benchmark.core.cell import Cell
 from benchmark.execution.one import Outcome, finished, train
+from benchmark.sweep.claims import read
 from benchmark.training.session import Session
 
 POLL_S = 2.0
@@ -38,6 +40,7 @@ def inline(
     Cells whose folder `waits` answers false for are left to whoever trains them.
     """
     hooks, left = hooks or Hooks(), list(cells)
+    has_waited = False
     while left:
         taken = []
         for cell in left:
@@ -48,5 +51,12 @@ def inline(
             elif waits(cell.folder(runs)):
                 taken.append(cell)
         if len(taken) == len(left):
+            # who looks at a standing bar wants to know for whom it stands
+            if not has_waited and (owner := read(taken[0].folder(runs))):
+                sys.stderr.write(
+                    f"waiting for {len(taken)} cells that others train, such as "
+                    f"{taken[0].slug}: {owner.describe()}\n"
+                )
+            has_waited = True
             time.sleep(POLL_S)
         left = taken

@@ -21,12 +21,18 @@ REASONS = {"failed": "error.txt", "unsupported": "unsupported.txt"}
 
 @dataclass(repr=False)
 class Status:
-    """The state of each cell's folder, a note where there is one, and what else is wrong."""
+    """The state of each cell's folder, a note where there is one, and what else is wrong.
+
+    Cells with the same note are one line; what `where` says of the first of them (its job, its log)
+    follows it. `is_unknown`: there is a queue, but it did not answer.
+    """
 
     runs: Path
     states: dict[Path, str]
     notes: dict[Path, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    where: dict[Path, str] = field(default_factory=dict)
+    is_unknown: bool = False
 
     def __repr__(self) -> str:
         return "\n".join(lines(self))
@@ -36,8 +42,11 @@ class Status:
         return Counter(self.states.values())
 
     def is_moving(self) -> bool:
-        """Return whether anything runs or waits in a queue."""
-        return any(self.counts()[name] for name in ("running", "queued"))
+        """Return whether anything runs or waits in a queue, or may do so as far as is known."""
+        counts = self.counts()
+        return any(counts[name] for name in ("running", "queued")) or (
+            self.is_unknown and counts["todo"] > 0
+        )
 
     def exit_code(self) -> int:
         """Return 0: all ended well, 1: something failed, 3: something is unfinished."""
@@ -52,7 +61,7 @@ AskQueue = Callable[[Status], None]
 
 
 def survey(runs: Path, ask_queue: AskQueue | None = None) -> Status:
-    """Return the state of all cells: from the disk, and from the queue where cells are to do.
+    """Return the state of all cells: from the disk, and from the queue.
 
     Raises:
         InputError: there is no such folder.
@@ -64,7 +73,7 @@ def survey(runs: Path, ask_queue: AskQueue | None = None) -> Status:
         if owner and owner.is_alive():
             status.states[folder] = "running"
             status.notes[folder] = owner.describe()
-    if ask_queue and any(s == "todo" for s in status.states.values()):
+    if ask_queue:
         ask_queue(status)
     return status
 
@@ -91,7 +100,8 @@ def lines(status: Status, tail: int = 0) -> list[str]:
         for reason, folders in sorted(groups.items(), key=lambda item: -len(item[1])):
             others = f" and {len(folders) - 1} more" if len(folders) > 1 else ""
             label = LABELS.get(name, name)
-            text.append(f"{label}: {folders[0].relative_to(runs)}{others}: {reason}")
+            where = f" ({status.where[folders[0]]})" if folders[0] in status.where else ""
+            text.append(f"{label}: {folders[0].relative_to(runs)}{others}: {reason}{where}")
     for folder in [f for f, s in status.states.items() if s == "failed" and tail]:
         written = _text(folder / REASONS["failed"]).rstrip().splitlines()[-tail:]
         text += [f"--- {folder.relative_to(runs)}", *written]
