@@ -3,7 +3,9 @@
     slurm/local_cluster.sh run python tests/fault_table.py --times 5
 
 Prints a table and exits with 1 when a cell was lost, trained twice, or recorded with other numbers
-than a run in one process without faults.
+than a run in one process without faults. "run again" counts how often cells had left the queue
+untrained, so that a person had to submit them again: 0 where the sweep recovered by itself. In the
+rows of a bad cell, the cells are the healthy ones of its job.
 """
 
 import argparse
@@ -13,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import test_slurm_cluster as cluster
@@ -59,6 +62,30 @@ def restart_controller(runs):
     subprocess.run(command, check=True, capture_output=True)
 
 
+def crash_node(runs):
+    """Kill the daemon of a node with its steps and their processes, and bring the daemon back."""
+    claim = cluster.training(runs)[0]
+    step = Path(f"/proc/{claim.pid}/stat").read_text().rpartition(")")[2].split()[1]
+    for folder in (Path(os.environ["SLURM_CONF"]).parents[1] / "run").glob("slurmd-*.pid"):
+        os.kill(int(folder.read_text()), signal.SIGKILL)
+    for pid in (int(step), claim.pid):
+        os.kill(pid, signal.SIGKILL)
+    time.sleep(3)
+    command = [cluster.ROOT / "slurm" / "local_cluster.sh", "start"]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def age_claim(runs):
+    """Make the claim of a live cell look as if its owner had been silent for ten minutes."""
+    for claim in list(runs.rglob("claim.json"))[:1]:
+        os.utime(claim, (time.time() - 600,) * 2)
+
+
+def requeue(runs):
+    for job in cluster.queue("running"):
+        subprocess.run(["scontrol", "requeue", job], check=True)
+
+
 # fault -> (what makes it, what jobs ask for)
 FAULTS = {
     "kill -9 of a job step": (kill_9, "mem_gb=2"),
@@ -67,14 +94,17 @@ FAULTS = {
     "scancel, then run again": (cancel, "mem_gb=2"),
     "node set down": (node_down, "mem_gb=2"),
     "kill -9 of the controller": (restart_controller, "mem_gb=2"),
+    "kill -9 of slurmd, step and task": (crash_node, "mem_gb=2"),
+    "scontrol requeue": (requeue, "mem_gb=2"),
+    "claim of a live cell made old": (age_claim, "mem_gb=2"),
 }
 
 
 def strike(folder, times, make, asked):
-    """Make a fault `times` times while sweeps run to their end; yield their folders."""
+    """Make a fault `times` times while sweeps run; yield (folder, submissions after the first)."""
     tried = number = 0
     while tried < times:
-        runs, number = folder / str(number), number + 1
+        runs, number, again = folder / str(number), number + 1, 0
         cluster.submit(runs, *CELLS, slurm=asked, per_job=4)
         while len(cluster.records(runs)) < COUNT:
             if tried < times and cluster.training(runs) and cluster.queue("running"):
@@ -83,9 +113,10 @@ def strike(folder, times, make, asked):
                 time.sleep(5)
             elif not cluster.queue() and len(cluster.records(runs)) < COUNT:
                 cluster.submit(runs, *CELLS, slurm=asked, per_job=4)
+                again += 1
             time.sleep(0.3)
         cluster.wait_for(lambda: not cluster.queue())
-        yield runs
+        yield runs, again
 
 
 def competing(folder, times):
@@ -102,7 +133,7 @@ def competing(folder, times):
         ]
         assert not any(process.wait() for process in started)
         cluster.wait_for(lambda: not cluster.queue())
-        yield runs
+        yield runs, 0
 
 
 def submitter_killed(folder, times):
@@ -112,7 +143,76 @@ def submitter_killed(folder, times):
         cluster.killed_submission(folder, runs, *CELLS, after=1 + number % 2)
         cluster.submit(runs, *CELLS, per_job=2)
         cluster.wait_for(lambda: not cluster.queue())
-        yield runs
+        yield runs, 1
+
+
+def at_start(folder, times):
+    """Jobs are preempted in their first second, before Python has imported anything."""
+    for number in range(times):
+        runs = folder / str(number)
+        cluster.submit(runs, *CELLS, slurm="mem_gb=2,partition=low", per_job=4)
+        cluster.wait_for(lambda: cluster.queue("running"))
+        preempt(runs)
+        cluster.wait_for(lambda: not cluster.queue(), 1200)
+        yield runs, 0
+
+
+def bad_cells(method, asked):
+    """Return a fault: two cells that kill their process, first of a job with two healthy ones."""
+
+    def fault(folder, times):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "nasty.py").write_text(cluster.NASTY)
+        os.environ["PYTHONPATH"] = f"{folder}:{cluster.ROOT}"
+        for number in range(times):
+            runs = folder / str(number)
+            methods = ["--methods", f"nasty:{method},bitfit", "--seeds", "0,1"]
+            cluster.submit(runs, *methods, *CELLS[4:], slurm=asked, per_job=4)
+            cluster.wait_for(lambda: not cluster.queue(), 3600)
+            errors = len(list(runs.rglob("error.txt")))
+            assert errors == 2, f"{errors} of the 2 bad cells were given up"
+            yield runs, 0
+
+    return fault
+
+
+def full_disk(folder, times):
+    """The file system of the runs folder is full for 45 s while cells train."""
+    for number in range(times):
+        runs = folder / str(number)
+        runs.mkdir(parents=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200m", "none", runs], check=True)
+        try:
+            cluster.submit(runs, *CELLS, per_job=4)
+            cluster.wait_for(lambda runs=runs: cluster.training(runs))
+            with (runs / "ballast").open("wb") as ballast, suppress(OSError):
+                while True:
+                    ballast.write(bytes(65536))
+                    ballast.flush()
+            time.sleep(45)
+            (runs / "ballast").unlink()
+            cluster.wait_for(lambda: not cluster.queue(), 1800)
+            yield runs, 0
+        finally:
+            subprocess.run(["umount", "--lazy", runs], check=True)
+
+
+def controller_away(folder, times):
+    """The controller is killed under `run --wait`, and comes back half a minute later."""
+    for number in range(times):
+        runs = folder / str(number)
+        cluster.with_images(runs)
+        command = [sys.executable, "-m", "benchmark", "run", "--runs", runs, "--batch-size", "8"]
+        command += ["--backbones", "tiny_vit", *CELLS, "--executor", "slurm", "--wait"]
+        command += ["--cells-per-job", "4", "--slurm", "mem_gb=2"]
+        waiting = subprocess.Popen(command, cwd=cluster.ROOT, stdout=subprocess.DEVNULL)
+        cluster.wait_for(lambda runs=runs: cluster.training(runs))
+        path = Path(os.environ["SLURM_CONF"]).parents[1] / "run" / "slurmctld.pid"
+        os.kill(int(path.read_text()), signal.SIGKILL)
+        time.sleep(30)
+        subprocess.run([cluster.ROOT / "slurm" / "local_cluster.sh", "start"], check=True)
+        assert waiting.wait(1800) == 0
+        yield runs, 0
 
 
 def damage(runs, reference):
@@ -131,6 +231,15 @@ def damage(runs, reference):
     return len(reference.keys() - found.keys()), twice, corrupted
 
 
+def of_healthy(reference):
+    """Return the records of the cells that stand beside bad ones."""
+    return {
+        slug: record
+        for slug, record in reference.items()
+        if record["cell"]["method"] == "bitfit" and record["cell"]["seed"] < 2
+    }
+
+
 def show(*row):
     sys.stdout.write("| " + " | ".join(map(str, row)) + " |\n")
     sys.stdout.flush()
@@ -144,8 +253,8 @@ def main():
     )
     arguments = parser.parse_args()
     total = 0
-    show("fault", "times", "cells", "lost", "trained twice", "records corrupted", "s")
-    show(*["---"] * 7)
+    show("fault", "times", "cells", "run again", "lost", "trained twice", "records corrupted", "s")
+    show(*["---"] * 8)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         answer = cluster.benchmark(
@@ -165,15 +274,28 @@ def main():
             fault: strike(folder / str(number), arguments.times, *how)
             for number, (fault, how) in enumerate(FAULTS.items())
         }
-        faults["two sweeps and a local run"] = competing(folder / "two", arguments.times)
-        faults["submitter killed"] = submitter_killed(folder / "dead", arguments.times)
+        more = {
+            "two sweeps and a local run": competing,
+            "submitter killed": submitter_killed,
+            "preemption in the first second": at_start,
+            "disk full for 45 s": full_disk,
+            "controller away under --wait": controller_away,
+        }
+        bad = {
+            "bad cell: segmentation fault": bad_cells("Segv", "mem_gb=2"),
+            "bad cell: hang (hang_min=1)": bad_cells("Hang", "mem_gb=2,hang_min=1"),
+            "bad cell: too much memory": bad_cells("Hungry", "mem_gb=2"),
+        }
+        for number, (fault, how) in enumerate({**more, **bad}.items()):
+            faults[fault] = how(folder / f"more{number}", arguments.times)
         for fault, folders in faults.items():
             if any(word in fault for word in arguments.only.split(",")):
                 since = time.monotonic()
-                found = [damage(runs, reference) for runs in folders]
+                wanted = of_healthy(reference) if fault in bad else reference
+                found = [(again, *damage(runs, wanted)) for runs, again in folders]
                 sums = [sum(column) for column in zip(*found, strict=True)]
-                total += sum(sums)
-                row = [fault, arguments.times, COUNT * len(found), *sums]
+                total += sum(sums[1:])
+                row = [fault, arguments.times, len(wanted) * len(found), *sums]
                 row.append(round(time.monotonic() - since))
                 show(*row)
     return 1 if total else 0

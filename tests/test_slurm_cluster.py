@@ -328,6 +328,13 @@ class Greedy(Nasty):
             assert len(ballast)
 
 @dataclass(frozen=True)
+class Hungry(Nasty):
+    def act(self, module, images):
+        ballast = [torch.ones(500_000_000)] * module.training
+        time.sleep(5 * module.training)
+        assert len(ballast) < 2
+
+@dataclass(frozen=True)
 class Segv(Nasty):
     def act(self, module, images):
         if module.training:
