@@ -55,7 +55,7 @@ def groups(
         if before and retry.memory > 1:
             gb = max(gb, math.ceil(retry.memory * max(before) / 1024))
         by_memory[deaths(ends) > 0, gb].append(cell)
-    found: dict[tuple[bool, int, int], list[list[Cell]]] = defaultdict(list)
+    by_size: dict[tuple[bool, int, int], list[list[Cell]]] = defaultdict(list)
     for (died, gb), members in by_memory.items():
         target_s = TARGET_S * asked.tasks
         for batch in batches(members, "1" if died else per_job, known, target_s=target_s):
@@ -68,10 +68,10 @@ def groups(
             ]
             if before and retry.time > 1:
                 minutes = max(minutes, math.ceil(retry.time * max(before)))
-            found[died, gb, minutes].append(batch)
+            by_size[died, gb, minutes].append(batch)
     return [
         Group(replace(asked, mem_gb=gb or None, timeout_min=minutes), members)
-        for (_, gb, minutes), members in sorted(found.items())
+        for (_, gb, minutes), members in sorted(by_size.items())
     ]
 
 
@@ -86,16 +86,16 @@ def batches(
     if per_job != "auto":
         size = int(per_job)
         return [list(ordered[i : i + size]) for i in range(0, len(ordered), size)]
-    found: list[list[Cell]] = []
+    filled_batches: list[list[Cell]] = []
     filled = math.inf
     for cell in ordered:
         seconds = estimate.seconds(cell) or UNKNOWN_S
         if filled + seconds > target_s:
-            found.append([])
+            filled_batches.append([])
             filled = 0.0
-        found[-1].append(cell)
+        filled_batches[-1].append(cell)
         filled += seconds
-    return found
+    return filled_batches
 
 
 def memory_gb(cell: Cell, asked: Resources, known: Estimate) -> int:

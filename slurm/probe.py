@@ -31,8 +31,8 @@ def probe(cells: Sequence[Cell], sources: dict[str, str], runs: Path, estimate: 
         with tempfile.TemporaryDirectory() as folder:
             record = _run(short, sources, Path(folder), runs / "cache")
         if record is not None:
-            told = {"cell": asdict(short), "cost": record["cost"]}
-            write_json(runs / PROBES / f"{short.key}.json", told)
+            measured = {"cell": asdict(short), "cost": record["cost"]}
+            write_json(runs / PROBES / f"{short.key}.json", measured)
     return len(unknown)
 
 
@@ -49,7 +49,7 @@ def _run(cell: Cell, sources: dict[str, str], folder: Path, cache: Path) -> dict
 
 
 def main() -> None:
-    """Train the cell that stands on standard input."""
+    """Train the cell that is given on standard input."""
     from benchmark.training.run import run
     from benchmark.training.session import Session
 

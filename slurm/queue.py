@@ -137,11 +137,11 @@ def patiently(ask: Callable[[], T], poll_s: float = POLL_S) -> T:
 
 def sweeps(runs: Path) -> list[Sweep]:
     """Return the sweeps below `runs`, oldest first; without those whose plan was damaged."""
-    found = []
+    known = []
     for path in sorted(runs.glob(f"{SWEEPS}/*/plan.json"), key=lambda path: path.stat().st_mtime):
         with suppress(OSError, ValueError, KeyError, TypeError):
-            found.append(Sweep(path.parent, json.loads(path.read_text())["chunks"]))
-    return found
+            known.append(Sweep(path.parent, json.loads(path.read_text())["chunks"]))
+    return known
 
 
 def mark(runs: Path) -> str:
@@ -152,25 +152,25 @@ def mark(runs: Path) -> str:
 def waiting() -> list[Waiting]:
     """Return every job of ours in the queue, from one call of squeue."""
     lines = call("squeue", "--me", "--noheader", "--array", "--format=%j|%F|%K|%T|%r").splitlines()
-    found = []
+    jobs = []
     for line in filter(str.strip, lines):
         name, array, task, state, reason = line.strip().split("|", 4)
         sweep, _, chunk = name.removeprefix(PREFIX).rpartition("-")
         if name.startswith(PREFIX) and chunk.isdecimal():
             index = int(task) if task.isdecimal() else 0
             job = f"{array}_{task}" if task.isdecimal() else array
-            found.append(Waiting(sweep, int(chunk), index, job, array, state, reason))
-    return found
+            jobs.append(Waiting(sweep, int(chunk), index, job, array, state, reason))
+    return jobs
 
 
 def queued(runs: Path, jobs: Iterable[Waiting]) -> dict[str, Waiting]:
     """Return slug -> job for the cells of the jobs in the queue."""
     known = {sweep.name: sweep for sweep in sweeps(runs)}
-    found: dict[str, Waiting] = {}
+    job_of: dict[str, Waiting] = {}
     for job in jobs:
         with suppress(KeyError, IndexError):  # another folder's, or a plan that was replaced
-            found |= dict.fromkeys(known[job.sweep].slugs(job.chunk, job.batch), job)
-    return found
+            job_of |= dict.fromkeys(known[job.sweep].slugs(job.chunk, job.batch), job)
+    return job_of
 
 
 def is_of(runs: Path, job: Waiting, names: Iterable[str]) -> bool:
@@ -235,17 +235,17 @@ def ended(runs: Path, wanted: set[str]) -> dict[str, Last]:
         if job not in endings:
             endings[job] = ending(last_run(log))
             guilty[job] = [slug for slug in slugs if read(runs / slug) or read_ends(runs / slug)]
-    found = {}
+    ends_of = {}
     for slug, (job, log, _) in last.items():
         if ends := read_ends(runs / slug):
-            found[slug] = Last(job, log, ends[-1].kind, f"died, {ends[-1].reason}")
+            ends_of[slug] = Last(job, log, ends[-1].kind, f"died, {ends[-1].reason}")
         elif (how := endings[job]) is not None:
             behind = [other for other in guilty[job] if other != slug]
             reason = how.reason
             if behind and slug not in guilty[job]:
                 reason = f"not begun: its job ended with {behind[0]}: {reason}"
-            found[slug] = Last(job, log, how.kind, reason)
-    return found
+            ends_of[slug] = Last(job, log, how.kind, reason)
+    return ends_of
 
 
 def silent(runs: Path) -> list[str]:
@@ -297,13 +297,13 @@ def sum_of_hours(text: str) -> tuple[float, bool] | None:
 
 def logs_of(runs: Path, slug: str) -> list[Path]:
     """Return the logs of the last job of a cell, of all its tasks; errors first."""
-    found: list[Path] = []
+    logs: list[Path] = []
     for sweep in sweeps(runs):
         for job, slugs in sweep.jobs():
             if slug in slugs:
                 paths = (sweep.folder / "logs").glob(f"{job}_*_log.*")
-                found = sorted(paths, key=lambda path: (path.suffix, path.name)) or found
-    return found
+                logs = sorted(paths, key=lambda path: (path.suffix, path.name)) or logs
+    return logs
 
 
 def matching(runs: Path, slugs: Mapping[str, str], kind: str) -> set[str]:

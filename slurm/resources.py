@@ -101,7 +101,7 @@ class Resources:
     def parameters(self, name: str, max_parallel: int, setup: list[str], sweep: str) -> dict:
         """Return the parameters of `submitit.SlurmExecutor`."""
         more = {key: value for key, value in self.options.items() if key != "wckey"}
-        found: dict[str, Any] = {
+        values: dict[str, Any] = {
             "job_name": name,
             "time": self.limit_min,
             "ntasks_per_node": self.tasks,
@@ -116,10 +116,10 @@ class Resources:
             "additional_parameters": {"requeue": True, **more},
         }
         if self.mem_gb:
-            found["mem"] = f"{self.mem_gb}G"
+            values["mem"] = f"{self.mem_gb}G"
         if self.srun_args:
-            found["srun_args"] = list(self.srun_args)
-        return found
+            values["srun_args"] = list(self.srun_args)
+        return values
 
     def _teardown(self, sweep: str) -> list[str]:
         """Return the shell lines after the step: `slurm.recovery` decides, the shell does it."""

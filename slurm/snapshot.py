@@ -37,10 +37,10 @@ def take(sweep: Path, methods: Iterable[str] = ()) -> Path:
 
 def _copy_module(name: str, target: Path) -> None:
     """Copy a module or package of the user's own folder; installed ones stay where they are."""
-    found = importlib.util.find_spec(name)
-    if found is None or not found.origin or "site-packages" in found.origin:
+    spec = importlib.util.find_spec(name)
+    if spec is None or not spec.origin or "site-packages" in spec.origin:
         return
-    path = Path(found.origin)
+    path = Path(spec.origin)
     if path.name == "__init__.py":
         shutil.copytree(path.parent, target / name, ignore=_IGNORED, dirs_exist_ok=True)
     else:

@@ -45,8 +45,8 @@ class Order:
 
 def site_limit() -> int:
     """Return how many tasks one array may have here (MaxArraySize of `scontrol show config`)."""
-    found = re.search(r"MaxArraySize\s*=\s*(\d+)", call("scontrol", "show", "config"))
-    return max(1, int(found[1]) - 1) if found else 1000
+    match = re.search(r"MaxArraySize\s*=\s*(\d+)", call("scontrol", "show", "config"))
+    return max(1, int(match[1]) - 1) if match else 1000
 
 
 def chunks(batches: list[list[Cell]], limit: int) -> list[list[list[Cell]]]:
@@ -74,11 +74,11 @@ def lanes(arrays: Sequence[Group], max_parallel: int) -> list[tuple[int, int | N
             break  # every job has a place
         shares[lane] += 1
     last: dict[int, int] = {}
-    found = []
+    shared = []
     for number, lane in enumerate(lane_of):
-        found.append((shares[lane], last.get(lane)))
+        shared.append((shares[lane], last.get(lane)))
         last[lane] = number
-    return found
+    return shared
 
 
 def _parameters(array: Group, name: str, code: Path, parallel: int) -> dict:

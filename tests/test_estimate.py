@@ -39,7 +39,7 @@ def test_the_sentence():
         "predicted: 10 s for 1 cell, 0.5 GiB; nothing is known of 1 kind yet"
     )
     assert estimate.sentence([OTHER, replace(OTHER, seed=1)], Estimate()) == (
-        "predicted: nothing is known of 1 kind yet; the first cell of each kind will tell"
+        "predicted: nothing is known of 1 kind yet; the first cell of each kind shows it"
     )
 
 

@@ -6,6 +6,7 @@ Imports no torch: a dry run answers at once.
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -21,7 +22,12 @@ Kind = tuple[str, str, str, int, int, str, bool]
 
 
 def kind(cell: Cell) -> Kind:
-    """Return what the cost of a step depends on: features are kept where images stay the same."""
+    """Return what the cost of a step depends on.
+
+    Cells of one kind differ in seeds, rates, fractions and the number of steps. Where a cell sees
+    the same images again and again (no augmentation, or fixed views), the features of its frozen
+    part are kept, and a step costs a fraction: that is another kind.
+    """
     kept = cell.augment == "none" or cell.views > 0
     model = (cell.method, cell.backbone, cell.dataset)
     return (*model, cell.image_size, cell.batch_size, cell.precision, kept)
@@ -35,8 +41,9 @@ class Estimate:
 
     def seconds(self, cell: Cell) -> float | None:
         """Return the predicted seconds of a cell, or None where no cell of its kind ended."""
-        found = self.known.get(kind(cell))
-        return statistics.median(s for s, _ in found) * cell.steps if found else None
+        measured = self.known.get(kind(cell))
+        # a median: one cell on a busy machine must not double the time limit of a sweep
+        return statistics.median(s for s, _ in measured) * cell.steps if measured else None
 
     def mib(self, cells: Iterable[Cell]) -> float | None:
         """Return the largest memory that a cell of these kinds took, or None if unknown."""
@@ -46,8 +53,8 @@ class Estimate:
 
     def total_s(self, cells: Iterable[Cell]) -> tuple[float, int]:
         """Return (predicted seconds of the known cells, number of the others)."""
-        found = [self.seconds(cell) for cell in cells]
-        return sum(s for s in found if s is not None), sum(s is None for s in found)
+        each = [self.seconds(cell) for cell in cells]
+        return sum(s for s in each if s is not None), sum(s is None for s in each)
 
 
 def read(runs: Path) -> Estimate:
@@ -63,10 +70,12 @@ def read(runs: Path) -> Estimate:
             cell, cost = Cell.from_dict(values["cell"]), values["cost"]
             on_gpu = values.get("provenance", {}).get("hardware", {}).get("gpu")
             mib = cost.get("host_mib", 0.0 if on_gpu else cost["peak_mib"])
-            pair = (1.1 * cost["train_s"] / cell.steps, mib)
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-        estimate.known[kind(cell)].append(pair)
+            seconds = 1.1 * cost["train_s"] / cell.steps
+            if not (0 <= seconds < math.inf and 0 <= mib < math.inf):
+                continue
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError):
+            continue  # `report` names records that cannot be read
+        estimate.known[kind(cell)].append((seconds, mib))
     return estimate
 
 
@@ -75,12 +84,12 @@ def sentence(cells: Sequence[Cell], known: Estimate, jobs: int = 1) -> str:
 
     `jobs` processes share the cells; the time is that of the known kinds only.
     """
-    strange = [cell for cell in cells if known.seconds(cell) is None]
-    kinds = len({kind(cell) for cell in strange})
+    unknown = [cell for cell in cells if known.seconds(cell) is None]
+    kinds = len({kind(cell) for cell in unknown})
     rest = f"nothing is known of {kinds} kind{'s' * (kinds > 1)} yet" if kinds else ""
-    number = len(cells) - len(strange)
+    number = len(cells) - len(unknown)
     if not number:
-        return f"predicted: {rest}; the first cell of each kind will tell"
+        return f"predicted: {rest}; the first cell of each kind shows it"
     seconds = (known.total_s(cells)[0] + FIXED_S * number) / jobs
     text = f"predicted: {length(seconds)} for {number} cell{'s' * (number > 1)}"
     mib = known.mib(cells)
@@ -115,23 +124,23 @@ class Forecast:
         self.fresh.known[kind(cell)].append((seconds / cell.steps, 0.0))
 
     def drop(self, cell: Cell) -> None:
-        """Take a cell off the list whose time tells nothing: it failed, or was not trained."""
+        """Take a cell off the list whose time says nothing: it failed, or was not trained."""
         if cell in self.left:
             self.left.remove(cell)
 
     def left_s(self, current: Cell | None, step: int, elapsed_s: float) -> tuple[float, int]:
         """Return (seconds left of the kinds that are known, number of the other kinds).
 
-        `current` is the cell that trains, whose own steps tell where nothing else does.
+        `current` is the cell that trains; its own steps count where its kind is not known yet.
         """
-        total, strange = 0.0, set()
+        total, unknown = 0.0, set()
         for cell in self.left:
             known = self.fresh.seconds(cell)
             known = self.old.seconds(cell) if known is None else known
             if known is None and current is not None and step and kind(cell) == kind(current):
                 known = elapsed_s / step * cell.steps
             if known is None:
-                strange.add(kind(cell))
+                unknown.add(kind(cell))
             else:
                 total += max(known - elapsed_s, 0.0) if cell == current else known
-        return total / self.jobs, len(strange)
+        return total / self.jobs, len(unknown)
