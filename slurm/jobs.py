@@ -179,7 +179,9 @@ class Batch:
         if current and limit and ran >= min(0.8 * limit, limit - 600):
             end = End("timeout", "stopped by the time limit", job=job_id(),
                       limit_min=self.limit_min, at=now())  # fmt: skip
-            add_end(current[0].folder(self.runs), end)
+            # on a full disk the job must go back to the queue all the same
+            with suppress(OSError, InputError):
+                add_end(current[0].folder(self.runs), end)
 
 
 def write_line(text: str) -> None:
@@ -208,6 +210,7 @@ class HangClock:
 
     def stop(self) -> None:
         """Wait no more."""
+        self._set = 0.0
         faulthandler.cancel_dump_traceback_later()
 
 

@@ -15,6 +15,8 @@ DIR=${SLURM_LOCAL_DIR:-${TMPDIR:-/tmp}/bench-slurm}
 NODES=${SLURM_LOCAL_NODES:-2}
 CPUS=${SLURM_LOCAL_CPUS:-2}
 PORT=${SLURM_LOCAL_PORT:-47800}
+# A cluster that runs keeps its settings: to repair it must not move it to other ports.
+[[ ! -e $DIR/run/munged.pid || ! -e $DIR/settings ]] || source "$DIR/settings"
 ((${#DIR} <= 70)) || { echo "SLURM_LOCAL_DIR is too long for unix sockets: $DIR" >&2; exit 1; }
 SELF=$(realpath "$0")
 export PATH=$PATH:/usr/sbin:/sbin SLURM_CONF=$DIR/etc/slurm.conf
@@ -67,6 +69,7 @@ configure() {
     host=$(hostname -s)
     mkdir -p "$DIR"/{etc,log,run,state,munge}
     chmod 700 "$DIR/munge"
+    echo "NODES=$NODES CPUS=$CPUS PORT=$PORT" >"$DIR/settings"
     [[ -s $DIR/munge/munge.key ]] || (umask 077; head -c 128 /dev/urandom >"$DIR/munge/munge.key")
     # slurmd 22.05 looks for a cgroup file system unless a version is named
     echo 'CgroupPlugin=cgroup/v1' >"$DIR/etc/cgroup.conf"

@@ -98,6 +98,21 @@ def test_the_signal_ends_the_task_with_the_code_of_a_stop_and_counts_the_time_li
     assert (end.kind, end.job, end.limit_min) == ("timeout", "7", 60)
 
 
+def test_a_full_disk_does_not_keep_a_stopped_job_from_the_queue(batch, tmp_path, monkeypatch):
+    def train(order, session, runs, hooks, *, waits):
+        hooks.start(order[0])
+        raise Interrupted
+        yield
+
+    def refuse(*_):
+        raise InputError(FULL)
+
+    monkeypatch.setattr(jobs, "add_end", refuse)
+    with pytest.raises(SystemExit) as stop:
+        batch(train, limit_min=60)
+    assert stop.value.code == STOPPED
+
+
 def test_a_preemption_is_no_time_out(batch, tmp_path, monkeypatch):
     def train(order, session, runs, hooks, *, waits):
         hooks.start(order[0])
