@@ -9,9 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
-from sweep_helpers import elsewhere, tiny_cells, until
+from sweep_helpers import cells, elsewhere, tiny_cells, until
 
 from benchmark.core.registry import InputError
+from benchmark.execution import inline as inline_module
 from benchmark.execution import one
 from benchmark.execution.inline import inline
 from benchmark.sweep import claims
@@ -206,3 +207,17 @@ def test_a_cell_that_was_taken_over_is_left_to_the_other(tmp_path, monkeypatch):
     assert one.train(cell, session, tmp_path).state == "taken"
     assert not (cell.folder(tmp_path) / "error.txt").exists()
     assert not (cell.folder(tmp_path) / "record.json").exists()
+
+
+def test_who_waits_for_a_cell_says_for_whom_and_once(tmp_path, monkeypatch, capsys):
+    (cell,) = cells(1)
+    folder = cell.folder(tmp_path)
+    folder.mkdir(parents=True)
+    elsewhere(folder, 5.0)
+    states = iter(["taken", "taken", "taken", "done"])
+    monkeypatch.setattr(inline_module, "POLL_S", 0.01)
+    monkeypatch.setattr(inline_module, "train", lambda cell, *_: one.Outcome(cell, next(states)))
+    assert [outcome.state for outcome in inline([cell], None, tmp_path)] == ["done"]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"waiting for 1 cells that others train, such as {cell.slug}: step 0")
+    assert "on another, began 5 s ago" in line
