@@ -16,7 +16,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,7 +89,6 @@ class Batch:
         session = Session(
             self.runs / "cache", self.sources, torch.device(device), settings=self.settings
         )
-        counts = dict.fromkeys(("done", "n/a", "failed"), 0)
         watch = HangClock(60.0 * self.hang_min)
         current: list[Cell] = []
         with Bell(stop_signal) as bell:
@@ -108,31 +107,13 @@ class Batch:
                 watch.rearm()
                 return bell.answer(steps)
 
+            hooks = Hooks(start, step)
             try:
-                left = self._in_order(environment.global_rank)
-                patience = DISK_S
-                while left:
-                    full: list[Cell] = []
-                    ended: set[Cell] = set()
-                    try:
-                        hooks = Hooks(start, step)
-                        for outcome in inline(left, session, self.runs, hooks, waits=is_ours):
-                            if outcome.state == "failed" and is_full(outcome.reason) and patience:
-                                full.append(outcome.cell)
-                                continue
-                            ended.add(outcome.cell)
-                            counts[outcome.state] += 1
-                            self._note(outcome)
-                    except InputError as error:  # not even a claim can be written
-                        if not (is_full(str(error)) and patience):
-                            raise
-                        full = [cell for cell in left if cell not in ended]
-                    left = full
-                    patience = DISK_S if ended else max(0.0, patience - DISK_POLL_S)
-                    if left:
-                        write_line("the disk is full; trying again in 20 s")
-                        watch.stop()
-                        time.sleep(DISK_POLL_S)
+                return self._train(
+                    self._in_order(environment.global_rank),
+                    lambda cells: inline(cells, session, self.runs, hooks, waits=is_ours),
+                    watch,
+                )
             except Interrupted:
                 self._note_stop(current)
                 # An exit code, not an exception: submitit would write that the job has failed.
@@ -140,6 +121,40 @@ class Batch:
                 raise SystemExit(STOPPED) from None
             finally:
                 watch.stop()
+
+    def _train(
+        self,
+        left: list[Cell],
+        train: Callable[[Sequence[Cell]], Iterator[Outcome]],
+        watch: HangClock,
+    ) -> dict[str, int]:
+        """Have cells trained, and again those for which the disk was full; return the counts."""
+        counts = dict.fromkeys(("done", "n/a", "failed"), 0)
+        patience = DISK_S
+        while left:  # usually one round
+            full: list[Cell] = []
+            ended: set[Cell] = set()
+            try:
+                for outcome in train(left):
+                    if outcome.state == "failed" and is_full(outcome.reason) and patience:
+                        full.append(outcome.cell)
+                        continue
+                    ended.add(outcome.cell)
+                    counts[outcome.state] += 1
+                    if outcome.state == "done":  # its deaths are of no interest any more
+                        (outcome.cell.folder(self.runs) / ENDS).unlink(missing_ok=True)
+                    write_line(f"{outcome.state} {outcome.cell.slug} {outcome.reason}")
+            except InputError as error:  # not even a claim can be written
+                if not (is_full(str(error)) and patience):
+                    raise
+                full = [cell for cell in left if cell not in ended]
+            left = full
+            # as long as cells end, somebody makes room now and then
+            patience = DISK_S if ended else max(0.0, patience - DISK_POLL_S)
+            if left:
+                write_line("the disk is full; trying again in 20 s")
+                watch.stop()
+                time.sleep(DISK_POLL_S)
         return counts
 
     def _check_gpus(self, seen: int) -> None:
@@ -162,11 +177,6 @@ class Batch:
         turned = [*self.cells[first:], *self.cells[:first]]
         left = [cell for cell in turned if state(cell.folder(self.runs)) != "failed"]
         return sorted(left, key=lambda cell: deaths(read_ends(cell.folder(self.runs))))
-
-    def _note(self, outcome: Outcome) -> None:
-        if outcome.state == "done":  # what killed earlier processes is of no interest any more
-            (outcome.cell.folder(self.runs) / ENDS).unlink(missing_ok=True)
-        write_line(f"{outcome.state} {outcome.cell.slug} {outcome.reason}")
 
     def _note_stop(self, current: Sequence[Cell]) -> None:
         """Write down that the time limit has stopped the cell in training, if it was the limit.
@@ -203,7 +213,7 @@ class HangClock:
         self._set = 0.0
 
     def rearm(self) -> None:
-        """Begin to wait anew."""
+        """Begin to wait anew; called after every step, so not each call starts a thread."""
         if self.seconds and time.monotonic() - self._set > min(REARM_S, self.seconds / 2):
             self._set = time.monotonic()
             faulthandler.dump_traceback_later(self.seconds, exit=True)

@@ -58,6 +58,7 @@ def last_run(log: Path) -> str:
             text = stream.read().decode(errors="replace")
     except OSError:
         return ""
+    # a job that is requeued adds to its log: what killed an earlier run is no news
     return re.split(rf"(?m)^{START}\b.*$", text)[-1]
 
 

@@ -52,7 +52,7 @@ def groups(
         ends = history.get(cell, ())
         gb = asked.mem_gb or (memory_gb(cell, asked, known) if asked.sizes_memory else 0)
         before = [end.memory_mb for end in ends if end.kind == "oom"]
-        if before and retry.memory > 1:
+        if before and retry.memory > 1:  # more than it had, also where the user names a size
             gb = max(gb, math.ceil(retry.memory * max(before) / 1024))
         by_memory[deaths(ends) > 0, gb].append(cell)
     by_size: dict[tuple[bool, int, int], list[list[Cell]]] = defaultdict(list)
@@ -89,6 +89,7 @@ def batches(
     filled_batches: list[list[Cell]] = []
     filled = math.inf
     for cell in ordered:
+        # an unknown cell counts as five minutes: three of them share a job, which then shows
         seconds = estimate.seconds(cell) or UNKNOWN_S
         if filled + seconds > target_s:
             filled_batches.append([])
@@ -114,7 +115,7 @@ def limit_min(batch: Sequence[Cell], tasks: int, known: Estimate) -> int:
     """Return 30, 60, 120, ... minutes: above twice the prediction and the start; 60 if unknown."""
     each = [known.seconds(cell) for cell in batch]
     if None in each:
-        return 60
+        return 60  # what is not done by then is requeued, and continues
     seconds = [value for value in each if value is not None]
     longest = max(sum(seconds) / tasks, max(seconds))
     return 30 * _power((2 * longest / 60 + 10) / 30)

@@ -151,6 +151,7 @@ def mark(runs: Path) -> str:
 
 def waiting() -> list[Waiting]:
     """Return every job of ours in the queue, from one call of squeue."""
+    # %F and %K are the ids of array and task; --array gives each task that still waits a line
     lines = call("squeue", "--me", "--noheader", "--array", "--format=%j|%F|%K|%T|%r").splitlines()
     jobs = []
     for line in filter(str.strip, lines):
@@ -197,6 +198,7 @@ def cancel(runs: Path) -> int:
     names = {sweep.name for sweep in sweeps(runs)}
     jobs = [job for job in waiting() if is_of(runs, job, names)]
     if jobs:
+        # arrays, not their thousands of tasks: a command line has a limit
         call("scancel", *sorted({job.array for job in jobs}))
     return len(jobs)
 
@@ -224,6 +226,7 @@ def ended(runs: Path, wanted: set[str]) -> dict[str, Last]:
     Of the cells of a job, the one that was in training when it ended is the one to blame: its claim
     is still there, or its file of deaths. The others only waited behind it.
     """
+    # a later sweep replaces what an earlier one says of the same cell
     last: dict[str, tuple[str, Path, list[str]]] = {}
     for sweep in sweeps(runs):
         for job, slugs in sweep.jobs():
@@ -271,6 +274,7 @@ def used_hours(runs: Path) -> tuple[float, bool] | None:
     ids = [job.partition("_")[0] for sweep in sweeps(runs) for job, _ in sweep.jobs()]
     if not ids or shutil.which("sacct") is None:
         return None
+    # --duplicates: without it the runs of a job before it was requeued are left out
     command = ["sacct", "--allocations", "--duplicates", "--noheader", "--parsable2"]
     try:
         text = call(
@@ -283,6 +287,7 @@ def used_hours(runs: Path) -> tuple[float, bool] | None:
 
 def sum_of_hours(text: str) -> tuple[float, bool] | None:
     """Return what `used_hours` does, of the lines "seconds|cpu=4,gres/gpu=2" of sacct."""
+    # gres/gpu counts all GPUs; a typed gres/gpu:a100 beside it counts some of them again
     hours = {"gres/gpu": 0.0, "cpu": 0.0}
     for line in text.splitlines():
         seconds, _, resources = line.partition("|")

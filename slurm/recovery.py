@@ -130,6 +130,7 @@ def decide(job: Job, code: int, sweep: Path, slugs: Sequence[str], log: str, lim
             write_text(folder / "error.txt", "\n".join(lines) + "\n")
         # the owner is dead, so nobody need wait until its claim is old
         (folder / CLAIM).unlink(missing_ok=True)
+    # "failed" is over, too: by its third death, or by an error that would come again
     left = [slug for slug in slugs if state(runs / slug) == "todo"]
     if not left:
         return END
@@ -142,7 +143,10 @@ def decide(job: Job, code: int, sweep: Path, slugs: Sequence[str], log: str, lim
             )
             write_text(sweep / "note-limit.txt", text)
             return END
-    if code == STOPPED or code - 128 == _stop_signal():
+    # The signal before a time-out or a preemption: heard (`STOPPED`), or too early to be heard,
+    # when it kills. Slurm does not requeue a job that ends by itself in its grace time.
+    name = os.environ.get("SUBMITIT_PREEMPT_SIGNAL", "USR2")
+    if code in (STOPPED, 128 + getattr(signal, f"SIG{name}")):
         return REQUEUE
     if not num_dead and job.tries + job.restarts >= LIVES:
         sys.stderr.write(
@@ -159,9 +163,11 @@ def decide(job: Job, code: int, sweep: Path, slugs: Sequence[str], log: str, lim
 def _end(job: Job, code: int, owner: Owner, log: str) -> End:
     how = ending(log)
     kind = "crash" if how is None or how.kind not in ("oom", "hang", "timeout") else how.kind
+    # The step did not answer the signal of the time limit. A long evaluation may be the reason; but
+    # not for a quarter of an hour.
     if kind == "timeout" and owner.quiet_s >= QUIET_S:
         kind = "hang"
-    if code == OOM_CODE:
+    if code == OOM_CODE:  # of a cgroup: the log need not say so
         kind = "oom"
     reason = how.reason if how else ""
     if kind == "crash":
@@ -190,12 +196,6 @@ def signal_name(code: int) -> str:
     except ValueError:
         return f"signal {code - 128}"
     return f"{signal.strsignal(number)} ({number.name})"
-
-
-def _stop_signal() -> int:
-    """Return the number of the signal before time-out and preemption: at start-up it kills."""
-    name = os.environ.get("SUBMITIT_PREEMPT_SIGNAL", "USR2")
-    return int(getattr(signal, f"SIG{name}"))
 
 
 def main() -> int:

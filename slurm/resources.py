@@ -123,6 +123,7 @@ class Resources:
 
     def _teardown(self, sweep: str) -> list[str]:
         """Return the shell lines after the step: `slurm.recovery` decides, the shell does it."""
+        # only after a bad end: it costs a start of Python
         ask = f"{self.python} -m slurm.recovery {shlex.quote(sweep)} $code {self.max_num_timeout}"
         if self.srun_args:  # in the container of the step, where there is a Python
             ask = f"srun --ntasks=1 {shlex.join(self.srun_args)} {ask}"
@@ -178,6 +179,8 @@ def parse(text: str | Sequence[str]) -> Resources:
         elif name == "python":
             values["python"] = value
         else:
+            # An option that is like none of these may be one of a newer Slurm: sbatch decides. One
+            # that is nearly one of these is a slip, and is better said here than by sbatch.
             near = difflib.get_close_matches(name, KNOWN, n=1, cutoff=0.8)
             if name not in KNOWN and near:
                 raise InputError(
@@ -224,20 +227,15 @@ def _pairs(text: str) -> list[tuple[str, str]]:
             pairs[-1] = (pairs[-1][0], f"{pairs[-1][1]},{item.strip()}")
         else:
             raise InputError(f"{item.strip()!r} in --slurm is not name=value")
-    return [(name, _unquoted(name, value)) for name, value in pairs]
-
-
-def _unquoted(name: str, value: str) -> str:
-    if (
-        len(value) > 1
-        and value[0] == value[-1]
-        and value[0] in "\"'"
-        and value[0] not in value[1:-1]
-    ):
-        value = value[1:-1]
-    if not value.strip() or not value.isprintable():
-        raise InputError(f"{name}= in --slurm needs a value, in one line")
-    return value
+    for number, (name, value) in enumerate(pairs):
+        # quotes around all of it go; those inside are the shell's, such as in setup=echo "a, b"
+        match = re.fullmatch(r"""(["'])(.*)\1""", value)
+        if match and match[1] not in match[2]:
+            pairs[number] = (name, match[2])
+        # a line of its own in the script would be a command, or another option
+        if not pairs[number][1].strip() or not value.isprintable():
+            raise InputError(f"{name}= in --slurm needs a value, in one line")
+    return pairs
 
 
 def _number(name: str, value: str) -> int:

@@ -26,6 +26,7 @@ def take(sweep: Path, methods: Iterable[str] = ()) -> Path:
     from benchmark.training.provenance import SNAPSHOT, checkout  # imports torch: not on a node
 
     target = sweep / "code"
+    # a plain copy, not a git worktree: the code need not be committed, nor git be installed
     for package in PACKAGES:
         shutil.copytree(ROOT / package, target / package, ignore=_IGNORED)
     names = {spec.partition("(")[0] for spec in methods}

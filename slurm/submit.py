@@ -134,7 +134,13 @@ def submit(order: Order) -> tuple[str, list[str]]:
     limit = site_limit()
     check(order, limit)
     parts = arrays(order, limit)
-    sweep = order.runs / SWEEPS / _name(order)
+    # Names of jobs hold that of the sweep. It has a mark of the runs folder, so that jobs can be
+    # cancelled after somebody deleted their sweep, and a random part.
+    digest = hashlib.sha256(f"{order.batches[0][0].key} {time.time_ns()}".encode()).hexdigest()[:6]
+    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{mark(order.runs)}-{digest}"
+    sweep = order.runs / SWEEPS / name
+    # The order matters: whoever dies in between leaves a plan without jobs, which is harmless, and
+    # never jobs that nobody can name.
     _prepare(sweep, order, [array for array, _, _ in parts])
     code = snapshot.take(sweep, {cell.method for batch in order.batches for cell in batch})
     snapshot.seal(sweep)
@@ -188,6 +194,7 @@ def alone(runs: Path) -> Iterator[None]:
 
 def _submit(executor: submitit.SlurmExecutor, batches: Sequence[Batch]) -> str:
     try:
+        # inside the block submitit only collects; at its end it sends one array
         with executor.batch():
             jobs = [executor.submit(batch) for batch in batches]
     except submitit.core.utils.FailedJobError as error:
@@ -210,16 +217,6 @@ def _prepare(sweep: Path, order: Order, parts: list[Group]) -> None:
     cells = {cell.slug: asdict(cell) for batch in order.batches for cell in batch}
     asked = [asdict(array.resources) for array in parts]
     write_json(sweep / "cells.json", {"sources": order.sources, "arrays": asked, "cells": cells})
-
-
-def _name(order: Order) -> str:
-    """Return a new name of a sweep: the time, a mark of the runs folder, and a random part.
-
-    The names of jobs hold it, so that they can be cancelled after somebody deleted the folder.
-    """
-    keys = " ".join(cell.key for cells in order.batches for cell in cells)
-    digest = hashlib.sha256(f"{keys} {time.time_ns()}".encode()).hexdigest()[:6]
-    return f"{time.strftime('%Y%m%d-%H%M%S')}-{mark(order.runs)}-{digest}"
 
 
 def absolute(order: Order) -> Order:

@@ -180,6 +180,7 @@ def take(folder: Path) -> Claim | None:
 def _create(claim: Claim) -> bool:
     # linked whole into place: nobody ever reads half a claim
     temporary = claim.folder / f".claim-{claim.token}"
+    # the time of this file is that of the file server, which is the clock that judges other claims
     try:
         claim._write(temporary)
         claim.now = temporary.stat().st_mtime
