@@ -111,6 +111,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"python -m benchmark status --runs {arguments.runs}  # shows how far it is")
         return 0
     without = results[~results["state"].isin(("done", "n/a"))]
+    if arguments.only:  # the others were not asked for
+        without = without[without["key"].isin({cell.key for cell in plan.left})]
     if len(without) < len(results):
         formats = FORMATS.split(",")
         show(sweep.report(arguments.runs / "report", formats=formats))
