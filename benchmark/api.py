@@ -140,9 +140,7 @@ class Sweep:
         from benchmark.data import open_dataset
         from benchmark.sweep.resolve import Resolver
 
-        resolver = Resolver()
-        cells = resolver.cells(self.grids)
-        for source in map(Path, resolver.sources.values()):
+        for source in {Path(spec) for grid in self.grids for spec in grid.datasets}:
             # every picture below a folder of classes is read: those of our reports would be, too
             is_tree = source.is_dir() and not (source / "manifest.csv").exists()
             if is_tree and self.runs.resolve().is_relative_to(source.resolve()):
@@ -150,6 +148,8 @@ class Sweep:
                     f"the runs folder {str(self.runs)!r} lies inside the data {str(source)!r}, "
                     "whose folders are classes; choose another runs folder"
                 )
+        resolver = Resolver()
+        cells = resolver.cells(self.grids)
         if self.test_on:
             from benchmark.trained import external
 

@@ -171,6 +171,27 @@ assert not changed, changed
     assert answer.returncode == 0, answer.stderr
 
 
+def test_a_sweep_runs_in_a_thread_of_a_program(tmp_path):
+    from concurrent.futures import ThreadPoolExecutor
+
+    sweep = benchmark.Sweep("linear", runs=tmp_path / "runs", **TINY)
+    with ThreadPoolExecutor(1) as pool:
+        frame = pool.submit(sweep.run).result()
+    assert list(frame["state"]) == ["done"]
+
+
+def test_the_runs_folder_is_not_among_the_images(tmp_path):
+    from PIL import Image
+
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for number in range(3):
+            Image.new("RGB", (8, 8), "red").save(tmp_path / name / f"{number}.png")
+    sweep = benchmark.Sweep("linear", str(tmp_path), runs=tmp_path / "runs", backbones="tiny_vit")
+    with pytest.raises(InputError, match="lies inside the data"):
+        sweep.plan()
+
+
 def test_the_notebook_lines_of_the_readme_run(tmp_path, monkeypatch, runs):
     page = (ROOT / "README.md").read_text()
     lines = re.search(r"## From Python\n.*?```python\n(.*?)```", page, re.DOTALL)[1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -25,7 +26,10 @@ class Bell:
         self.before: list[Any] = []
 
     def __enter__(self) -> Bell:
-        self.before = [signal.signal(number, self._hear) for number in self.numbers]
+        # Python gives signals to the main thread, and lets no other thread ask for them: a sweep
+        # that a program runs in a thread of its own is ended by that program
+        if threading.current_thread() is threading.main_thread():
+            self.before = [signal.signal(number, self._hear) for number in self.numbers]
         return self
 
     def __exit__(
@@ -34,7 +38,7 @@ class Bell:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for number, handler in zip(self.numbers, self.before, strict=True):
+        for number, handler in zip(self.numbers, self.before, strict=False):
             signal.signal(number, handler)
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
