@@ -369,7 +369,8 @@ def report(
     """Return tables (pandas DataFrames) and figures (matplotlib Figures) of results.
 
     Args:
-        runs: one or more folders of records.
+        runs: one or more folders of records, or CSV files of scores of others with the columns
+            method, dataset, seed, metric and score (or percent).
         out: folder to write everything into; None: nothing is written.
         keys: of the cells to report; None: all.
         options: fields of `results.Options`, such as `metric="auc"` or `against="full"`.

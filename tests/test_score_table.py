@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from benchmark.__main__ import main
 from benchmark.core.registry import InputError
 from results import frame, tables
 from results.frame import score_table
@@ -103,3 +104,14 @@ def test_a_report_of_a_csv_has_tables_ranks_and_figures(tmp_path):
     assert list(made.tables["scores"]["method"].unique()) == ["x", "y", "z"]
     assert {"table.tex", "statistics.csv", "ranks.csv"} <= {path.name for path in made.paths}
     assert not made.faults
+
+
+def test_the_command_reports_a_csv(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    lines = "".join(f"{m},a,{s},{60 + s},accuracy\n" for m, s in itertools.product("xy", range(3)))
+    path = written(tmp_path, HEADER + lines)
+    assert main(["report", "--from", str(path), "--figures", "none"]) == 0
+    assert "61.0 ± 1.0" in capsys.readouterr().out
+    path.write_text(HEADER + lines + "x,a,0,1,accuracy\n")
+    assert main(["report", "--from", str(path)]) == 2
+    assert "lines 2 and 8 are one run twice" in capsys.readouterr().err

@@ -29,6 +29,16 @@ _HELPERS = {"shown", "style"}  # files of `results/figures/` that are no kind of
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this verb's flags."""
     parser.add_argument("--runs", type=Path, action="append", help="folder of records; repeatable")
+    parser.add_argument(
+        "--from",
+        dest="scores",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="CSV",
+        help="scores of others: columns method, dataset, seed, metric and score (or percent); "
+        "alone, or beside --runs",
+    )
     parser.add_argument("--out", type=Path, help=OUT)
     parser.add_argument(
         "--metric", help="instead of each data set's own, e.g. auc or balanced_accuracy"
@@ -100,14 +110,14 @@ def run(arguments: argparse.Namespace) -> int:
     from benchmark.data.origins import lookup
     from results.reporting import Options, report
 
-    runs = arguments.runs or [RUNS]
+    runs = arguments.runs or ([] if arguments.scores else [RUNS])
     if arguments.rescore:
         _rescore(runs)
     if arguments.latency:
         _latency(runs)
     if arguments.panels:
         _panels(runs, arguments.panels, sources)
-    out = arguments.out or report_folder(runs[0])
+    out = arguments.out or report_folder((runs or arguments.scores)[0])
     shown = arguments.efficiency or arguments.latency
     options = Options(
         arguments.metric,
@@ -120,7 +130,7 @@ def run(arguments: argparse.Namespace) -> int:
         lookup=lookup,
         keep=keep,
     )
-    return show(report(runs, out, options=options))
+    return show(report([*runs, *arguments.scores], out, options=options))
 
 
 def _of_suite(name: str) -> Callable[[Mapping[str, Any]], bool]:

@@ -72,7 +72,7 @@ class Shown:
 
     def folders(self, column: Column) -> dict[str, list[Path]]:
         """Return the folders of the chosen cells of each method with a number in this column."""
-        best = self.table.chosen[column]
+        best = self.table.chosen[column].dropna(subset="train_s")  # scores of others have none
         found = {}
         for method in self.table.methods:
             there = [Path(folder) for folder in best[best["method"] == method]["folder"]]

@@ -70,7 +70,7 @@ def read(path: Path, metric: str | None = None) -> pd.DataFrame:
             )
         seen[identity] = number
         key = hashlib.sha256(repr((str(path), identity)).encode()).hexdigest()[:16]
-        rows.append({**row, "key": key, "folder": str(path.parent)})
+        rows.append({**row, "key": key, "folder": str(path)})
     if not rows:
         raise InputError(f"{path} holds no score under its header")
     return pd.DataFrame(rows)

@@ -34,6 +34,7 @@ AXES = {
 
 def provenance(chosen: pd.DataFrame) -> About:
     """Return sections of (name, value) rows about the cells behind the numbers."""
+    chosen = chosen.dropna(subset="train_s")  # nothing is known of scores of others
     folders = chosen["folder"] if len(chosen) else []
     records = [read_record(Path(folder) / RECORD) for folder in dict.fromkeys(folders)]
     sections = {

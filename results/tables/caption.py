@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import pandas as pd
 
@@ -23,6 +24,8 @@ def caption(chosen: Chosen, empty: Empty, lacking: Sequence[str]) -> str:
     counts = _counts(chosen, empty)
     if counts.empty:
         return " ".join(["No finished cell.", *lacking])
+    if all(part["train_s"].isna().all() for part in chosen.values()):
+        return _of_others(chosen, counts, lacking)
     rows = pd.concat(part[_USED] for part in chosen.values())
     steps = ", ".join(str(s) for s in sorted(rows["steps"].unique()))
     runs, trials = (_equal(counts, *told) for told in _UNEQUAL)
@@ -38,6 +41,18 @@ def caption(chosen: Chosen, empty: Empty, lacking: Sequence[str]) -> str:
     ]
     if any(column.synthetic for column in columns):
         parts.append("Synthetic data is no evidence about patients.")
+    return " ".join(parts)
+
+
+def _of_others(chosen: Chosen, counts: pd.DataFrame, lacking: Sequence[str]) -> str:
+    """Return the caption of scores of others: nothing is known of their protocol."""
+    files = sorted({Path(file).name for part in chosen.values() for file in part["folder"]})
+    parts = [
+        f"{_scaling(list(chosen))}, {_spread(pd.concat(chosen.values()), counts['runs'].max())}; "
+        f"runs per entry: {_equal(counts, *_UNEQUAL[0])}.",
+        f"Scores as given in {', '.join(files)}; how they were made is not known here.",
+        *lacking,
+    ]
     return " ".join(parts)
 
 
