@@ -12,7 +12,7 @@ import torch
 from sweep_helpers import tiny_cells, until, with_images
 
 from benchmark.execution import one, workers
-from benchmark.execution.inline import Listener, inline
+from benchmark.execution.inline import Hooks, inline
 from benchmark.execution.local import local
 from benchmark.sweep import claims
 from benchmark.training.session import Session
@@ -61,9 +61,9 @@ def test_the_listener_is_asked_after_every_step(tmp_path):
 
     (cell,), session = tiny_cells(tmp_path, "bitfit")
     steps = []
-    listener = Listener(step=lambda step: steps.append(step) or step == 3)
+    hooks = Hooks(step=lambda step: steps.append(step) or step == 3)
     with pytest.raises(Interrupted):
-        list(inline([cell], session, tmp_path, listener))
+        list(inline([cell], session, tmp_path, hooks))
     assert steps == [1, 2, 3]
     assert (cell.folder(tmp_path) / "checkpoint.pt").exists()
     assert not (cell.folder(tmp_path) / claims.CLAIM).exists()
