@@ -2,6 +2,8 @@
 
 import csv
 import json
+from collections import Counter
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -10,7 +12,7 @@ from PIL import Image, ImageFilter
 
 from benchmark.__main__ import main
 from benchmark.data import open_dataset, split
-from benchmark.data.doctor import examine, merged_groups, near_duplicates
+from benchmark.data.doctor import checks, examine, merged_groups, near_duplicates
 from benchmark.data.doctor.coding import blockiness, jpeg_quality
 from benchmark.data.doctor.duplicates import Pair
 
@@ -85,6 +87,37 @@ def test_pairs_are_those_of_all_comparisons(monkeypatch):
     fast = near_duplicates(images.__getitem__, 15, 0.9)
     assert slow
     assert [(p.a, p.b) for p in fast] == slow
+
+
+def test_candidates_stay_bounded_where_all_images_look_alike(tmp_path, monkeypatch):
+    from benchmark.data.doctor import duplicates
+
+    monkeypatch.setattr(duplicates, "BLOCK", 16)
+    base = np.asarray(texture(0, 64)).astype(int)
+    noise = np.random.default_rng(1)
+    thumbnails = duplicates.Thumbnails(60)
+    for index in range(60):
+        image = base + noise.integers(-20, 20, base.shape)
+        thumbnails.add(index, image.clip(0, 255).astype(np.uint8))
+    thumbnails.small[57], thumbnails.large[57] = thumbnails.small[3], thumbnails.large[3]
+    pairs, crowded = thumbnails.pairs(0.9)
+    assert crowded == 60
+    assert len(pairs) <= 60 * duplicates.NEAREST
+    assert (3, 57) in {(p.a, p.b) for p in pairs}  # the copy is the nearest of all
+    (note,) = checks._crowded(1)
+    assert note.text.startswith("1 image has more than 20 lookalikes")
+
+
+def test_every_image_is_decoded_once(tmp_path):
+    dataset = open_dataset(str(save(tmp_path / "set", plain())))
+    reads = Counter()
+
+    def read(index):
+        reads[index] += 1
+        return dataset.read_image(index)
+
+    examine(replace(dataset, read_image=read))
+    assert set(reads.values()) == {1}
 
 
 def test_groups_of_a_chain_of_pairs_become_one():

@@ -127,14 +127,15 @@ def _prepare(arguments: argparse.Namespace) -> int:
 def _group(dataset: Dataset, arguments: argparse.Namespace) -> int:
     """Write a manifest in which near-duplicates share a group."""
     from benchmark.data import prepare
-    from benchmark.data.doctor import merged_groups, near_duplicates
+    from benchmark.data.doctor import many, merged_groups, near_duplicates
 
     pairs = near_duplicates(dataset.read_image, len(dataset), arguments.threshold)
     groups = merged_groups(list(dataset.groups), pairs)
     out = arguments.out or RUNS / "data" / f"{dataset.card.name}_grouped"
     path = prepare.write_manifest(dataset, groups, out)
     count = len(set(dataset.groups))
-    print(f"{len(pairs)} near-duplicate pairs; {count} groups became {len(set(groups))}: {path}")
+    what = many(len(pairs), "near-duplicate pair")
+    print(f"{what}; {count} groups became {len(set(groups))}: {path}")
     return 0
 
 

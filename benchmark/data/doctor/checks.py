@@ -15,7 +15,7 @@ import numpy as np
 from benchmark.core.registry import InputError
 from benchmark.data import Dataset, split
 from benchmark.data.doctor.coding import blockiness, jpeg_quality
-from benchmark.data.doctor.duplicates import THRESHOLD, Pair, near_duplicates
+from benchmark.data.doctor.duplicates import NEAREST, THRESHOLD, Pair, Thumbnails
 
 FLAT = 8  # grey levels between the darkest and the brightest pixel of an image without content
 ODD_SIZE = 4.0  # times larger or smaller than the median side
@@ -42,20 +42,20 @@ class Look:
     sizes: dict[int, tuple[int, int]]
     ranges: dict[int, int]
     blocky: dict[int, float]
+    thumbnails: Thumbnails
 
 
 def examine(dataset: Dataset, threshold: float = THRESHOLD) -> tuple[list[Finding], list[Pair]]:
     """Return (findings, near-duplicate pairs across groups) of a data set that opens."""
     seen = look(dataset)
-    readable = sorted(seen.contents)
-    found = near_duplicates(lambda i: dataset.read_image(readable[i]), len(readable), threshold)
-    pairs = [Pair(readable[p.a], readable[p.b], p.correlation) for p in found]
-    pairs = [p for p in pairs if dataset.groups[p.a] != dataset.groups[p.b]]
+    found, crowded = seen.thumbnails.pairs(threshold)
+    pairs = [p for p in found if dataset.groups[p.a] != dataset.groups[p.b]]
     findings = [
         *_unreadable(dataset, seen),
         *_counts(dataset),
         *_exact(dataset, seen),
         *_near(dataset, pairs, threshold),
+        *_crowded(crowded),
         *_odd(dataset, seen),
         *_coding(dataset, seen),
     ]
@@ -64,7 +64,7 @@ def examine(dataset: Dataset, threshold: float = THRESHOLD) -> tuple[list[Findin
 
 def look(dataset: Dataset) -> Look:
     """Return what a reading of every image and mask finds."""
-    seen = Look({}, {}, {}, {}, {})
+    seen = Look({}, {}, {}, {}, {}, Thumbnails(len(dataset)))
     for index in range(len(dataset)):
         try:
             image = dataset.read_image(index)
@@ -77,7 +77,13 @@ def look(dataset: Dataset) -> Look:
         seen.sizes[index] = image.shape[:2]
         seen.ranges[index] = int(image.max()) - int(image.min())
         seen.blocky[index] = blockiness(image)
+        seen.thumbnails.add(index, image)
     return seen
+
+
+def many(count: int, one: str, several: str = "") -> str:
+    """Return "1 image" or "2 images"."""
+    return f"{count} {one if count == 1 else several or one + 's'}"
 
 
 def _named(dataset: Dataset, rows: Iterable[int]) -> tuple[str, ...]:
@@ -87,7 +93,8 @@ def _named(dataset: Dataset, rows: Iterable[int]) -> tuple[str, ...]:
 def _unreadable(dataset: Dataset, seen: Look) -> Iterator[Finding]:
     if seen.unreadable:
         first = next(iter(seen.unreadable.values()))
-        text = f"{len(seen.unreadable)} images or masks cannot be read; first: {first}"
+        what = many(len(seen.unreadable), "image or mask", "images or masks")
+        text = f"{what} cannot be read; first: {first}"
         yield Finding("error", "unreadable", text, _named(dataset, seen.unreadable))
 
 
@@ -109,7 +116,8 @@ def _exact(dataset: Dataset, seen: Look) -> Iterator[Finding]:
         same[content].append(row)
     copies = [rows for rows in same.values() if len({dataset.groups[r] for r in rows}) > 1]
     if copies:
-        text = f"{len(copies)} images occur more than once, in different groups"
+        what = many(len(copies), "image occurs", "images occur")
+        text = f"{what} more than once, in different groups"
         yield Finding("warning", "duplicates", text, tuple(_named(dataset, r) for r in copies))
 
 
@@ -126,9 +134,20 @@ def _near(dataset: Dataset, pairs: Sequence[Pair], threshold: float) -> Iterator
     kinds[f"across the parts of the {name}"] = [p for p in pairs if parts[p.a] != parts[p.b]]
     for kind, some in kinds.items():
         if some:
-            text = f"{len(some)} near-duplicate pairs {kind} (64 px correlation > {threshold:g})"
+            what = many(len(some), "near-duplicate pair")
+            text = f"{what} {kind} (64 px correlation > {threshold:g})"
             named = tuple(_named(dataset, (p.a, p.b)) for p in some)
             yield Finding("warning", f"near-duplicates {kind}", text, named)
+
+
+def _crowded(count: int) -> Iterator[Finding]:
+    """Say where so many images look alike that not every pair was compared closely."""
+    if count:
+        text = (
+            f"{many(count, 'image')} {'has' if count == 1 else 'have'} more than {NEAREST} "
+            "lookalikes at 32 px; only the nearest were compared at 64 px"
+        )
+        yield Finding("note", "lookalikes", text)
 
 
 def _parts(dataset: Dataset) -> np.ndarray:
@@ -146,7 +165,8 @@ def _parts(dataset: Dataset) -> np.ndarray:
 def _odd(dataset: Dataset, seen: Look) -> Iterator[Finding]:
     flat = [row for row, span in seen.ranges.items() if span < FLAT]
     if flat:
-        text = f"{len(flat)} images span fewer than {FLAT} of 255 grey levels"
+        what = many(len(flat), "image spans", "images span")
+        text = f"{what} fewer than {FLAT} of 255 grey levels"
         yield Finding("warning", "range", text, _named(dataset, flat))
     if not seen.sizes:
         return
@@ -154,7 +174,8 @@ def _odd(dataset: Dataset, seen: Look) -> Iterator[Finding]:
     middle = float(np.median(list(sides.values())))
     odd = [r for r, side in sides.items() if not 1 / ODD_SIZE < side / middle < ODD_SIZE]
     if odd:
-        text = f"{len(odd)} images are over {ODD_SIZE:g} times larger or smaller than the median"
+        what = many(len(odd), "image is", "images are")
+        text = f"{what} over {ODD_SIZE:g} times larger or smaller than the median"
         yield Finding("warning", "size", text, _named(dataset, odd))
 
 
@@ -165,11 +186,12 @@ def _coding(dataset: Dataset, seen: Look) -> Iterator[Finding]:
     quality = {row: jpeg_quality(dataset.files[row]) for row in seen.contents}
     low = [row for row, value in quality.items() if value is not None and value < LOW_QUALITY]
     if low:
-        text = f"{len(low)} images are JPEG of a quality below {LOW_QUALITY}"
+        text = f"{many(len(low), 'image is', 'images are')} JPEG of a quality below {LOW_QUALITY}"
         yield Finding("note", "coding", text, _named(dataset, low))
     again = [row for row, v in seen.blocky.items() if v > BLOCKY and quality[row] is None]
     if again:
-        text = f"{len(again)} images without loss show 8 x 8 blocks: they were JPEG before"
+        what = many(len(again), "image without loss shows", "images without loss show")
+        text = f"{what} 8 x 8 blocks: JPEG before"
         yield Finding("note", "coding", text, _named(dataset, again))
     yield from _formats(dataset)
 
