@@ -14,6 +14,7 @@ from benchmark.core.registry import InputError
 from benchmark.data import datasets, located, open_dataset
 from benchmark.data.readers import layout, table
 from benchmark.data.sets.medmnist import SETS, SIZES, fetched, name_of
+from results.papers import papers
 
 
 @pytest.fixture(autouse=True)
@@ -283,9 +284,17 @@ def test_counts_of_the_cards_are_the_published_totals():
     assert len(layout.GRADES) == 5
 
 
+@pytest.mark.parametrize("paper", ["medfm", "osu", "ept", "ept_kvasir"])
+def test_published_tables_name_sets_that_can_be_loaded(paper):
+    names = {name for number in papers.read(paper).numbers for name in number.dataset.split(", ")}
+    assert names
+    assert all(name in datasets for name in names), names
+
+
 def test_the_real_volumes_open(shared_data):
     data = open_dataset(f"msd_hippocampus@{shared_data / 'msd_hippocampus'}")
     assert len(set(data.volumes)) == 71
+    assert len(set(data.groups)) == 66  # 5 brains have both sides here
     assert np.unique(data.extent[:, 2]).tolist() == [1.0]
     assert 25 < data.extent[:, :2].min() < data.extent[:, :2].max() < 70
     assert data.read_image(10).max() == 255

@@ -14,6 +14,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from benchmark.core.spec import base_name
+from benchmark.data.base import Card
 from benchmark.sweep import names
 
 Rows = tuple[list[str], list[list[str]]]
@@ -40,9 +41,16 @@ def _datasets() -> Rows:
     from benchmark.data import datasets
 
     cards = [datasets[name].card for name in datasets if not datasets[name].card.variant_of]
-    return ["data set", "task", "classes", "modality", "licence"], [
-        [c.name, c.task, str(len(c.classes)), c.modality, c.licence] for c in cards
+    return ["data set", "task", "classes", "modality", "groups", "licence"], [
+        [c.name, c.task, str(len(c.classes)), c.modality, _groups(c), c.licence] for c in cards
     ]
+
+
+def _groups(card: Card) -> str:
+    """Return what a group of a set is; "unknown" where no file tells the patients."""
+    inferred = f"{card.group_key} (inferred)"
+    alone = {"single": "each image alone", "unknown": "unknown", "inferred": inferred}
+    return alone.get(card.grouping, card.group_key)
 
 
 def _suites() -> Rows:
