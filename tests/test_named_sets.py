@@ -57,6 +57,7 @@ EXPECTED = {
     "polyps_colondb": ({"test": 1}, [0b10], 1),
     "polyps_cvc300": ({"test": 1}, [0b10], 1),
     "polyps_etis": ({"test": 1}, [0b10], 1),
+    "msd_brain_tumour": ({"": 3}, [0, 0b1110, 0], 1),
     "refuge": ({"train": 2, "val": 1, "test": 1}, [0b110] * 4, 4),
 }
 # sets of one download share its tree
@@ -118,6 +119,22 @@ def test_volumes_keep_their_patients_spacing_and_window(tmp_path):
     assert data.read_image(0).shape == (4, 6, 3)
     scan = open_dataset("synapse").read_image(1)[0, :3, 0]
     assert scan.tolist() == [0, 128, 255]  # -125, 75 and 275 Hounsfield units and beyond
+
+
+def test_channels_of_a_volume_become_colours_each_scaled_by_itself(tmp_path):
+    root = tmp_path / "data" / "msd_brain_tumour"
+    trees.msd_brain_tumour(root)
+    data = open_dataset("msd_brain_tumour")
+    image = data.read_image(1)
+    assert image.shape == (4, 6, 3)
+    # shades (5k, 6, 7 + k) of the channels k = 1, 3, 4: the brightest column of each is white
+    assert image[0].argmax(0).tolist() == [2, 0, 0]
+    assert image[0].max(0).tolist() == [255, 255, 255]
+    path = root / "Task01_BrainTumour" / "imagesTr" / "BRATS_001.nii.gz"
+    trees.volume(path, np.zeros((6, 4, 3, 2), np.float32))
+    table.volumes._header.cache_clear()
+    with pytest.raises(InputError, match="has 2 channels; 4 are needed"):
+        open_dataset("msd_brain_tumour")
 
 
 def test_a_broken_header_is_one_sentence(tmp_path):

@@ -252,6 +252,13 @@ def refuge(root):
         Image.fromarray(truth).save(path)
 
 
+def msd_brain_tumour(root):
+    base = root / "Task01_BrainTumour"
+    channels = np.stack([shapes([5 * k, 6, 7 + k], np.float32) for k in range(1, 5)], -1)
+    volume(base / "imagesTr" / "BRATS_001.nii.gz", channels)
+    volume(base / "labelsTr" / "BRATS_001.nii.gz", shapes([1, 2, 3], np.uint8))
+
+
 def pcam(root):
     root.mkdir(parents=True)
     for part, labels in (("train", [0, 1]), ("valid", [1]), ("test", [0])):

@@ -46,6 +46,7 @@ class Declaration:
     pages: str = ""
     alpha: str = ""
     window: tuple[float, float] | str | None = None
+    channels: tuple[int, ...] = ()  # of a 4-D volume: which three are red, green and blue
     modality: str = ""
     licence: str = ""
     url: str = ""
@@ -71,7 +72,7 @@ class Declaration:
         It is part of the fingerprint: the same files read in another way are other data.
         """
         names = ("mask_values", "mask_threshold", "orientation", "slice_axis", "pages", "alpha")
-        told = {name: getattr(self, name) for name in (*names, "window")}
+        told = {name: getattr(self, name) for name in (*names, "window", "channels")}
         return repr(sorted((k, v) for k, v in told.items() if v)) if any(told.values()) else ""
 
 

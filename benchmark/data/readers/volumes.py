@@ -63,11 +63,11 @@ def geometry(path: Path, declared: Declaration = PLAIN) -> Geometry:
     Raises:
         InputError: no 3-D volume of numbers, or a header whose spacing cannot be.
     """
-    return _header(path, declared.orientation == "stored")
+    return _header(path, declared.orientation == "stored", declared.channels)
 
 
 @functools.lru_cache(maxsize=4096)
-def _header(path: Path, as_stored: bool) -> Geometry:
+def _header(path: Path, as_stored: bool, channels: tuple[int, ...]) -> Geometry:
     from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 
     image = _load(path)
@@ -76,6 +76,12 @@ def _header(path: Path, as_stored: bool) -> Geometry:
         shape = (*shape, 1)
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
+    if len(shape) == 4 and channels:  # the declared ones are read as colours
+        if shape[3] <= max(channels):
+            raise InputError(
+                f"the volume {str(path)!r} has {shape[3]} channels; {max(channels) + 1} are needed"
+            )
+        shape = shape[:3]
     if len(shape) != 3 or min(shape) < 1:
         raise InputError(
             f"the volume {str(path)!r} has the shape {image.shape}; it must be 3-D: save each "
@@ -195,8 +201,8 @@ def read_slice(
     """
     if isinstance(declared.window, tuple):
         window = declared.window
-    volume = _image(path, window, declared)
-    return np.repeat(volume.take(index, axis).T[..., None], 3, 2)
+    level = _image(path, window, declared).take(index, axis).swapaxes(0, 1)
+    return level if level.ndim == 3 else np.repeat(level[..., None], 3, 2)
 
 
 def read_mask_slice(
@@ -218,6 +224,8 @@ def _image(path: Path, window: Window | None, declared: Declaration) -> np.ndarr
     values = _values(path, declared, np.float32)
     if not np.isfinite(values).all():
         raise InputError(f"the volume {str(path)!r} holds values that are not finite")
+    if values.ndim == 4:  # channels differ in unit: each is scaled by itself
+        return np.stack([to_uint8(channel, window) for channel in np.moveaxis(values, 3, 0)], 3)
     return to_uint8(values, window)
 
 
@@ -240,7 +248,10 @@ def _values(path: Path, declared: Declaration, dtype: Any) -> np.ndarray:
         values = np.asanyarray(image.dataobj, dtype)
     except Exception as error:
         raise _unreadable(path, error) from None
-    values = values.reshape(values.shape[:3] + (1,) * (3 - values.ndim))
+    if values.ndim == 4 and declared.channels:
+        values = values[..., list(declared.channels)]
+    else:
+        values = values.reshape(values.shape[:3] + (1,) * (3 - values.ndim))
     return np.asarray(apply_orientation(values, np.array(found.stored, float)))
 
 
