@@ -27,6 +27,8 @@ class AdaptFormer(Method):
     dropout: float = later(0.1, recorded=0.0)
     reads_from: str = later("norm", recorded="norm")
 
+    display = "AdaptFormer"
+    family = "Adapters"
     paper = "Chen et al. 2022, AdaptFormer, arXiv 2205.13535, eq. 2-3"
     lr = 2e-3
 

@@ -50,6 +50,8 @@ class Method:
     """
 
     name: ClassVar[str]
+    display: ClassVar[str] = ""  # as tables and figures print it ("LoRA"); empty: the name
+    family: ClassVar[str] = ""  # the heading that a paper's table puts it under ("Low-rank")
     paper: ClassVar[str] = ""
     identity: ClassVar[bool] = True
     lr: ClassVar[float] = 1e-3  # default peak learning rate of AdamW

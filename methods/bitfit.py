@@ -18,6 +18,8 @@ class BitFit(Method):
     Biases that timm keeps outside of a linear layer (EVA-02, BEiT, SwinV2: q and v) count as well.
     """
 
+    display = "BitFit"
+    family = "Selective"
     paper = "Zaken et al. 2022, BitFit, arXiv 2106.10199, eq. 2"
     lr = 2e-3
     mergeable = True

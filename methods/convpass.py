@@ -75,6 +75,8 @@ class Convpass(Method):
     scale: float = 1.0
     dropout: float = later(0.1, recorded=0.0)
 
+    display = "Convpass"
+    family = "Adapters"
     paper = "Jie and Deng 2022, Convolutional Bypasses, arXiv 2207.07039, eq. 5-6"
     lr = 1e-3
 

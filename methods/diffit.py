@@ -33,6 +33,8 @@ class DiffFit(Method):
     Deviation: the paper's class embedding has no counterpart here.
     """
 
+    display = "DiffFit"
+    family = "Selective"
     paper = "Xie et al. 2023, DiffFit, arXiv 2304.06648, sec. 3.3 and eq. 4"
     lr = 1e-3
 

@@ -62,6 +62,8 @@ class DoRA(Lora):
     """
 
     branches = Decomposed
+    display = "DoRA"
+    family = "Low-rank"
     paper = "Liu et al. 2024, DoRA, arXiv 2402.09353, eq. 5 and sec. 4.3"
 
     def count(self, backbone: nn.Module) -> int:

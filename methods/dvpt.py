@@ -45,6 +45,8 @@ class DVPT(Method):
     attention: bool = True
     start: str = later("gate", recorded="gate")
 
+    display = "DVPT"
+    family = "Prompts"
     paper = "He et al. 2025, DVPT, Neural Networks 185:107168, arXiv 2307.09787"
     lr = 2e-3
 

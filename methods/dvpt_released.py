@@ -51,6 +51,8 @@ class DVPTReleased(Method):
     share: int = 3
     normed: bool = later(True, recorded=False)
 
+    display = "DVPT (released code)"
+    family = "Prompts"
     paper = "He et al. 2025, DVPT, released code (commit 180a4a4), arXiv 2307.09787"
     identity = False
     lr = 3e-3

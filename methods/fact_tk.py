@@ -47,6 +47,8 @@ class FacTTK(Method):
     start: str = later("released", recorded="xavier")
     layout: str = later("released", recorded="paper")
 
+    display = "FacT-TK"
+    family = "Low-rank"
     paper = "Jie and Deng 2023, FacT, arXiv 2212.03145, eq. 7"
     lr = 3e-3
     mergeable = True

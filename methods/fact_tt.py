@@ -36,6 +36,8 @@ class FacTTT(Method):
     dropout: float = later(0.1, recorded=0.0)
     start: str = later("released", recorded="xavier")
 
+    display = "FacT-TT"
+    family = "Low-rank"
     paper = "Jie and Deng 2023, FacT, arXiv 2212.03145, eq. 5"
     lr = 3e-3
     mergeable = True

@@ -14,6 +14,8 @@ from methods.base import Method, register
 class Full(Method):
     """All parameters; running statistics of batch norm move too. The reference of all methods."""
 
+    display = "Full fine-tuning"
+    family = "Reference"
     paper = "reference: full fine-tuning"
     lr = 2e-5
     live_batch_norm = True

@@ -22,6 +22,8 @@ class Houlsby(Method):
 
     bottleneck: int = 16
 
+    display = "Houlsby adapter"
+    family = "Adapters"
     paper = "Houlsby et al. 2019, Parameter-Efficient Transfer Learning, arXiv 1902.00751, fig. 2"
     lr = 3e-3
 

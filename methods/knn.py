@@ -15,6 +15,8 @@ from methods.base import Method, register
 class KNearestNeighbours(Method):
     """Votes of the `k` most similar training images, in place of a trained head."""
 
+    display = "k-NN"
+    family = "Reference"
     paper = "reference: k-nearest neighbours, Caron et al. 2021, arXiv:2104.14294"
     head = "neighbours"
     mergeable = True

@@ -14,6 +14,8 @@ from methods.base import Method, register
 class Linear(Method):
     """The backbone stays frozen; in segmentation the head is the harness's pyramid head."""
 
+    display = "Linear probe"
+    family = "Reference"
     paper = "reference: linear probe"
     lr = 1e-2
     mergeable = True

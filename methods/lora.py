@@ -114,6 +114,8 @@ class Lora(Method):
     dropout: float = 0.0
 
     branches: ClassVar[type[LowRank]] = LowRank
+    display = "LoRA"
+    family = "Low-rank"
     paper = "Hu et al. 2022, LoRA, arXiv 2106.09685, eq. 3; rsLoRA arXiv 2312.03732"
     lr = 2e-3
     mergeable = True

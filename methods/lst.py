@@ -84,6 +84,8 @@ class LST(Method):
     bottleneck: int = 32
     temperature: float = later(0.1, recorded=1.0)
 
+    display = "LST"
+    family = "Adapters"
     paper = "Sung et al. 2022, LST: Ladder Side-Tuning, arXiv 2206.06522, eq. 1"
     lr = 2e-3
     reads = "maps"

@@ -40,6 +40,8 @@ class MLPProbe(Method):
 
     bottleneck: int = 256
 
+    display = "MLP probe"
+    family = "Reference"
     paper = "MLP-k of Jia et al. 2022, arXiv 2203.12119, sec. 4.1"
     identity = False
     lr = 1e-3

@@ -24,6 +24,8 @@ def affine(backbone: nn.Module) -> Iterator[nn.Parameter]:
 class Norm(Method):
     """Affine parameters of layer, group and batch norm; running statistics stay as they are."""
 
+    display = "LN-tune"
+    family = "Selective"
     paper = "Basu et al. 2024, Strong Baselines for PEFT (LN-tune), arXiv 2304.01917, sec. 3"
     lr = 2e-3
     mergeable = True

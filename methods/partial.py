@@ -17,6 +17,8 @@ class Partial(Method):
 
     blocks: int = 1
 
+    display = "Partial"
+    family = "Reference"
     paper = "Yosinski et al. 2014, arXiv 1411.1792; Partial-k of Jia et al. 2022, arXiv 2203.12119"
     lr = 1e-4
     reads = "last"

@@ -22,6 +22,8 @@ class Pfeiffer(Method):
 
     bottleneck: int = 32
 
+    display = "Pfeiffer adapter"
+    family = "Adapters"
     paper = "Pfeiffer et al. 2021, AdapterFusion, arXiv 2005.00247, sec. 3 and fig. 3"
     lr = 1e-3
 

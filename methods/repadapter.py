@@ -73,6 +73,8 @@ class RepAdapter(Method):
     scale: float = 1.0
     dropout: float = later(0.1, recorded=0.0)
 
+    display = "RepAdapter"
+    family = "Adapters"
     paper = "Luo et al. 2023, RepAdapter, arXiv 2302.08106, eq. 7 and 10-11"
     lr = 1e-3
     mergeable = True

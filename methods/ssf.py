@@ -68,6 +68,8 @@ class SSF(Method):
     make step 0 the backbone. On CLIP `norm_pre` has a pair too (the OSU code has none there).
     """
 
+    display = "SSF"
+    family = "Selective"
     paper = "Lian et al. 2022, Scaling & Shifting Your Features, arXiv 2210.08823, eq. 3"
     lr = 2e-3
     mergeable = True

@@ -25,6 +25,8 @@ class VPTDeep(Method):
     start: str = later("uniform", recorded="normal")
     normed: bool = later(True, recorded=False)
 
+    display = "VPT-deep"
+    family = "Prompts"
     paper = "Jia et al. 2022, Visual Prompt Tuning, arXiv 2203.12119, eq. 7-8"
     identity = False
     lr = 1e-3

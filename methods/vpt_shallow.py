@@ -20,6 +20,8 @@ class VPTShallow(Method):
     prompts: int = 50
     start: str = later("uniform", recorded="normal")
 
+    display = "VPT-shallow"
+    family = "Prompts"
     paper = "Jia et al. 2022, Visual Prompt Tuning, arXiv 2203.12119, eq. 4-6"
     identity = False
     lr = 3e-3

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from results.frame import Frame
+    from results.paper_table import Design
     from results.tables.sheet import Sheet
 
 __all__ = ["Options", "Report", "report"]
@@ -46,7 +47,9 @@ class Options:
     the methods cost, `ablation` adds a table over one axis. `formats` are of `FORMATS`, `figures`
     are names of `results.figures.KINDS`. `keep` says of a row (the fields of a cell by name)
     whether it is reported; None: all are. `lookup` answers for a ("data", "backbone" or "method",
-    name) what its records do not hold: citation, licence, url, display name.
+    name) what its records do not hold: citation, licence, url; `display` with its name for readers
+    or "", `family` with that of a method. `paper` are the designs of a paper's tables by the start
+    of their file names. `figure_width` is that of a column or page in inches.
     """
 
     metric: str | None = None
@@ -58,6 +61,11 @@ class Options:
     ablation: str | None = None
     keep: Callable[[Mapping[str, Any]], bool] | None = None
     lookup: Callable[[str, str], dict[str, Any]] | None = None
+    display: Callable[[str, str], str] = lambda kind, name: ""
+    family: Callable[[str], str] = lambda method: ""
+    paper: Mapping[str, Design] = field(default_factory=dict)
+    figure_width: float = 3.5
+    figure_titles: bool = True
 
 
 FORMATS = {"terminal": "txt", "markdown": "md", "csv": "csv", "latex": "tex", "html": "html"}
@@ -78,7 +86,7 @@ def report(
             written.
     """
     from benchmark.scores import metric_of
-    from results import figures, frame, html, tables
+    from results import figures, frame, html, paper_table, tables
     from results.costs import ledger
     from results.statistics import planning, rank_table, stats, words
     from results.tables import ablation, external, peek, scores, sheet, sources, trials
@@ -106,6 +114,9 @@ def report(
     }
     if options.ablation is not None:
         printed["ablation"] = ablation.build(loaded, options.ablation, options.metric)
+    for stem, design in options.paper.items():
+        made = paper_table.build(loaded, runs, design, options.display, options.family)
+        printed[stem] = [made]
     licences = sources.licences(used)
     frames: dict[str, pd.DataFrame] = {
         name: sheet.stacked(sheets) for name, sheets in printed.items()
@@ -119,13 +130,22 @@ def report(
     files = {
         name: body
         for stem, sheets in printed.items()
-        for name, body in _written(stem, sheets, options.formats).items()
+        for name, body in _written(stem, sheets, options).items()
     }
+    files |= {f"{stem}-protocol.md": f"{printed[stem][0].note}\n" for stem in options.paper}
     files |= {f"{n}.csv": sheet.as_csv(f) for n, f in frames.items() if len(f)}
     if "csv" not in options.formats:
         files = {n: body for n, body in files.items() if not n.endswith(".csv")}
     files |= {"licences.md": sheet.markdown(licences), "citations.bib": sources.bibtex(used)}
-    drawn, undrawn = figures.draw(loaded, runs, statistics, options.figures)
+    drawn, undrawn = figures.draw(
+        loaded,
+        runs,
+        statistics,
+        options.figures,
+        options.figure_width,
+        titles=options.figure_titles,
+        display=lambda kind, name: options.display(kind, name) or name,
+    )
     paths = []
     if out is not None:
         for name, body in files.items():
@@ -143,7 +163,7 @@ def report(
             parts.append(planning.text(s, options.plan_seeds))
         if options.efficiency and costs_of_one.entries:
             parts.append(sheet.terminal(ledger.sheet(costs_of_one)))
-    for name in ("external", "peek", "ablation"):
+    for name in ("external", "peek", "ablation", *options.paper):
         parts += map(sheet.terminal, printed.get(name, ()))
     return Report(
         "\n".join(filter(None, parts)),
@@ -155,15 +175,20 @@ def report(
     )
 
 
-def _written(stem: str, sheets: Sequence[Sheet], formats: Sequence[str]) -> dict[str, str]:
+def _written(stem: str, sheets: Sequence[Sheet], options: Options) -> dict[str, str]:
     """Return the text of each printed format by file name; nothing without tables."""
     from results.tables import latex, sheet
 
-    writers = {"terminal": sheet.terminal, "markdown": sheet.markdown, "latex": latex.latex}
+    design = options.paper.get(stem)
+    writers = {
+        "terminal": sheet.terminal,
+        "markdown": sheet.markdown,
+        "latex": lambda made: latex.latex(made, design.layout if design else "page"),
+    }
     return {
         f"{stem}.{FORMATS[name]}": "\n".join(map(to_text, sheets))
         for name, to_text in writers.items()
-        if name in formats and sheets
+        if name in options.formats and sheets
     }
 
 

@@ -31,6 +31,7 @@ ROOMS = {
     "results.statistics": ("benchmark.core benchmark.scores results", ""),
     "results.costs": ("benchmark.core benchmark.scores results", ""),
     "results.figures": ("benchmark.core benchmark.scores results", ""),
+    "results.paper_table": ("benchmark.core benchmark.scores results", ""),
     "results.html": ("benchmark.core benchmark.scores results", ""),
     "results.reporting": ("benchmark.core benchmark.scores results", ""),
     "results.papers": ("benchmark.core benchmark.scores results", ""),

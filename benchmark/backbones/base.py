@@ -21,6 +21,7 @@ class Backbone:
     wheel: Wheel | None = None
     paper: str = ""
     licence: str = ""  # of the weights
+    display: str = ""  # as tables print it; empty: the name
     multiple: int = 0  # of which the image side must be one; 0: as the network's kind asks
 
     @property

@@ -73,6 +73,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_figures(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
+        "--paper",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="also the table that a TOML file describes, see results/examples; repeatable",
+    )
+    parser.add_argument(
+        "--paper-set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a value in place of that in the file, e.g. digits=2; repeatable",
+    )
+    parser.add_argument(
+        "--figure-width",
+        choices=("column", "page"),
+        default="column",
+        help="as wide as a column or a page in print (default: column)",
+    )
+    parser.add_argument("--no-titles", action="store_true", help="figures without titles")
+    parser.add_argument(
         "--figures",
         default="",
         metavar="A,B",
@@ -107,7 +129,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"--plan-seeds {points:g} must be a number of points above 0")
     keep = None if arguments.suite is None else _of_suite(arguments.suite)
 
-    from benchmark.data.origins import lookup
+    from benchmark.data import origins
+    from results.figures.style import WIDTHS
     from results.reporting import Options, report
 
     runs = arguments.runs or ([] if arguments.scores else [RUNS])
@@ -127,10 +150,24 @@ def run(arguments: argparse.Namespace) -> int:
         shown,
         kinds,
         ablation=arguments.ablation,
-        lookup=lookup,
+        lookup=origins.lookup,
+        display=origins.display,
+        family=origins.family,
+        paper=_paper(arguments.paper, arguments.paper_set),
+        figure_width=WIDTHS[arguments.figure_width],
+        figure_titles=not arguments.no_titles,
         keep=keep,
     )
     return show(report([*runs, *arguments.scores], out, options=options))
+
+
+def _paper(files: list[Path], changes: list[str]) -> dict[str, Any]:
+    """Return the designs of a paper's tables by the start of the names of their files."""
+    from results import paper_table
+
+    if changes and not files:
+        raise InputError("--paper-set changes a table of --paper FILE; name the file")
+    return {f"paper-{path.stem}": paper_table.read(path, changes) for path in files}
 
 
 def _of_suite(name: str) -> Callable[[Mapping[str, Any]], bool]:

@@ -51,7 +51,7 @@ def draw(
     width: float = COLUMN,
     *,
     titles: bool = True,
-    display: Callable[[str, str], str] | None = None,
+    display: Callable[[str, str], str] = lambda kind, name: name,
 ) -> tuple[dict[str, Figure], list[str]]:
     """Return figures by the start of their file names, and sentences on what could not be drawn.
 
@@ -63,9 +63,7 @@ def draw(
         before = len(found)
         for s in statistics:
             table = s.table
-            shown = Shown(table, frame.rows, tuple(runs), s, width, titles)
-            if display is not None:
-                shown = Shown(table, frame.rows, tuple(runs), s, width, titles, display)
+            shown = Shown(table, frame.rows, tuple(runs), s, width, titles, display)
             with theme():
                 for name, figure in KINDS[kind].draw(shown):
                     parts = filter(None, (name, kind))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from results.tables.sheet import BEST, Sheet
+from results.tables.sheet import BEST, NOTHING, Sheet
 
 # Widths to fit, in points. LNCS: 122 mm. "column" and "page" are those of a two-column article.
 LAYOUTS = {"article": 345.0, "lncs": 347.1, "column": 229.5, "page": 469.0}
@@ -27,7 +27,7 @@ _SIZES = (
 _STACKED = 2  # the size of tables that no size makes narrow enough: their columns are stacked
 _SPECIAL = {"\\": r"\textbackslash{}", "±": r"$\pm$", "~": r"\textasciitilde{}"}
 _SPECIAL |= {"^": r"\textasciicircum{}", "<": r"$<$", ">": r"$>$", "°": r"$^{\circ}$"}
-_SPECIAL |= {"¹": r"$^{1}$", "=": r"{=}", "≤": r"$\le$", "≥": r"$\ge$"}
+_SPECIAL |= {"¹": r"$^{1}$", "≤": r"$\le$", "≥": r"$\ge$"}
 _SPECIAL |= {character: f"\\{character}" for character in "&%$#_{}"}
 _MARKS = {"=": r"$^{=}$", "°": r"$^{\circ}$", "¹": r"$^{1}$"}
 _SPREAD = " ± "
@@ -57,10 +57,15 @@ def _advances() -> tuple[dict[str, float], dict[str, float]]:
     return found[0], {c: 1.15 * w for c, w in found[1].items()}
 
 
+# Small sizes of Computer Modern are cut wider: the width of a digit against that of 10 points.
+_CUT = {9.0: 1.028, 8.0: 1.062, 7.0: 1.139, 5.0: 1.361}
+
+
 def width_of(text: str, points: float, *, bold: bool = False) -> float:
     """Return how wide LaTeX sets a text, in points."""
     widths = _advances()[bold]
-    return points * sum(widths.get(character, 0.75) for character in text)
+    em = points * _CUT.get(points, 1.0)
+    return em * sum(widths.get(character, 0.75) for character in text)
 
 
 class _Cell:
@@ -74,8 +79,8 @@ class _Cell:
 
     def width(self, size: tuple[str, float, str, float, float]) -> float:
         _, points, _, small, _ = size
-        found = width_of(self.main, points, bold=self.bold) + 0.45 * points * self.num_marks
-        return found + (width_of(f"±{self.spread}", small) + 2 if self.spread else 0)
+        found = width_of(self.main, points, bold=self.bold) + 0.65 * points * self.num_marks
+        return found + (width_of(f"±{self.spread}", small) + 3 if self.spread else 0)
 
     def latex(self, size: tuple[str, float, str, float, float]) -> str:
         text = escape(self.main)
@@ -197,13 +202,19 @@ def _tabular(sheet: Sheet, cells: Any, part: Sequence[int], size: Any) -> list[s
             lines.append(" & ".join(heads) + r" \\")
             lines += ["".join(rules)] if rules else []
     starts = {row: title for title, row in sheet.groups}
-    lines.append(r"\midrule")
+    title, first_row = None, True  # the title of the group that comes next
     for i, row in enumerate(cells):
-        if i in starts:
-            lines += [r"\midrule"] * (i > 0)
-            if starts[i]:
-                title = f"\\emph{{{escape(starts[i])}}}"
-                lines.append(f"\\multicolumn{{{len(part)}}}{{@{{}}l}}{{{title}}} \\\\")
+        title = starts.get(i, title)
+        # in one of several parts, a row with nothing in it is left out
+        if len(part) < len(cells[0]) and all(row[j].main in ("", NOTHING) for j in part[1:]):
+            continue
+        if title is not None or first_row:
+            lines.append(r"\midrule")
+        first_row = False
+        if title:
+            shown = f"\\emph{{{escape(title)}}}"
+            lines.append(f"\\multicolumn{{{len(part)}}}{{@{{}}l}}{{{shown}}} \\\\")
+        title = None
         lines.append(" & ".join(row[j].latex(size) for j in part) + r" \\")
     return [*lines, r"\bottomrule", r"\end{tabular}"]
 

@@ -161,14 +161,15 @@ def terminal(sheet: Sheet, width: int = WIDTH) -> str:
     cells = [[head.split("\n") for head in heads]]
     cells += [[text.split("\n") for text in row] for row in texts]
     widths = [2 + max(len(line) for row in cells for line in row[j]) for j in range(len(heads))]
-    starts = {row for _, row in sheet.groups if row}
+    starts = {row: title for title, row in sheet.groups}
     bodies = []
     for part in _parts(sheet.header, widths, width):
         rule = "  ".join("-" * (widths[j] - 2) for j in part)
         kept = [i for i in range(len(texts)) if len(part) == len(heads) or _says(texts[i], part)]
         lines: list[str] = []
         for i in (-1, *kept):
-            lines += [rule] if i in starts and lines else []
+            lines += [rule] if i > 0 and i in starts else []
+            lines += [starts[i]] if starts.get(i) else []
             entries = cells[i + 1]
             high = max(len(entries[j]) for j in part)
             for k in range(high):
