@@ -392,7 +392,13 @@ def report(
     return reporting.report(_folders(runs), folder, keys=keys, options=chosen)
 
 
-def load(cell: str | Path, runs: str | Path = "runs", *, weights: str | None = None) -> Trained:
+def load(
+    cell: str | Path,
+    runs: str | Path = "runs",
+    *,
+    weights: str | None = None,
+    allowed: Sequence[str] = (),
+) -> Trained:
     """Return a trained cell: `.predict(images)` gives classes, `.masks(images)` segmentations.
 
     Args:
@@ -405,7 +411,7 @@ def load(cell: str | Path, runs: str | Path = "runs", *, weights: str | None = N
     """
     from benchmark import trained
 
-    return trained.load(trained.find(str(cell), Path(runs)), weights)
+    return trained.load(trained.find(str(cell), Path(runs)), weights, allowed=allowed)
 
 
 def audit(

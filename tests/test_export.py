@@ -175,3 +175,53 @@ def test_bad_cells_images_and_thresholds_are_one_sentence(runs, pictures, tmp_pa
     out = str(tmp_path / "a.csv")
     assert main(["predict", str(lesions(runs)), str(pictures[0]), "--out", out]) == 2
     assert main(["predict", str(lesions(runs)), "no.png", "--out", str(tmp_path / "m")]) == 2
+
+
+def test_predict_takes_a_volume_and_gives_its_mask_with_the_affine(runs, tmp_path):
+    nibabel = pytest.importorskip("nibabel")
+    values = np.random.default_rng(0).integers(0, 999, (9, 11, 3)).astype(np.int16)
+    affine = np.array([[-2.0, 0, 0, 9], [0, -2, 0, 7], [0, 0, 5, 1], [0, 0, 0, 1]])
+    (tmp_path / "in").mkdir()
+    nibabel.save(nibabel.Nifti1Image(values, affine), tmp_path / "in/scan.nii.gz")
+    turned = nibabel.as_closest_canonical(nibabel.load(tmp_path / "in/scan.nii.gz"))
+    nibabel.save(turned, tmp_path / "in/turned.nii.gz")
+    out = tmp_path / "masks"
+    command = ["predict", str(lesions(runs)), str(tmp_path / "in"), "--out", str(out)]
+    assert main(command) == 0
+    one, two = (nibabel.load(out / f"{name}.nii.gz") for name in ("scan", "turned"))
+    assert one.shape == (9, 11, 3)
+    assert np.array_equal(one.affine, affine)
+    assert np.array_equal(nibabel.as_closest_canonical(one).dataobj, two.dataobj)
+    assert main(command) == 0  # its own masks may be replaced
+
+
+def test_predict_never_replaces_what_it_did_not_make(runs, pictures, tmp_path, capsys):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for path in pictures:
+        (folder / path.name).write_bytes(path.read_bytes())
+    cell = str(lesions(runs))
+    assert main(["predict", cell, str(folder), "--out", str(folder)]) == 2
+    assert "lies in --out" in capsys.readouterr().err
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "0.png").write_bytes(b"mine")
+    assert main(["predict", cell, str(folder), "--out", str(out)]) == 2
+    assert "no mask that `predict` made" in capsys.readouterr().err
+    assert (out / "0.png").read_bytes() == b"mine"
+    assert all((folder / p.name).read_bytes() == p.read_bytes() for p in pictures)
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text("image,label\n")
+    grading = str(cell_of(runs, "bitfit"))
+    assert main(["predict", grading, str(folder), "--out", str(manifest)]) == 2
+    assert manifest.read_text() == "image,label\n"
+
+
+def test_code_that_a_record_names_is_run_only_when_it_is_allowed():
+    from benchmark.trained import check_code
+
+    for spec in ("colours:Cls", "lora(rank=2)+colours:Cls(a=1)"):
+        with pytest.raises(InputError, match="--allow-code colours:Cls"):
+            check_code(spec, ())
+        check_code(spec, ["colours:Cls"])
+    check_code("lora(rank=2,targets='a:b')", ())

@@ -14,6 +14,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", default="timm", help="timm, peft or safetensors")
     parser.add_argument("--out", type=Path, help="folder to write (default: KEY-FORMAT)")
     parser.add_argument("--weights", metavar="BACKBONE", help="such as file:PATH@NAME")
+    parser.add_argument(
+        "--allow-code",
+        metavar="MODULE:CLASS",
+        action="append",
+        default=[],
+        help="import this method of your own, where the cell was trained with it",
+    )
     add_runs(parser)
 
 
@@ -22,7 +29,8 @@ def run(arguments: argparse.Namespace) -> int:
     from benchmark.trained import find, load
     from benchmark.trained.export import export
 
-    trained = load(find(arguments.cell, arguments.runs), arguments.weights)
+    folder = find(arguments.cell, arguments.runs)
+    trained = load(folder, arguments.weights, allowed=arguments.allow_code)
     out = arguments.out or Path(f"{trained.record.cell.key}-{arguments.format}")
     for path in export(trained, arguments.format, out):
         print(f"{path}  ({path.stat().st_size:,} bytes)")

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
+import shutil
+import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,66 +15,187 @@ from benchmark.commands._axes import add_runs
 from benchmark.core.registry import InputError
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from benchmark.data.readers.declared import Declaration
     from benchmark.trained import Trained
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+MADE = "predicted.json"  # in a folder of masks: the files that `predict` wrote, with their hashes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this verb's flags."""
     parser.add_argument("cell", help="folder of a finished cell, or the first digits of its key")
-    parser.add_argument("images", nargs="+", type=Path, help="images, or folders of images")
+    parser.add_argument(
+        "images", nargs="+", type=Path, help="pictures, DICOM files, NIfTI volumes, or folders"
+    )
     parser.add_argument("--out", type=Path, required=True, help="a .csv, or a folder for masks")
     parser.add_argument("--threshold", type=float, help="two classes: predict the second from here")
     parser.add_argument("--weights", metavar="BACKBONE", help="such as file:PATH@NAME")
+    parser.add_argument(
+        "--allow-code",
+        metavar="MODULE:CLASS",
+        action="append",
+        default=[],
+        help="import this method of your own, where the cell was trained with it",
+    )
     add_runs(parser)
+
+
+@dataclass(frozen=True)
+class Input:
+    """A picture, or a slice of a volume, with what is declared beside it; `name` is for tables."""
+
+    name: str
+    path: Path
+    declared: Declaration
+    slice: int | None = None
+    axis: int = 2
+
+    def read(self) -> np.ndarray:
+        """Return (H, W, 3) uint8, read as training reads it."""
+        from benchmark.data.readers import images, volumes
+
+        if self.slice is None:
+            return images.read_rgb(self.path, self.declared)
+        return volumes.read_slice(self.path, self.slice, None, self.axis, self.declared)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Predict, write, and say where; return the exit code."""
     from benchmark.trained import find, load
 
-    paths = images_of(arguments.images)
-    trained = load(find(arguments.cell, arguments.runs), arguments.weights)
+    inputs = inputs_of(arguments.images)
+    folder = find(arguments.cell, arguments.runs)
+    trained = load(folder, arguments.weights, allowed=arguments.allow_code)
     write = _masks if trained.task == "segmentation" else _table
-    write(trained, paths, arguments.out, arguments.threshold)
-    print(f"{len(paths)} images -> {arguments.out}")
+    write(trained, inputs, arguments.out, arguments.threshold)
+    print(f"{len(inputs)} images -> {arguments.out}")
     return 0
 
 
-def images_of(places: list[Path]) -> list[Path]:
-    """Return the images that files and folders name, folders sorted.
+def inputs_of(places: list[Path]) -> list[Input]:
+    """Return the images that files and folders name, folders sorted, volumes cut into slices.
 
     Raises:
         InputError: a path that does not exist, or a folder without an image.
     """
-    found: list[Path] = []
+    from benchmark.data.readers import declared, images, volumes
+
+    found: list[Input] = []
     for place in places:
-        inside = sorted(p for p in place.rglob("*") if p.suffix.lower() in SUFFIXES)
         if not place.exists():
             raise InputError(f"there is no image or folder {str(place)!r}")
-        if place.is_dir() and not inside:
-            raise InputError(f"the folder {str(place)!r} holds no image ({', '.join(SUFFIXES)})")
-        found += inside if place.is_dir() else [place]
+        inside = [place]
+        if place.is_dir():
+            files = sorted(
+                p for p in place.rglob("*") if not p.name.startswith(".") and p.is_file()
+            )
+            inside = [p for p in files if volumes.is_volume(p) or images.is_picture(p)]
+            if not inside:
+                raise InputError(f"the folder {str(place)!r} holds no image")
+        told = declared.beside(place if place.is_dir() else place.parent / "x.csv")
+        for path in inside:
+            if not volumes.is_volume(path):
+                found.append(Input(str(path), path, told))
+                continue
+            geometry = volumes.geometry(path, told)
+            axis = volumes.AXES.get(told.slice_axis, 2 if geometry.axis is None else geometry.axis)
+            found += [
+                Input(f"{path}/{'xyz'[axis]}{k:03d}", path, told, k, axis)
+                for k in range(geometry.shape[axis])
+            ]
     return found
 
 
-def _table(trained: Trained, paths: list[Path], out: Path, threshold: float | None) -> None:
+def _table(trained: Trained, inputs: list[Input], out: Path, threshold: float | None) -> None:
     from benchmark.core.files import write_text
 
     if out.suffix != ".csv":
         raise InputError(f"this cell classifies: --out {str(out)!r} must end in .csv")
-    write_text(out, trained.predict(paths, threshold).to_csv(index=False))
+    if out.is_dir():
+        raise InputError(f"--out {str(out)!r} is a folder; name a file")
+    if out.exists() and not out.read_text(errors="replace").startswith("image,prediction,prob_"):
+        raise InputError(f"--out {str(out)!r} exists and holds no predictions; name another file")
+    known = {one.name: one for one in inputs}
+    table = trained.predict(list(known), threshold, lambda name: known[str(name)].read())
+    write_text(out, table.to_csv(index=False))
 
 
-def _masks(trained: Trained, paths: list[Path], out: Path, threshold: float | None) -> None:
+def _masks(trained: Trained, inputs: list[Input], out: Path, threshold: float | None) -> None:
+    """Write one mask per picture as PNG, and one per volume as NIfTI with its affine.
+
+    All are written aside and moved when the last one is there: a failure leaves nothing.
+    """
     from PIL import Image
 
-    if out.suffix:
+    from benchmark.data.readers import volumes
+
+    targets = _targets(inputs, out)
+    known = {one.name: one for one in inputs}
+    predicted = trained.masks(list(known), threshold, lambda name: known[str(name)].read())
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=".predict-"))
+    except OSError as error:
+        raise InputError(f"cannot write to {str(out)!r} ({error.strerror})") from None
+    slices: list[np.ndarray] = []
+    try:
+        for name, mask in predicted:
+            one = known[str(name)]
+            place = temporary / targets[one.path]
+            if one.slice is None:
+                Image.fromarray(mask).save(place)
+                continue
+            slices.append(mask)
+            geometry = volumes.geometry(one.path, one.declared)
+            if len(slices) == geometry.shape[one.axis]:
+                volumes.write_mask(one.path, place, slices, one.axis, one.declared)
+                slices = []
+        out.mkdir(exist_ok=True)
+        made = _made(out)
+        for target in targets.values():
+            made[target] = _sha256(temporary / target)
+            shutil.move(temporary / target, out / target)
+        (out / MADE).write_text(json.dumps(made, indent=1))
+    except OSError as error:
+        raise InputError(f"cannot write to {str(out)!r} ({error.strerror or error})") from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _targets(inputs: list[Input], out: Path) -> dict[Path, str]:
+    """Return the name of each input's mask; none replaces a file that is not a mask of ours."""
+    from benchmark.data.readers import volumes
+
+    if out.suffix or out.is_file():
         raise InputError(f"this cell segments: --out {str(out)!r} must be a folder for masks")
-    names = [path.with_suffix(".png").name for path in paths]
+    paths = list(dict.fromkeys(one.path for one in inputs))
+    lies = next(
+        (p for p in paths if out.resolve() in (p.resolve().parent, *p.resolve().parents)), None
+    )
+    if lies is not None:
+        raise InputError(f"the input {str(lies)!r} lies in --out {str(out)!r}; name another folder")
+    named = {p: p.name if volumes.is_volume(p) else f"{p.stem or p.name}.png" for p in paths}
+    names = list(named.values())
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InputError(f"several images would write the mask {twice[0]!r}; predict them apart")
-    out.mkdir(parents=True, exist_ok=True)
-    for path, mask in trained.masks(paths, threshold):
-        Image.fromarray(mask).save(out / path.with_suffix(".png").name)
+    made = _made(out)
+    for name in names:
+        if (out / name).exists() and made.get(name) != _sha256(out / name):
+            raise InputError(
+                f"{str(out / name)!r} exists and is no mask that `predict` made; name another --out"
+            )
+    return named
+
+
+def _made(out: Path) -> dict[str, str]:
+    try:
+        return dict(json.loads((out / MADE).read_text()))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

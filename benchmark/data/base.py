@@ -89,7 +89,7 @@ class Dataset:
     what was read (empty where nothing lies on the disk as a file of its own). `extent` (n, 3) is
     the height and width of a slice and the distance to the next in mm, for volumes.
     `volumes` holds what is scored as one: the volume of a slice (slices in order), or the group.
-    `read_reduced(i, s)` may decode fewer pixels than `read_image(i)`, but at least 2 s a side.
+    `read_image.reduced(i, s)`, where it exists, may decode fewer pixels: at least 2 s a side.
     `notes` are sentences on what was taken or left out in opening; commands print them.
     """
 
@@ -104,7 +104,6 @@ class Dataset:
     files: tuple[Path, ...] = field(default=(), repr=False)
     extent: np.ndarray | None = field(default=None, repr=False)
     volumes: tuple[str, ...] = field(default=(), repr=False)
-    read_reduced: Callable[[int, int], np.ndarray] | None = field(default=None, repr=False)
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:

@@ -8,7 +8,8 @@ Legend: B images, K classes, S the cell's image side, (H, W) an image's own size
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from benchmark.training.session import best_device
 
 BATCH = 16
 Read = Callable[[Path], np.ndarray]
+_FOREIGN = re.compile(r"(?:^|\+)\s*([\w.]+:\w+)")  # MODULE:CLASS, one of the methods of a spec
 
 
 @dataclass(frozen=True)
@@ -129,16 +131,33 @@ class Trained:
         return normalized(images, *statistics(self.record.cell.normalize, images.device))
 
 
+def check_code(method: str, allowed: Collection[str]) -> None:
+    """Raise InputError for a method outside of this project that nobody allowed by name.
+
+    Such a method is a module that would be imported, so run; a record comes from anybody.
+    """
+    for name in _FOREIGN.findall(method):
+        if name not in allowed:
+            raise InputError(
+                f"the record names the method {name!r}, code from outside of this project that "
+                f"would be run; if you trust it, say --allow-code {name}"
+            )
+
+
 def load(
-    folder: str | Path, weights: str | None = None, device: torch.device | None = None
+    folder: str | Path,
+    weights: str | None = None,
+    device: torch.device | None = None,
+    allowed: Collection[str] = (),
 ) -> Trained:
     """Return the trained model of a finished cell's folder.
 
     `weights` names the backbone where the cell's own name is no source, as with `file:PATH@NAME`.
+    `allowed` names the methods of your own (`MODULE:CLASS`) that may be imported.
 
     Raises:
-        InputError: no finished cell there, other weights than it was trained on, or a delta that
-            does not fit.
+        InputError: no finished cell there, other weights than it was trained on, a delta that
+            does not fit, or a method that is not allowed.
     """
     folder, device = Path(folder), device or best_device()
     if not (folder / RECORD).exists():
@@ -147,6 +166,7 @@ def load(
     if not (folder / DELTA).exists():
         raise InputError(f"{str(folder)!r} holds a record without its {DELTA}; train it again")
     cell = record.cell
+    check_code(cell.method, allowed)
     source = weights or cell.backbone
     if (found := backbones.fingerprint(source)) != cell.weights:
         raise InputError(

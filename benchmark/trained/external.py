@@ -14,7 +14,7 @@ from benchmark.core.record import RECORD, touch
 from benchmark.core.registry import InputError
 from benchmark.data import Dataset, decoded
 from benchmark.scores import Predictions, every_score
-from benchmark.trained import card_of, load
+from benchmark.trained import _FOREIGN, card_of, load
 from benchmark.training.artifacts import prediction_rows
 from benchmark.training.fit import evaluate
 from benchmark.training.run import setup_of
@@ -59,10 +59,12 @@ def _score(cell: Cell, session: Session, folder: Path, other: Dataset) -> Path:
     if path.exists() and f'"data": "{other.fingerprint}"' in path.read_text():
         return path
     check(session.dataset(cell.dataset), other)
-    trained = load(folder, session.source(cell.backbone), session.device)
+    # the command line named this cell's method: it was about to train it
+    named = _FOREIGN.findall(cell.method)
+    trained = load(folder, session.source(cell.backbone), session.device, named)
     task = task_of(card_of(trained.record), cell.output)
     setup = setup_of(cell, session, trained.model, task, folder / "unused.pt")
-    arrays = decoded(other, cell.image_size, session.cache)
+    arrays = decoded(other, cell.image_size, session.cache, rows_of(other))
     targets = other.labels if arrays.masks is None else arrays.masks
     subset = subset_of(other, arrays.images, targets, rows_of(other))
     results = evaluate(setup, subset)

@@ -16,7 +16,7 @@ from benchmark import backbones
 from benchmark.backbones.shared import Pristine
 from benchmark.core.cell import Cell
 from benchmark.core.settings import Settings
-from benchmark.data import Dataset, decoded, open_dataset, split
+from benchmark.data import Dataset, decoded, open_dataset, sealed, split
 from benchmark.training.cost import Probe
 from benchmark.training.subset import Subset
 
@@ -51,9 +51,25 @@ class Session:
     settings: Settings = field(default_factory=Settings)
     _kept: OrderedDict[Hashable, Any] = field(default_factory=OrderedDict)
 
-    def dataset(self, name: str) -> Dataset:
-        """Return the opened data set of this name."""
-        return self.kept(("dataset", name), lambda: open_dataset(self.source(name)))
+    def dataset(self, name: str, fingerprint: str = "") -> Dataset:
+        """Return the opened data set of this name.
+
+        With the `fingerprint` that a cell was planned with, the sealed index of that content is
+        enough: no image file is looked at. Without one there is nothing to know it by.
+        """
+
+        def opened() -> Dataset:
+            found = sealed.opened(name, fingerprint, self.cache, self._files(name))
+            if found is None:
+                found = open_dataset(self.source(name))
+                sealed.seal(found, self.cache)
+            return found
+
+        return self.kept(("dataset", name, fingerprint), opened)
+
+    def _files(self, name: str) -> Callable[[], Dataset]:
+        source = self.source(name)
+        return lambda: open_dataset(source)
 
     def source(self, name: str) -> str:
         """Return what opens the data set or backbone that cells call `name`."""
@@ -78,13 +94,18 @@ class Session:
 
     def data(self, cell: Cell) -> Data:
         """Return the cell's three splits over images decoded at its size."""
-        dataset = self.dataset(cell.dataset)
+        dataset = self.dataset(cell.dataset, cell.data)
+        drawn = (cell.dataset, cell.data, cell.fraction, cell.split_seed, cell.shots)
+        rows = self.kept(
+            ("split", *drawn),
+            lambda: split(dataset, cell.fraction, cell.split_seed, shots=cell.shots),
+        )
+        needed = np.concatenate([rows.train, rows.val, rows.test])
         arrays = self.kept(
-            ("arrays", cell.dataset, cell.image_size),
-            lambda: decoded(dataset, cell.image_size, self.cache),
+            ("arrays", *drawn, cell.image_size),
+            lambda: decoded(dataset, cell.image_size, self.cache, needed),
         )
         targets = dataset.labels if arrays.masks is None else arrays.masks
-        rows = split(dataset, cell.fraction, cell.split_seed, shots=cell.shots)
         parts = (
             subset_of(dataset, arrays.images, targets, part)
             for part in (rows.train, rows.val, rows.test)

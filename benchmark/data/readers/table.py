@@ -233,18 +233,30 @@ def headers(rows: Iterable[Row], declared: Declaration = PLAIN) -> dict[Path, He
     return {path: Header(*values) for path, values in learned.items()}
 
 
+@dataclass(frozen=True)
+class _Plain:
+    """Reads images of which nothing is made but what their files say; so fewer pixels will do."""
+
+    rows: Sequence[Row]
+    reading: Reading
+
+    def __call__(self, index: int) -> np.ndarray:
+        return self.reading.image(self.rows[index])
+
+    def reduced(self, index: int, side: int) -> np.ndarray:
+        """Return the image with at least twice `side` pixels a side, decoded faster if it can."""
+        return read_image(self.rows[index], None, self.reading.declared, side)
+
+
 def _dataset(rows: Sequence[Row], card: Card, labels: np.ndarray, reading: Reading) -> Dataset:
+    # a set that makes something of its own of the pixels needs all of them
+    plain = getattr(reading.image, "func", reading.image) is read_image
     read: Callable[[int], np.ndarray] | None = None
     if card.task == "segmentation":
 
         def read(index: int) -> np.ndarray:
             return reading.mask(rows[index])
 
-    def read_reduced(index: int, side: int) -> np.ndarray:
-        return read_image(rows[index], None, reading.declared, side)
-
-    # a set that makes something of its own of the pixels needs all of them
-    plain = getattr(reading.image, "func", reading.image) is read_image
     return Dataset(
         card=card,
         ids=tuple(row.id for row in rows),
@@ -252,9 +264,8 @@ def _dataset(rows: Sequence[Row], card: Card, labels: np.ndarray, reading: Readi
         groups=tuple(row.group or row.id for row in rows),
         splits=tuple(row.split for row in rows),
         fingerprint=_fingerprint(rows, card, reading),
-        read_image=lambda index: reading.image(rows[index]),
+        read_image=_Plain(rows, reading) if plain else lambda index: reading.image(rows[index]),
         read_mask=read,
-        read_reduced=read_reduced if plain else None,
         files=tuple(row.image for row in rows),
         extent=_extent(rows, reading.declared),
         volumes=tuple(row.volume or row.group or row.id for row in rows),

@@ -255,6 +255,24 @@ def _values(path: Path, declared: Declaration, dtype: Any) -> np.ndarray:
     return np.asarray(apply_orientation(values, np.array(found.stored, float)))
 
 
+def write_mask(
+    path: Path, target: Path, slices: Sequence[np.ndarray], axis: int, declared: Declaration = PLAIN
+) -> None:
+    """Write the masks (H, W) of all slices of a volume as NIfTI, in its stored order and affine."""
+    import nibabel
+    from nibabel.orientations import apply_orientation, ornt_transform
+
+    found, image = geometry(path, declared), _load(path)
+    canonical = np.stack([mask.T for mask in slices], axis)
+    plain = np.array([[0, 1], [1, 1], [2, 1]])
+    back = ornt_transform(np.array(found.stored, float), plain)
+    stored = np.asarray(apply_orientation(canonical, back))
+    header = image.header.copy()
+    header.set_data_dtype(np.uint8)
+    header.set_slope_inter(1, 0)
+    nibabel.save(type(image)(stored.reshape(image.shape), image.affine, header), target)
+
+
 def _load(path: Path) -> Any:
     """Return the opened image; nibabel reads values when asked for them."""
     try:
