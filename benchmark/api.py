@@ -405,6 +405,7 @@ def load(
         cell: its folder (the column `folder` of results), or the first digits of its key.
         runs: where a key is looked for.
         weights: the backbone as the cell was trained, where its name is no source of weights.
+        allowed: methods of your own (`MODULE:CLASS`) that may be imported for it.
 
     Raises:
         InputError: no such cell, other weights than it was trained on, or a damaged delta.

@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threshold", type=float, default=0.95, help="of near-duplicates")
     parser.add_argument("--image-size", default="56", help="with prepare: sides, comma separated")
     parser.add_argument("--group-duplicates", action="store_true", help="with prepare")
+    parser.add_argument("--all", action="store_true", help="with show: open all images, not 32")
     parser.add_argument("--out", type=Path, help="folder for what show and prepare write")
 
 
@@ -90,10 +91,17 @@ def _show(arguments: argparse.Namespace) -> int:
             print(f"{card.name}: {card.get}; {card.url}; licence {card.licence}")
         raise
     parts = split(dataset, arguments.fraction, arguments.seed, shots=arguments.shots)
+    opened = show.open_pixels(dataset, arguments.all)
     if arguments.json:
         print(json.dumps(show.listing(dataset, parts), indent=1))
         return 0
     print(show.describe(dataset, parts))
+    print(f"\n{opened} of {len(dataset)} images opened" + ("" if arguments.all else "; --all: all"))
+    for note in dataset.notes:
+        print(f"note: {note}")
+    if arguments.name not in datasets and "@" not in arguments.name:
+        print("\nas understood; correct it and save it beside the data as dataset.toml:\n")
+        print(show.proposal(dataset))
     path = (arguments.out or RUNS / "data") / f"{dataset.card.name}.png"
     show.montage(dataset, parts.train, path)
     print(f"\nmontage of training images: {path}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,34 @@ def listing(dataset: Dataset, parts: Split) -> dict[str, list[dict[str, Any]]]:
         return {"image": dataset.ids[row], "label": label, "group": dataset.groups[row]}
 
     return {name: [line(int(row)) for row in rows] for name, rows in _parts(parts)}
+
+
+SAMPLED = 32  # images that are opened where not all are
+
+
+def open_pixels(dataset: Dataset, everything: bool) -> int:
+    """Decode images and masks as training does, spread evenly or all, and return how many.
+
+    Raises:
+        InputError: the first that training would refuse, too.
+    """
+    count = len(dataset) if everything else min(SAMPLED, len(dataset))
+    for row in map(int, np.linspace(0, len(dataset) - 1, count).round()):
+        dataset.read_image(row)
+        if dataset.read_mask is not None:
+            dataset.read_mask(row)
+    return count
+
+
+def proposal(dataset: Dataset) -> str:
+    """Return a dataset.toml that says what was understood: to be corrected, beside the data."""
+    names = json.dumps(list(dataset.card.classes), ensure_ascii=False)
+    lines = [f"classes = {names}"]
+    if dataset.card.task == "classification":
+        lines.append(f"ordinal = {str(dataset.card.ordinal).lower()}")
+    if dataset.card.task == "multilabel":
+        lines.append("multilabel = true")
+    return "\n".join(lines)
 
 
 def montage(dataset: Dataset, rows: np.ndarray, path: Path) -> None:
