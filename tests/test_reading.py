@@ -791,3 +791,55 @@ def test_a_photograph_is_decoded_at_a_reduced_size_close_to_the_whole(tmp_path):
     assert apart.mean() < 0.5
     assert apart.max() <= 8
     assert images.read_rgb(path, at_least=500).shape == whole.shape
+
+
+# Archives
+
+
+def archive(path, labels, **changes):
+    arrays = {}
+    for part, seed in (("train", 0), ("val", 1), ("test", 2)):
+        arrays[f"{part}_images"] = noise(seed, (len(labels), 8, 8))
+        arrays[f"{part}_labels"] = np.array(labels)
+    np.savez(path, **(arrays | changes))
+    return str(path)
+
+
+def test_numbers_of_an_archive_are_grades_but_for_the_published_sets(tmp_path):
+    labels = [[0], [1], [2]]
+    assert open_dataset(archive(tmp_path / "mine.npz", labels)).card.ordinal
+    assert not open_dataset(archive(tmp_path / "bloodmnist_64.npz", labels)).card.ordinal
+    assert open_dataset(archive(tmp_path / "retinamnist.npz", labels)).card.ordinal
+    plain = open_dataset(archive(tmp_path / "kinds.npz", labels)).fingerprint
+    (tmp_path / "kinds.toml").write_text('ordinal = false\nclasses = ["x", "y", "z"]')
+    kinds = open_dataset(str(tmp_path / "kinds.npz"))
+    assert (kinds.card.ordinal, kinds.card.classes) == (False, ("x", "y", "z"))
+    assert kinds.fingerprint != plain
+
+
+def test_one_column_of_each_row_is_its_class(tmp_path):
+    data = open_dataset(archive(tmp_path / "a.npz", np.eye(3, dtype=int)[[2, 0, 1]]))
+    assert (data.card.task, data.labels[:3].tolist()) == ("classification", [2, 0, 1])
+    (tmp_path / "b.toml").write_text("multilabel = true")
+    declared_so = open_dataset(archive(tmp_path / "b.npz", np.eye(3, dtype=int)))
+    assert (declared_so.card.task, declared_so.labels[:3].tolist()) == ("multilabel", [1, 2, 4])
+
+
+@pytest.mark.parametrize(
+    ("labels", "changes", "sentence"),
+    [
+        ([[0], [1], [-1]], {}, "hold -1"),
+        (np.zeros((3, 4), int), {}, "no image.*finding"),
+        ([[0], [1], [2]], {"val_images": noise(1, (3, 9, 9))}, "shapes"),
+        ([[0], [1], [2]], {"val_images": noise(1, (3, 8, 8, 3))}, "shapes"),
+        (
+            [[0], [1]],
+            {f"{p}_images": np.zeros((2, 0, 0), np.uint8) for p in ("train", "val", "test")},
+            "shapes",
+        ),
+    ],
+)
+def test_an_archive_that_says_two_things_is_refused(labels, changes, sentence, tmp_path):
+    with pytest.raises(InputError, match=sentence) as caught:
+        open_dataset(archive(tmp_path / "a.npz", labels, **changes))
+    assert "a.npz" in str(caught.value)

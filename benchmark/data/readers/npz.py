@@ -21,6 +21,7 @@ from benchmark.core.citation import OTHERS, Citation
 from benchmark.core.files import cache_folder, write_text
 from benchmark.core.registry import InputError
 from benchmark.data.base import Card, Dataset
+from benchmark.data.readers.declared import beside
 from benchmark.data.readers.digests import digests
 from benchmark.data.readers.table import SPLITS, class_names
 
@@ -44,15 +45,38 @@ def open_npz(path: Path) -> Dataset:
     Raises:
         InputError: for a missing array, pickled objects, or labels that are not one per image.
     """
+    declared = beside(path)
     arrays = _arrays(path)
     for split in SPLITS:
         _check(arrays, split, str(path))
+    shapes = {split: arrays[f"{split}_images"].shape[1:] for split in SPLITS}
+    if len(set(shapes.values())) > 1 or 0 in shapes["train"]:
+        raise InputError(f"the images of {str(path)!r} have the shapes {shapes}; save them alike")
     # never concatenated: the 224 px sets hold up to 16 GB, and a copy would take as much again
     parts = [arrays[f"{s}_images"] for s in SPLITS]
     starts = np.cumsum([0, *(len(part) for part in parts)])
     labels = np.concatenate([arrays[f"{s}_labels"] for s in SPLITS])
     splits = tuple(s for s in SPLITS for _ in arrays[f"{s}_labels"])
-    classes, numbers = _numbered(labels, str(path))
+    multilabel = _is_multilabel(labels)
+    if multilabel and not declared.multilabel and (labels.sum(1) == 1).all():
+        labels, multilabel = labels.argmax(1), False  # one column each: the class, one-hot
+    classes, numbers = _numbered(labels, multilabel, str(path))
+    if declared.classes:
+        if len(declared.classes) != len(classes):
+            raise InputError(
+                f"{declared.origin!r} names {len(declared.classes)} classes; {str(path)!r} has "
+                f"{len(classes)}"
+            )
+        classes = declared.classes
+    base = path.stem.partition("_")[0]
+    # the numbers of the published sets are names, but for those of ORDINAL; anybody else's are
+    # grades, as in a manifest
+    grades = not multilabel and len(classes) > 2 and (base in ORDINAL or not base.endswith("mnist"))
+    ordinal = grades if declared.ordinal is None else declared.ordinal
+    fingerprint = _fingerprint(path, parts, numbers, splits)
+    if declared.classes or declared.ordinal is not None:
+        told = f"{fingerprint} {classes} {ordinal}"
+        fingerprint = hashlib.sha256(told.encode()).hexdigest()[:16]
 
     def read_image(index: int) -> np.ndarray:
         part = int(np.searchsorted(starts, index, side="right")) - 1
@@ -61,12 +85,12 @@ def open_npz(path: Path) -> Dataset:
 
     ids = tuple(f"{split}/{i}" for i, split in enumerate(splits))
     return Dataset(
-        card=_card(path.stem, classes, _is_multilabel(labels)),
+        card=_card(path.stem, classes, multilabel, ordinal),
         ids=ids,
         labels=numbers.astype(np.int64),
         groups=ids,
         splits=splits,
-        fingerprint=_fingerprint(path, parts, numbers, splits),
+        fingerprint=fingerprint,
         read_image=read_image,
     )
 
@@ -75,12 +99,21 @@ def _is_multilabel(labels: np.ndarray) -> bool:
     return labels.ndim == 2 and labels.shape[1] > 1
 
 
-def _numbered(labels: np.ndarray, path: str) -> tuple[tuple[str, ...], np.ndarray]:
+def _numbered(
+    labels: np.ndarray, multilabel: bool, path: str
+) -> tuple[tuple[str, ...], np.ndarray]:
     """Return (classes, class numbers), or (findings, bit sets) of columns of 0 and 1."""
-    if _is_multilabel(labels):
+    if multilabel:
+        if not labels.any():
+            raise InputError(f"no image of {path!r} has a finding")
         count = labels.shape[1]
         return tuple(map(str, range(count))), labels.astype(np.int64) @ (1 << np.arange(count))
     values, numbers = np.unique(labels.ravel(), return_inverse=True)
+    if values.min(initial=0) < 0:
+        raise InputError(
+            f"the labels of {path!r} hold {values[0]}, which often means unknown; leave such "
+            "images out"
+        )
     return class_names(map(str, values), path)[0], numbers
 
 
@@ -93,7 +126,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
                 if f"{name}.npy" not in archive.namelist():
                     raise InputError(f"{str(path)!r} is no MedMNIST archive: it has no {name}")
             return {name: _member(archive, path, name) for name in names}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(
@@ -146,7 +179,7 @@ def _check(arrays: dict[str, np.ndarray], split: str, path: str) -> None:
         )
 
 
-def _card(name: str, classes: tuple[str, ...], multilabel: bool) -> Card:
+def _card(name: str, classes: tuple[str, ...], multilabel: bool, ordinal: bool) -> Card:
     return Card(
         name=name,
         task="multilabel" if multilabel else "classification",
@@ -156,7 +189,7 @@ def _card(name: str, classes: tuple[str, ...], multilabel: bool) -> Card:
         citations=(MEDMNIST,),
         url="https://medmnist.com",
         group_source="the archives have no patient numbers",
-        ordinal=name.partition("_")[0] in ORDINAL,
+        ordinal=ordinal,
     )
 
 
