@@ -97,8 +97,6 @@ def _show(arguments: argparse.Namespace) -> int:
         return 0
     print(show.describe(dataset, parts))
     print(f"\n{opened} of {len(dataset)} images opened" + ("" if arguments.all else "; --all: all"))
-    for note in dataset.notes:
-        print(f"note: {note}")
     if arguments.name not in datasets and "@" not in arguments.name:
         print("\nas understood; correct it and save it beside the data as dataset.toml:\n")
         print(show.proposal(dataset))
