@@ -89,8 +89,9 @@ class Method:
         self.edit(backbone.requires_grad_(False))
         # methods create tensors in single precision on the CPU; a backbone may be elsewhere
         for tensor in (*backbone.parameters(), *backbone.buffers()):
-            if id(tensor) not in own and tensor.is_floating_point() and not like.is_meta:
-                tensor.data = tensor.data.to(like)
+            if id(tensor) not in own and not like.is_meta:
+                dtype = like.dtype if tensor.is_floating_point() else tensor.dtype
+                tensor.data = tensor.data.to(like.device, dtype)
         found = sum(p.numel() for p in trainable(backbone).values())
         if found != count:
             raise InputError(
@@ -144,6 +145,9 @@ class Method:
     def is_mergeable(self, backbone: nn.Module) -> bool:
         """Return whether what is trained on this `backbone` can be folded into its weights."""
         return self.mergeable
+
+    # ranges of the method's own fields that its authors search, beside those of the training
+    ranges: ClassVar[dict[str, tuple[float, float]]] = {}
 
     def search_space(self) -> dict[str, tuple[float, float]]:
         """Return the ranges (log-uniform) from which trials of an equal budget are drawn."""

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from methods import families, seams
 from methods.base import Method, later, positive, register, share
 from methods.parts import adapters, lean
 from methods.parts.bottlenecks import quick_gelu
+from methods.parts.grid import on_grid
 
 
 class Bypass(nn.Module):
@@ -46,20 +45,8 @@ class Bypass(nn.Module):
         return lean.add_up(base, self._inner(hidden), self.up, self.scale)
 
     def _inner(self, hidden: Tensor) -> Tensor:
-        mixed = quick_gelu(self._mix(quick_gelu(hidden)))
+        mixed = quick_gelu(on_grid(self.conv, quick_gelu(hidden), self.prefix))
         return nn.functional.dropout(mixed, self.dropout, self.training)
-
-    def _mix(self, hidden: Tensor) -> Tensor:
-        if hidden.ndim == 4:
-            return self.conv(hidden.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        prefix, patches = hidden[:, : self.prefix], hidden[:, self.prefix :]
-        side = math.isqrt(patches.shape[1])
-        grid = patches.transpose(1, 2).unflatten(2, (side, side))
-        mixed = self.conv(grid).flatten(2).transpose(1, 2)
-        if not self.prefix:
-            return mixed
-        pixels = self.conv(prefix.flatten(0, 1)[..., None, None]).view_as(prefix)
-        return torch.cat([pixels, mixed], 1)
 
 
 @register("convpass")

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from methods.base import register
 from methods.lora import Lora, LowRank
+from methods.parts import targets
 
 
 class Decomposed(LowRank):
@@ -68,5 +69,6 @@ class DoRA(Lora):
 
     def count(self, backbone: nn.Module) -> int:
         """Return LoRA's count plus the adapted rows."""
-        rows = sum(stop - start for _, parts in self._places(backbone) for start, stop in parts)
+        places = targets.places(backbone, self.targets)
+        rows = sum(stop - start for _, parts in places for start, stop in parts)
         return super().count(backbone) + rows

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,12 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmark.core.registry import InputError, unknown
+from benchmark.core.registry import InputError
 from methods import families, seams
 from methods.base import Method, positive, register
-from methods.parts import lean
-
-TARGETS = ("qkv", "q", "k", "v", "proj", "fc1", "fc2")
+from methods.parts import lean, targets
 
 
 class LowRank:
@@ -122,9 +119,7 @@ class Lora(Method):
 
     def __post_init__(self) -> None:
         positive(rank=self.rank)
-        for target in self.targets.split("+"):
-            if target not in TARGETS:
-                raise unknown("LoRA target", target, TARGETS)
+        targets.check(self.targets)
 
     @property
     def scaling(self) -> float:
@@ -136,23 +131,20 @@ class Lora(Method):
         for block in families.blocks(backbone):
             for target in self.targets.split("+"):
                 lean.remake(families.source(block, target))
-        for layer, parts in self._places(backbone):
+        for layer, parts in list(targets.places(backbone, self.targets)):
             self._check_rank(layer)
             seams.extend(layer, self.branches)
             layer.add_branches(self, parts)  # type: ignore[operator]
 
     def unsupported(self, backbone: nn.Module) -> str | None:
         """Return a reason where no block has one of the targets."""
-        for target in self.targets.split("+"):
-            if not any(_parts(block, target) for block in families.blocks(backbone)):
-                return f"its blocks have no linear layer {target!r}; name others with targets="
-        return None
+        return targets.missing(backbone, self.targets)
 
     def count(self, backbone: nn.Module) -> int:
         """Return rank * (in + out), summed over the adapted parts."""
         return sum(
             self.rank * (layer.in_features + stop - start)
-            for layer, parts in self._places(backbone)
+            for layer, parts in targets.places(backbone, self.targets)
             for start, stop in parts
         )
 
@@ -164,29 +156,7 @@ class Lora(Method):
         lean.restore(module)
         return module
 
-    def _places(self, backbone: nn.Module) -> Iterator[tuple[nn.Linear, list[tuple[int, int]]]]:
-        for block in families.blocks(backbone):
-            found: dict[nn.Linear, list[tuple[int, int]]] = {}
-            for target in self.targets.split("+"):
-                for layer, part in _parts(block, target):
-                    found.setdefault(layer, []).append(part)
-            yield from ((layer, sorted(parts)) for layer, parts in found.items())
-
     def _check_rank(self, layer: nn.Linear) -> None:
         limit = min(layer.in_features, layer.out_features)
         if self.rank > limit:
             raise InputError(f"rank={self.rank} is above the width {limit} of the layer it adapts")
-
-
-def _parts(block: nn.Module, target: str) -> list[tuple[nn.Linear, tuple[int, int]]]:
-    """Return the (layer, rows) that a target means in this block; [] where it has none."""
-    own = families.linear(block, target)
-    if own is not None:
-        return [(own, (0, own.out_features))]
-    for role, order in (("qkv", "qkv"), ("kv", "kv")):
-        fused = families.linear(block, role)
-        if fused is not None and target in order and target != role:
-            step = fused.out_features // len(order)
-            start = order.index(target) * step
-            return [(fused, (start, start + step))]
-    return []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +11,7 @@ from benchmark.core.registry import InputError
 from methods import families, seams
 from methods.base import Method, later, positive, register, share
 from methods.parts import adapters, lean
+from methods.parts.inputs import AdaptedInput
 
 
 class GroupedAdapter(nn.Module):
@@ -44,16 +44,6 @@ class GroupedAdapter(nn.Module):
         width = self.down.in_features
         origin = self(torch.zeros_like(self.down.weight[:1]))
         return (self(torch.eye(width).to(origin)) - origin).T, origin[0]
-
-
-class AdaptedInput:
-    """`branch(adapter(x))`."""
-
-    adapter: nn.Module
-
-    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """Return the branch's output for the adapted input."""
-        return super().forward(self.adapter(x), *args, **kwargs)  # type: ignore[misc]
 
 
 _FIRST = {"attn": "qkv", "mlp": "fc1"}  # the one layer of a branch that reads its input

@@ -11,12 +11,27 @@ Legend: B images, N tokens, C channels, (H, W) a map's size.
 from __future__ import annotations
 
 import functools
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 M = TypeVar("M", bound=nn.Module)
+
+# What `extend` puts in front of a module's class derives from one of these. To a type checker they
+# are that class; when the program runs they are empty, so that `super()` leads to the class which
+# the module happens to have.
+if TYPE_CHECKING:
+
+    class Extension(nn.Module):
+        """A module whose `forward` takes and returns anything."""
+
+        def forward(self, *args: Any, **kwargs: Any) -> Any:
+            """Return what the extended module returns."""
+
+    LinearExtension = nn.Linear
+else:
+    Extension = LinearExtension = object
 
 
 def freeze(module: M) -> M:
@@ -50,29 +65,29 @@ def added(adapter: nn.Module, base: Tensor, x: Tensor) -> Tensor:
     return base + adapter(x) if onto is None else onto(base, x)
 
 
-class Serial:
+class Serial(Extension):
     """`y + adapter(y)` on the output y of a branch (attention or MLP)."""
 
     adapter: nn.Module
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         """Return the branch's output plus what the adapter makes of it."""
-        out = super().forward(*args, **kwargs)  # type: ignore[misc]
+        out = super().forward(*args, **kwargs)
         return added(self.adapter, out, out)
 
 
-class Parallel:
+class Parallel(Extension):
     """`branch(x) + adapter(x)` on the input x of a branch."""
 
     adapter: nn.Module
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Return the branch's output plus the adapter's."""
-        out = super().forward(x, *args, **kwargs)  # type: ignore[misc]
+        out = super().forward(x, *args, **kwargs)
         return added(self.adapter, out, x)
 
 
-class Tap:
+class Tap(Extension):
     """Keeps its input until `taken`: how a block reads a residual that timm never hands out."""
 
     kept: Tensor | None = None
@@ -80,7 +95,7 @@ class Tap:
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Return what the module returns; its input is kept for one reader."""
         self.kept = x
-        return super().forward(x, *args, **kwargs)  # type: ignore[misc]
+        return super().forward(x, *args, **kwargs)
 
 
 def take(tap: nn.Module) -> Tensor:

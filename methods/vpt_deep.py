@@ -43,6 +43,7 @@ class VPTDeep(Method):
             tokens = prompts.drawn(backbone, self.start, self.prompts, families.width(block))
             if windows:
                 norms = (block.norm1,) if self.normed else ()
+                prompts.pad_window(block.attn, self.prompts)  # type: ignore[arg-type]
                 seams.extend(block.attn, prompts.PromptsInWindow, prompts=tokens, norms=norms)  # type: ignore[arg-type]
                 continue
             position = backbone.num_prefix_tokens

@@ -57,7 +57,6 @@ def ablation() -> list[Grid]:
         "dvpt(share=3)",
         "dvpt(prompts=10)",
         "dvpt(bottleneck=8)",
-        "dvpt(start=gate)",
         "dvpt(start=fast_gate)",
         "dvpt(start=up)",
         "dvpt(merge=rows,prompts=4)",

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from methods import families, seams
 
 
-class PromptsAtInput:
+class PromptsAtInput(seams.Extension):
     """Inserts the prompts after the prefix tokens, where `norm_pre` ends the embedding.
 
     `normed` sends them through `norm_pre` too; it is the identity but in CLIP's networks.
@@ -25,14 +25,14 @@ class PromptsAtInput:
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, N + m, C); `prompt_rows` is what is inserted."""
-        rows = prompt_rows(self)  # type: ignore[arg-type]
+        rows = prompt_rows(self)
         if self.normed:
-            rows = super().forward(rows)  # type: ignore[misc]
-        x = super().forward(x)  # type: ignore[misc]
+            rows = super().forward(rows)
+        x = super().forward(x)
         return seams.insert(x, rows, self.position)
 
 
-class OwnPrefix:
+class OwnPrefix(seams.Extension):
     """A backbone of dynamic image size, whose position table does not know of the prompts."""
 
     num_prefix_tokens: int
@@ -88,7 +88,7 @@ def no_sequence(backbone: nn.Module) -> str | None:
     return f"no token can be added to the sequence of a {name} backbone"
 
 
-class PromptsInBlock:
+class PromptsInBlock(seams.Extension):
     """Inserts prompts after the prefix tokens of a block's input, drops them from its output."""
 
     prompts: nn.Parameter
@@ -97,12 +97,35 @@ class PromptsInBlock:
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Return (B, N, C) for (B, N, C)."""
         x = seams.insert(x, self.prompts, self.position)
-        x = super().forward(x, *args, **kwargs)  # type: ignore[misc]
+        x = super().forward(x, *args, **kwargs)
         return seams.remove(x, len(self.prompts), self.position)
 
 
-class PromptsInWindow:
-    """The same for the windows of Swin: no prompt has a relative position or a mask.
+class PaddedWindow(seams.Extension):
+    """Swin's attention over `extra_rows` more rows in front, without relative position or mask."""
+
+    extra_rows: int
+
+    def _get_rel_pos_bias(self) -> Tensor:
+        num = self.extra_rows
+        bias = super()._get_rel_pos_bias()  # type: ignore[misc]
+        return nn.functional.pad(bias, (num, 0, num, 0))
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return what the attention does with a mask that lets all see the rows."""
+        if mask is not None:
+            mask = nn.functional.pad(mask, (self.extra_rows, 0, self.extra_rows, 0))
+        return super().forward(x, mask)
+
+
+def pad_window(attention: nn.Module, num: int) -> None:
+    """Note that `num` more rows will stand in front of each window of `attention`."""
+    before: int = getattr(attention, "extra_rows", 0)
+    attention.extra_rows = before + num  # type: ignore[assignment]
+
+
+class PromptsInWindow(PaddedWindow):
+    """The same for the windows of Swin.
 
     `norms` holds the block's `norm1`, through which the prompts pass as the tokens did; it is a
     tuple so that the norm does not become a part of the attention as well.
@@ -111,21 +134,13 @@ class PromptsInWindow:
     prompts: nn.Parameter
     norms: tuple[nn.Module, ...]
 
-    def _get_rel_pos_bias(self) -> Tensor:
-        num = len(self.prompts)
-        bias = super()._get_rel_pos_bias()  # type: ignore[misc]
-        return nn.functional.pad(bias, (num, 0, num, 0))
-
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return (B * windows, N, C) for the same."""
-        num = len(self.prompts)
-        if mask is not None:
-            mask = nn.functional.pad(mask, (num, 0, num, 0))
         rows: Tensor = self.prompts
         for norm in self.norms:
             rows = norm(rows)
-        x = super().forward(seams.insert(x, rows, 0), mask)  # type: ignore[misc]
-        return seams.remove(x, num, 0)
+        x = super().forward(seams.insert(x, rows, 0), mask)
+        return seams.remove(x, len(rows), 0)
 
 
 def normal(*shape: int, std: float) -> nn.Parameter:

@@ -1,0 +1,66 @@
+"""ARC: one pair of projections for all layers, re-scaled by a vector in each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from methods import families
+from methods.base import Method, positive, register
+from methods.parts import adapters
+from methods.parts.inputs import AdaptedInput
+
+BRANCHES: tuple[Literal["attn", "mlp"], ...] = ("attn", "mlp")
+
+
+class Recomposed(nn.Module):
+    """`x + (x D) diag(c) D^T + b`, D (d, h) shared by layers, c and b zero at the start."""
+
+    def __init__(self, shared: nn.Parameter) -> None:
+        super().__init__()
+        width, inner = shared.shape
+        self.shared = shared
+        self.scales, self.bias = nn.Parameter(torch.zeros(inner)), nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the adapted input (..., C)."""
+        return x + (x @ (self.shared * self.scales)) @ self.shared.T + self.bias
+
+
+@register("arc")
+@dataclass(frozen=True)
+class ARC(Method):
+    """Re-scaled shared bottlenecks before attention and MLP (eq. 4-5), up = down transposed.
+
+    One D for attention and one for the MLP of all blocks of a stage. Without the authors' dropout.
+    """
+
+    bottleneck: int = 50
+
+    paper = "Dong et al. 2023, Adapter Re-Composing, arXiv 2310.06234, eq. 4-5"
+    lr = 2e-3
+
+    def __post_init__(self) -> None:
+        positive(bottleneck=self.bottleneck)
+
+    def edit(self, backbone: nn.Module) -> None:
+        """Share two projections within each stage."""
+        for stage in families.stages(backbone):
+            for branch in BRANCHES:
+                shared = nn.Parameter(torch.empty(families.width(stage[0]), self.bottleneck))
+                nn.init.xavier_uniform_(shared)
+                for block in stage:
+                    adapters.add(block, branch, AdaptedInput, Recomposed(shared))
+
+    def unsupported(self, backbone: nn.Module) -> str | None:
+        """Return a reason where blocks lack attention or MLP."""
+        return adapters.missing(backbone, *BRANCHES)
+
+    def count(self, backbone: nn.Module) -> int:
+        """Return 2 [d h + L (h + d)], summed over stages of L blocks."""
+        h = self.bottleneck
+        stages = [(families.width(s[0]), len(s)) for s in families.stages(backbone)]
+        return sum(2 * (d * h + length * (h + d)) for d, length in stages)

@@ -1,0 +1,42 @@
+"""Attention tuning: all weights of the attention layers are trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from methods import families
+from methods.base import Method, register
+
+
+@register("attention")
+@dataclass(frozen=True)
+class Attention(Method):
+    """Everything inside the attention of every block; MLPs and norms outside of it stay frozen."""
+
+    paper = "Touvron et al. 2022, Three Things Everyone Should Know About ViT, arXiv 2203.09795"
+    lr = 1e-4
+    mergeable = True
+
+    def edit(self, backbone: nn.Module) -> None:
+        """Train the attention."""
+        for branch in _attentions(backbone):
+            branch.requires_grad_(True)
+
+    def unsupported(self, backbone: nn.Module) -> str | None:
+        """Return a reason where blocks have no attention."""
+        return None if _attentions(backbone) else "its blocks have no attention to train"
+
+    def count(self, backbone: nn.Module) -> int:
+        """Return the number of parameters of all attentions."""
+        return sum(p.numel() for branch in _attentions(backbone) for p in branch.parameters())
+
+    def fold(self, module: nn.Module) -> nn.Module:
+        """Return `module`: its weights are plain already."""
+        return module
+
+
+def _attentions(backbone: nn.Module) -> list[nn.Module]:
+    found = (families.branch(block, "attn") for block in families.blocks(backbone))
+    return [branch for branch in found if branch is not None]

@@ -1,0 +1,94 @@
+"""Compacter: adapters whose matrices are sums of Kronecker products with shared factors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from benchmark.core.registry import InputError
+from methods import families, seams
+from methods.base import Method, positive, register
+from methods.parts import adapters
+
+BRANCHES: tuple[Literal["attn", "mlp"], ...] = ("attn", "mlp")
+
+
+class HyperLinear(nn.Module):
+    """`x W + b`, W = sum_i A_i (x) (s_i t_i), the A_i (n, n) shared by all layers (eq. 5)."""
+
+    def __init__(self, rules: nn.Parameter, width: int, out: int, *, zero: bool) -> None:
+        super().__init__()
+        n = len(rules)
+        self.rules = rules
+        self.s = nn.Parameter(torch.randn(n, width // n, 1) * (n / width) ** 0.5)
+        start = torch.zeros if zero else torch.randn
+        self.t = nn.Parameter(start(n, 1, out // n))
+        self.bias = nn.Parameter(torch.zeros(out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (..., out)."""
+        # kron(A_i, B_i)[a p + c, b q + d] = A_i[a, b] B_i[c, d]
+        weight = torch.einsum("iab,icd->acbd", self.rules, self.s @ self.t)
+        return x @ weight.flatten(2).flatten(0, 1).to(x.dtype) + self.bias.to(x.dtype)
+
+
+class CompactAdapter(nn.Module):
+    """`up(gelu(down(x)))`, zero at the start."""
+
+    def __init__(self, rules: nn.Parameter, width: int, bottleneck: int) -> None:
+        super().__init__()
+        self.down = HyperLinear(rules, width, bottleneck, zero=False)
+        self.up = HyperLinear(rules, bottleneck, width, zero=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return what is added to a branch's output `x` (..., C)."""
+        return self.up(F.gelu(self.down(x)))
+
+
+@register("compacter")
+@dataclass(frozen=True)
+class Compacter(Method):
+    """Houlsby's places with hyper-complex layers of rank 1 (eq. 5-6), n terms.
+
+    Deviation: the factor t of the up-projection starts at zero, the shared A_i at N(0, 1 / n): with
+    the authors' tiny starts step 0 would only nearly be the backbone.
+    """
+
+    bottleneck: int = 24
+    terms: int = 4
+
+    paper = "Mahabadi et al. 2021, Compacter, arXiv 2106.04647, eq. 5-6"
+    lr = 3e-3
+
+    def __post_init__(self) -> None:
+        positive(bottleneck=self.bottleneck, terms=self.terms)
+        if self.bottleneck % self.terms:
+            raise InputError(
+                f"bottleneck={self.bottleneck} must be a multiple of terms={self.terms}"
+            )
+
+    def edit(self, backbone: nn.Module) -> None:
+        """Add two adapters per block."""
+        n = self.terms
+        rules = nn.Parameter(torch.randn(n, n, n) * n**-0.5)
+        for block in families.blocks(backbone):
+            for branch in BRANCHES:
+                adapter = CompactAdapter(rules, families.width(block), self.bottleneck)
+                adapters.add(block, branch, seams.Serial, adapter)
+
+    def unsupported(self, backbone: nn.Module) -> str | None:
+        """Return a reason where blocks lack a branch, or their width is no multiple of terms."""
+        if reason := adapters.missing(backbone, *BRANCHES):
+            return reason
+        if any(families.width(block) % self.terms for block in families.blocks(backbone)):
+            return f"the width of a block is no multiple of terms={self.terms}"
+        return None
+
+    def count(self, backbone: nn.Module) -> int:
+        """Return n^3 + 2 (3 d + 3 b), the latter summed over blocks."""
+        widths = [families.width(block) for block in families.blocks(backbone)]
+        return self.terms**3 + sum(6 * (width + self.bottleneck) for width in widths)

@@ -1,0 +1,59 @@
+"""FourierFT: a few coefficients of the update's spectrum are trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from methods.base import positive, register
+from methods.parts.updates import Update, WeightMethod, seeded
+
+
+class Spectrum(Update):
+    """`W + s Re(IDFT2(F))`, F with trained values at fixed random frequencies, zero at first."""
+
+    places: Tensor
+
+    def __init__(self, rows: int, columns: int, number: int, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+        self.fixed(places=seeded(rows * columns).argsort()[:number])
+        self.values = nn.Parameter(torch.zeros(number))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return W'."""
+        flat = torch.zeros(weight.numel(), dtype=self.values.dtype, device=weight.device)
+        spectrum = flat.index_add(0, self.places, self.values).view_as(weight)
+        return weight + self.scale * torch.fft.ifft2(spectrum).real
+
+
+@register("fourierft")
+@dataclass(frozen=True)
+class FourierFT(WeightMethod):
+    """W' = W + s Re(IDFT2(F)) with `number` trained coefficients per update (eq. 2-4).
+
+    Frequencies are drawn from a fixed seed. Deviation: the coefficients start at zero (N(0, 1) in
+    the paper), so that step 0 is the backbone.
+    """
+
+    number: int = 1000
+    scale: float = 150.0
+
+    paper = "Gao et al. 2024, FourierFT, arXiv 2405.03003, eq. 2-4"
+    lr = 1e-1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        positive(number=self.number)
+
+    def update(self, weight: Tensor) -> Update:
+        """Return the inverse transform."""
+        return Spectrum(
+            len(weight), weight.shape[1], self.size(len(weight), weight.shape[1]), self.scale
+        )
+
+    def size(self, rows: int, columns: int) -> int:
+        """Return the number of coefficients, all of them where there are fewer."""
+        return min(self.number, rows * columns)

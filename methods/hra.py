@@ -1,0 +1,55 @@
+"""HRA: the inputs of a layer are reflected by a chain of Householder reflections."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.core.registry import InputError
+from methods.base import positive, register
+from methods.parts.updates import Update, WeightMethod
+
+
+class Reflected(Update):
+    """`W H_1 ... H_r`, H_i = I - 2 u_i u_i^T / |u_i|^2; equal pairs cancel at the start."""
+
+    def __init__(self, columns: int, rank: int) -> None:
+        super().__init__()
+        half = nn.init.kaiming_uniform_(torch.empty(rank // 2, columns), a=5**0.5)
+        self.u = nn.Parameter(half.repeat_interleave(2, 0))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return W'."""
+        for u in nn.functional.normalize(self.u, dim=1):
+            weight = weight - 2 * torch.outer(weight @ u, u)
+        return weight
+
+
+@register("hra")
+@dataclass(frozen=True)
+class HRA(WeightMethod):
+    """W' = W H_1 ... H_r (eq. 3), r even: orthogonal like OFT, of low rank like LoRA.
+
+    Without the paper's penalty on vectors that are not orthogonal to each other (lambda = 0).
+    """
+
+    rank: int = 8
+
+    paper = "Yuan et al. 2024, Householder Reflection Adaptation, arXiv 2405.17484, eq. 3"
+    lr = 2e-3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        positive(rank=self.rank)
+        if self.rank % 2:
+            raise InputError(f"rank={self.rank} of hra must be even: pairs cancel at the start")
+
+    def update(self, weight: Tensor) -> Update:
+        """Return the chain of reflections."""
+        return Reflected(weight.shape[1], self.rank)
+
+    def size(self, rows: int, columns: int) -> int:
+        """Return r in."""
+        return self.rank * columns

@@ -1,0 +1,54 @@
+"""LoHa: the Hadamard product of two low-rank matrices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from methods.base import positive, register
+from methods.parts.updates import Update, WeightMethod
+
+
+class Hadamard(Update):
+    """`W + s (B1 A1) * (B2 A2)`, element by element; B2 starts at zero."""
+
+    def __init__(self, rows: int, columns: int, rank: int, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+        self.b1 = nn.Parameter(torch.randn(rows, rank) * 0.1)
+        self.a1 = nn.Parameter(torch.randn(rank, columns))
+        self.b2 = nn.Parameter(torch.zeros(rows, rank))
+        self.a2 = nn.Parameter(torch.randn(rank, columns))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return W'."""
+        return weight + self.scale * (self.b1 @ self.a1) * (self.b2 @ self.a2)
+
+
+@register("loha")
+@dataclass(frozen=True)
+class LoHa(WeightMethod):
+    """W' = W + (alpha / r) (B1 A1) * (B2 A2): rank up to r^2 from 2 r (out + in) values.
+
+    The start is that of LyCORIS: N(0, .1^2), N(0, 1), 0 and N(0, 1).
+    """
+
+    rank: int = 4
+    alpha: float = 4.0
+
+    paper = "Hyeon-Woo et al. 2022, FedPara, arXiv 2108.06098, prop. 1; LyCORIS arXiv 2309.14859"
+    lr = 2e-3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        positive(rank=self.rank)
+
+    def update(self, weight: Tensor) -> Update:
+        """Return the product of products."""
+        return Hadamard(len(weight), weight.shape[1], self.rank, self.alpha / self.rank)
+
+    def size(self, rows: int, columns: int) -> int:
+        """Return 2 r (out + in)."""
+        return 2 * self.rank * (rows + columns)

@@ -1,0 +1,36 @@
+"""LoRA+: LoRA whose B learns faster than its A."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchmark.core.registry import InputError
+from methods.base import register
+from methods.lora import Lora
+
+
+@register("lora_plus")
+@dataclass(frozen=True)
+class LoraPlus(Lora):
+    """LoRA with a learning rate `ratio` times as high for B.
+
+    Adam's step does not depend on the size of a gradient, so a B that is multiplied by `ratio`
+    where it is used moves as one whose rate is multiplied: LoRA of `ratio` times the alpha is the
+    same run, but for Adam's epsilon and for the decay of B, which stays that of the rate of A. The
+    harness has one rate for all methods; this keeps it so.
+    """
+
+    ratio: float = 16.0
+
+    paper = "Hayou et al. 2024, LoRA+, arXiv 2402.12354, sec. 4"
+    lr = 5e-4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.ratio > 0:
+            raise InputError(f"ratio={self.ratio!r} must be above 0")
+
+    @property
+    def scaling(self) -> float:
+        """Return the factor of the branch."""
+        return self.ratio * super().scaling

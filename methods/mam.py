@@ -1,0 +1,33 @@
+"""MAM: prefix tuning in attention and a scaled parallel adapter beside the MLP."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from methods.adaptformer import AdaptFormer
+from methods.base import Method, positive, register
+from methods.parts.union import Union
+from methods.prefix import Prefix
+
+
+@register("mam")
+@dataclass(frozen=True)
+class MAM(Union):
+    """The paper's "mix and match" adapter (sec. 4.6): l = 30 prefixes, parallel width 512, s = 4.
+
+    The width is 64 here (a vision backbone's share, not BART's), prefixes 10; both are fields.
+    """
+
+    prompts: int = 10
+    bottleneck: int = 64
+    scale: float = 4.0
+
+    paper = "He et al. 2022, Towards a Unified View of PEFT, arXiv 2110.04366, sec. 4.6"
+    lr = 1e-3
+
+    def __post_init__(self) -> None:
+        positive(prompts=self.prompts, bottleneck=self.bottleneck)
+
+    def members(self) -> list[Method]:
+        """Return the prefixes and the parallel adapters."""
+        return [Prefix(self.prompts), AdaptFormer(self.bottleneck, self.scale, dropout=0.0)]

@@ -1,0 +1,83 @@
+"""Mona: a multi-scale convolutional adapter on the residual stream."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from methods import families
+from methods.base import Method, positive, register, share
+from methods.parts import stream
+from methods.parts.grid import on_grid
+
+SIDES = (3, 5, 7)  # of the depthwise convolutions
+
+
+class MonaAdapter(nn.Module):
+    """`up(gelu(filter(down(s1 LN(x) + s2 x))))`, the filter a mean of three depthwise sizes."""
+
+    def __init__(self, width: int, bottleneck: int, prefix: int, dropout: float) -> None:
+        super().__init__()
+        self.prefix, self.dropout = prefix, dropout
+        self.norm = nn.LayerNorm(width)
+        self.of_norm = nn.Parameter(torch.full((width,), 1e-6))
+        self.of_input = nn.Parameter(torch.ones(width))
+        self.down, self.up = nn.Linear(width, bottleneck), nn.Linear(bottleneck, width)
+        self.filters = nn.ModuleList(
+            nn.Conv2d(bottleneck, bottleneck, side, padding=side // 2, groups=bottleneck)
+            for side in SIDES
+        )
+        self.mix = nn.Conv2d(bottleneck, bottleneck, 1)
+        nn.init.zeros_(self.up.weight)
+        nn.init.zeros_(self.up.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return what is added to the stream x (B, N, C) or (B, H, W, C)."""
+        inner = self.down(self.norm(x) * self.of_norm + x * self.of_input)
+        inner = F.gelu(on_grid(self._filtered, inner, self.prefix))
+        return self.up(F.dropout(inner, self.dropout, self.training))
+
+    def _filtered(self, maps: Tensor) -> Tensor:
+        found = maps + torch.stack([layer(maps) for layer in self.filters]).mean(0)
+        return found + self.mix(found)
+
+
+@register("mona")
+@dataclass(frozen=True)
+class Mona(Method):
+    """`x + Mona(x)` on the residual stream after attention and after the MLP (eq. 4-6).
+
+    Deviation: the up-projection starts at zero (PyTorch's default in the authors' code), so that
+    step 0 is the backbone. Images are square.
+    """
+
+    bottleneck: int = 64
+    dropout: float = 0.1
+
+    paper = "Yin et al. 2025, 5%>100%: Mona, arXiv 2408.08345, eq. 4-6"
+    lr = 1e-3
+
+    def __post_init__(self) -> None:
+        positive(bottleneck=self.bottleneck)
+        share(dropout=self.dropout)
+
+    def edit(self, backbone: nn.Module) -> None:
+        """Add two adapters per block."""
+        prefix = int(getattr(backbone, "num_prefix_tokens", 0))
+        for block in families.blocks(backbone):
+            sizes = (families.width(block), self.bottleneck, prefix, self.dropout)
+            stream.change(block, MonaAdapter(*sizes), MonaAdapter(*sizes))
+
+    def unsupported(self, backbone: nn.Module) -> str | None:
+        """Return a reason where blocks have no attention."""
+        return stream.missing(backbone)
+
+    def count(self, backbone: nn.Module) -> int:
+        """Return 2 [4 d + (2 d b + b + d) + (9 + 25 + 49) b + 3 b + b^2 + b], over blocks."""
+        b = self.bottleneck
+        filters = sum(side * side for side in SIDES) * b + len(SIDES) * b + b * b + b
+        widths = (families.width(block) for block in families.blocks(backbone))
+        return sum(2 * (4 * d + 2 * d * b + b + d + filters) for d in widths)

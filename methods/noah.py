@@ -1,0 +1,36 @@
+"""NOAH's modules: prompts, LoRA and adapters in every block."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from methods.base import Method, positive, register
+from methods.lora import Lora
+from methods.parts.union import Union
+from methods.pfeiffer import Pfeiffer
+from methods.vpt_deep import VPTDeep
+
+
+@register("noah")
+@dataclass(frozen=True)
+class NOAH(Union):
+    """VPT-deep, LoRA on q and v, and an adapter after each MLP together (fig. 2).
+
+    Deviation: the whole of the paper's supernet with one size for all blocks; the paper then
+    searches a size of each module for every depth.
+    """
+
+    prompts: int = 5
+    rank: int = 4
+    bottleneck: int = 8
+
+    paper = "Zhang et al. 2022, Neural Prompt Search, arXiv 2206.04673, fig. 2"
+    lr = 1e-3
+
+    def __post_init__(self) -> None:
+        positive(prompts=self.prompts, rank=self.rank, bottleneck=self.bottleneck)
+
+    def members(self) -> list[Method]:
+        """Return prompts, low-rank branches and adapters."""
+        lora = Lora(rank=self.rank, alpha=float(self.rank))
+        return [lora, Pfeiffer(self.bottleneck), VPTDeep(self.prompts)]

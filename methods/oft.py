@@ -1,0 +1,67 @@
+"""OFT: the inputs of a layer are rotated, block by block."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from methods.base import positive, register
+from methods.parts.updates import Update, WeightMethod
+
+
+def largest_divisor(number: int, most: int) -> int:
+    """Return the largest divisor of `number` that is not above `most`."""
+    return max(k for k in range(1, most + 1) if number % k == 0)
+
+
+class Rotated(Update):
+    """`W R`, R block-diagonal and orthogonal by Cayley: (I + Q)(I - Q)^-1, Q skew, 0 at first."""
+
+    places: Tensor
+
+    def __init__(self, columns: int, block: int) -> None:
+        super().__init__()
+        self.block = block
+        count = columns // block
+        self.upper = nn.Parameter(torch.zeros(count, block * (block - 1) // 2))
+        self.fixed(places=torch.triu_indices(block, block, 1))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return W'."""
+        q = self.upper.new_zeros(len(self.upper), self.block, self.block)
+        q[:, self.places[0], self.places[1]] = self.upper
+        q = q - q.transpose(1, 2)
+        eye = torch.eye(self.block, dtype=q.dtype, device=q.device)
+        rotation = torch.linalg.solve(eye - q, eye + q)  # both commute: the order is free
+        blocks = weight.unflatten(1, (-1, self.block))
+        return torch.einsum("ogb,gbc->ogc", blocks, rotation.to(weight.dtype)).flatten(1)
+
+
+@register("oft")
+@dataclass(frozen=True)
+class OFT(WeightMethod):
+    """W' = W R with R = diag(R_1, ..., R_n), R_i = (I + Q_i)(I - Q_i)^-1 of side `block` (eq. 4).
+
+    Angles between the inputs' directions stay as they were. Where `block` does not divide the
+    width, its largest divisor below does.
+    """
+
+    block: int = 32
+
+    paper = "Qiu et al. 2023, Orthogonal Finetuning, arXiv 2306.07280, eq. 4"
+    lr = 1e-3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        positive(block=self.block)
+
+    def update(self, weight: Tensor) -> Update:
+        """Return the rotation."""
+        columns = weight.shape[1]
+        return Rotated(columns, largest_divisor(columns, self.block))
+
+    def size(self, rows: int, columns: int) -> int:
+        """Return in (block - 1) / 2."""
+        return columns * (largest_divisor(columns, self.block) - 1) // 2

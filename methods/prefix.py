@@ -1,0 +1,49 @@
+"""Prefix tuning: trained keys and values in every attention."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from methods import families
+from methods.base import Method, positive, register
+from methods.parts import keys, prompts
+
+
+@register("prefix")
+@dataclass(frozen=True)
+class Prefix(Method):
+    """Each attention reads `prompts` more keys and values, trained (eq. 3).
+
+    Deviation: they are trained directly, without the paper's network that makes them; in Swin each
+    window reads them.
+    """
+
+    prompts: int = 10
+
+    paper = "Li and Liang 2021, Prefix-Tuning, arXiv 2101.00190, eq. 3"
+    identity = False
+    lr = 2e-3
+
+    def __post_init__(self) -> None:
+        positive(prompts=self.prompts)
+
+    def edit(self, backbone: nn.Module) -> None:
+        """Add keys and values to every attention."""
+        for block in families.blocks(backbone):
+            width = families.width(block)
+            drawn = [prompts.normal(self.prompts, width, std=0.02) for _ in range(2)]
+            keys.add(backbone, block, *drawn)
+
+    def inserted(self, backbone: nn.Module) -> int:
+        """Return m."""
+        return self.prompts
+
+    def unsupported(self, backbone: nn.Module) -> str | None:
+        """Return a reason where no keys can be added."""
+        return keys.missing(backbone)
+
+    def count(self, backbone: nn.Module) -> int:
+        """Return 2 m d, summed over blocks."""
+        return sum(2 * self.prompts * families.width(block) for block in families.blocks(backbone))

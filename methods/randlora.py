@@ -1,0 +1,64 @@
+"""RandLoRA: a full-rank update from fixed random low-rank bases and trained diagonals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from methods.base import positive, register
+from methods.parts.updates import Update, WeightMethod, seeded
+
+
+class Bases(Update):
+    """`W + s sum_j B_j diag(l_j) A diag(g_j)` with fixed B_j (long, r) and A (r, short)."""
+
+    a: Tensor
+    b: Tensor
+
+    def __init__(self, rows: int, columns: int, rank: int, scale: float) -> None:
+        super().__init__()
+        short, long = min(rows, columns), max(rows, columns)
+        self.scale, self.turned = scale, rows < columns
+        number = -(-short // rank)
+        # uniform of unit variance, as in Hugging Face's library
+        bases = seeded(number * long, rank, bound=3**0.5, seed=1).view(number, long, rank)
+        self.fixed(a=seeded(rank, short, bound=3**0.5), b=bases)
+        self.vector_l = nn.Parameter(torch.zeros(number, rank))
+        self.vector_g = nn.Parameter(torch.full((number, short), 1 / long))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return W'."""
+        left = (self.b * self.vector_l[:, None]).transpose(0, 1).flatten(1)  # (long, number r)
+        right = (self.a * self.vector_g[:, None]).flatten(0, 1)  # (number r, short)
+        update = left @ right
+        return weight + self.scale * (update.T if self.turned else update)
+
+
+@register("randlora")
+@dataclass(frozen=True)
+class RandLoRA(WeightMethod):
+    """W' = W + s sum_j B_j diag(l_j) A diag(g_j), as many j as give full rank (eq. 3).
+
+    l = 0 and g = 1 / max(out, in) at the start; s = `alpha` / `rank` as in Hugging Face's library.
+    """
+
+    rank: int = 32
+    alpha: float = 640.0
+
+    paper = "Albert et al. 2025, RandLoRA, arXiv 2502.00987, eq. 3"
+    lr = 1e-3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        positive(rank=self.rank)
+
+    def update(self, weight: Tensor) -> Update:
+        """Return the sum of the bases."""
+        return Bases(len(weight), weight.shape[1], self.rank, self.alpha / self.rank)
+
+    def size(self, rows: int, columns: int) -> int:
+        """Return n (r + min(out, in)), n = ceil(min(out, in) / r)."""
+        short = min(rows, columns)
+        return -(-short // self.rank) * (self.rank + short)

@@ -1,0 +1,53 @@
+"""SHiRA: a few entries of each weight, chosen at random, are trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from methods.base import positive, register
+from methods.parts.updates import Update, WeightMethod, seeded
+
+
+class Sparse(Update):
+    """`W` plus trained values at fixed random places, zero at the start."""
+
+    places: Tensor
+
+    def __init__(self, rows: int, columns: int, number: int) -> None:
+        super().__init__()
+        self.fixed(places=seeded(rows * columns).argsort()[:number])
+        self.values = nn.Parameter(torch.zeros(number))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return W'."""
+        return weight.flatten().index_add(0, self.places, self.values).view_as(weight)
+
+
+@register("shira")
+@dataclass(frozen=True)
+class SHiRA(WeightMethod):
+    """W' = W + S, S sparse and of high rank, with as many values as LoRA of this `rank`.
+
+    The mask is the paper's random one, drawn from a fixed seed; its gradient and SNIP masks need
+    the training images when a method is attached.
+    """
+
+    rank: int = 8
+
+    paper = "Bhardwaj et al. 2024, Sparse High Rank Adapters, arXiv 2406.13175, sec. 3.1"
+    lr = 2e-3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        positive(rank=self.rank)
+
+    def update(self, weight: Tensor) -> Update:
+        """Return the sparse sum."""
+        return Sparse(len(weight), weight.shape[1], self.size(len(weight), weight.shape[1]))
+
+    def size(self, rows: int, columns: int) -> int:
+        """Return r (out + in), or all entries where there are fewer."""
+        return min(self.rank * (rows + columns), rows * columns)

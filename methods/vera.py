@@ -1,0 +1,56 @@
+"""VeRA: fixed random low-rank matrices that all layers share, scaled by trained vectors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from methods.base import positive, register
+from methods.parts.updates import Update, WeightMethod, seeded
+
+
+class Scaled(Update):
+    """`W + diag(b) B diag(d) A` with fixed B (out, r) and A (r, in)."""
+
+    a: Tensor
+    b: Tensor
+
+    def __init__(self, rows: int, columns: int, rank: int) -> None:
+        super().__init__()
+        # Kaiming's bound for each matrix, as the authors draw them
+        a, b = (3 / columns) ** 0.5, (3 / rank) ** 0.5
+        self.fixed(a=seeded(rank, columns, bound=a), b=seeded(rows, rank, bound=b, seed=1))
+        self.vector_d = nn.Parameter(torch.full((rank,), 0.1))
+        self.vector_b = nn.Parameter(torch.zeros(rows))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return W'."""
+        return weight + self.vector_b[:, None] * self.b @ (self.vector_d[:, None] * self.a)
+
+
+@register("vera")
+@dataclass(frozen=True)
+class VeRA(WeightMethod):
+    """W' = W + diag(b) B diag(d) A (eq. 2); b = 0 and d = .1 at the start.
+
+    Layers of one shape share A and B, which are drawn from a fixed seed and not stored.
+    """
+
+    rank: int = 256
+
+    paper = "Kopiczko et al. 2024, VeRA, arXiv 2310.11454, eq. 2"
+    lr = 1e-2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        positive(rank=self.rank)
+
+    def update(self, weight: Tensor) -> Update:
+        """Return the scaled product."""
+        return Scaled(len(weight), weight.shape[1], self.rank)
+
+    def size(self, rows: int, columns: int) -> int:
+        """Return out + r."""
+        return rows + self.rank

@@ -1,0 +1,154 @@
+"""Methods against Hugging Face's `peft` on one layer, with the same values in both."""
+
+import peft
+import pytest
+import tiny_backbones
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from benchmark import auditing
+from benchmark.core.registry import InputError
+from methods import build
+
+torch.set_num_threads(1)
+ROWS, COLUMNS, RANK = 12, 16, 4
+
+
+def rival(config):
+    """peft's layer over a linear one, all of its trained tensors drawn anew."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(COLUMNS, ROWS, bias=False)).requires_grad_(False)
+    peft.get_peft_model(model, config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.normal_(std=0.3)
+    return model[0]
+
+
+def mine(spec, layer):
+    """This project's update of the same frozen weight."""
+    torch.manual_seed(1)
+    return build(spec).update(layer.get_base_layer().weight.detach())
+
+
+def agree(layer, update, **values):
+    """Whether the two give the same output, once `update` has the values of the layer."""
+    with torch.no_grad():
+        for name, value in values.items():
+            getattr(update, name).copy_(value)
+        x = torch.randn(3, COLUMNS)
+        weight = layer.get_base_layer().weight
+        assert not torch.allclose(update(weight), weight, atol=1e-3)
+        assert torch.allclose(layer(x), F.linear(x, update(weight)), atol=2e-5)
+
+
+def test_loha():
+    layer = rival(peft.LoHaConfig(r=RANK, alpha=8, target_modules=["0"]))
+    names = {"b1": "w1_a", "a1": "w1_b", "b2": "w2_a", "a2": "w2_b"}
+    values = {n: getattr(layer, f"hada_{theirs}")["default"] for n, theirs in names.items()}
+    agree(layer, mine("loha(rank=4,alpha=8)", layer), **values)
+
+
+def test_vera():
+    layer = rival(peft.VeraConfig(r=RANK, target_modules=["0"]))
+    agree(
+        layer,
+        mine("vera(rank=4)", layer),
+        a=layer.vera_A["default"],
+        b=layer.vera_B["default"],
+        vector_d=layer.vera_lambda_d["default"],
+        vector_b=layer.vera_lambda_b["default"],
+    )
+
+
+def test_hra():
+    layer = rival(peft.HRAConfig(r=RANK, target_modules=["0"]))
+    agree(layer, mine("hra(rank=4)", layer), u=layer.hra_u["default"].T)
+
+
+def test_oft():
+    config = peft.OFTConfig(oft_block_size=4, use_cayley_neumann=False, target_modules=["0"])
+    layer = rival(config)
+    agree(layer, mine("oft(block=4)", layer), upper=layer.oft_R["default"].weight)
+
+
+def test_fourierft():
+    layer = rival(peft.FourierFTConfig(n_frequency=20, scaling=150.0, target_modules=["0"]))
+    places = layer.indices["default"]
+    agree(
+        layer,
+        mine("fourierft(number=20)", layer),
+        places=places[0] * COLUMNS + places[1],
+        values=layer.fourierft_spectrum["default"],
+    )
+
+
+def test_pissa():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(COLUMNS, ROWS, bias=False)).requires_grad_(False)
+    weight = model[0].weight.clone()
+    config = peft.LoraConfig(r=4, lora_alpha=4, init_lora_weights="pissa", target_modules=["0"])
+    peft.inject_adapter_in_model(config, model)
+    update = build("pissa(rank=4)").update(weight)
+    theirs = model[0].lora_B["default"].weight @ model[0].lora_A["default"].weight
+    assert torch.allclose(update.start, theirs, atol=1e-5)
+    assert torch.allclose(update(weight), weight, atol=1e-6)
+
+
+def test_lora_plus_is_lora_whose_b_has_another_rate():
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attn = nn.Module()
+            self.attn.qkv = nn.Linear(8, 24)
+
+    def outputs(spec, rate_of_b):
+        torch.manual_seed(0)
+        backbone = nn.Module()
+        backbone.blocks, backbone.norm_pre = nn.ModuleList([Block()]), nn.Identity()
+        backbone.num_prefix_tokens = 0
+        build(spec).attach(backbone)
+        layer = backbone.blocks[0].attn.qkv
+        groups = [{"params": [layer.lora_a]}, {"params": layer.lora_b, "lr": rate_of_b}]
+        optimizer = torch.optim.AdamW(groups, lr=1e-3, weight_decay=0, eps=1e-12)
+        x = torch.randn(5, 8, generator=torch.Generator().manual_seed(0))
+        for _ in range(4):
+            optimizer.zero_grad()
+            layer(x).square().sum().backward()
+            optimizer.step()
+        return layer(x).detach()
+
+    plus, split = outputs("lora_plus(ratio=16)", 1e-3), outputs("lora", 16e-3)
+    assert torch.allclose(plus, split, atol=1e-4)
+    assert not torch.allclose(plus, outputs("lora", 1e-3), atol=1e-3)
+
+
+def test_the_bridge_counts_trains_and_merges_what_the_library_adds():
+    method = build('hf(tuner=LOHA,targets=fc1,options="r=2,alpha=4")')
+    assert build(str(method)) == method
+    backbone = tiny_backbones.make("vit")
+    body = method.attach(backbone)
+    assert isinstance(body.blocks[0].mlp.fc1, peft.tuners.loha.layer.Linear)
+    assert method.count(tiny_backbones.make("vit")) == 2 * 2 * 2 * (32 + 128)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("hf(tuner=LOAR)", "unknown tuner of peft 'LOAR'; did you mean"),
+        ("hf(tuner=VERA)", "VERA of peft keeps tensors outside"),
+        ('hf(options="rr=2")', "LORA of peft refuses 'rr=2'"),
+        ("hf(targets=fc3)", "unknown"),
+    ],
+)
+def test_the_bridge_refuses_in_one_sentence(spec, message):
+    with pytest.raises(InputError, match=message):
+        build(spec)
+
+
+@pytest.mark.parametrize("tuner", ["LORA", "LOHA", "LOKR", "OFT", "HRA", "MISS", "DELORA"])
+def test_tuners_of_the_library_pass_the_audit(tuner):
+    verdict = auditing.examine(f"hf(tuner={tuner})", "pvt")
+    assert verdict.state == "pass", verdict.reasons
