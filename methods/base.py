@@ -146,9 +146,6 @@ class Method:
         """Return whether what is trained on this `backbone` can be folded into its weights."""
         return self.mergeable
 
-    # ranges of the method's own fields that its authors search, beside those of the training
-    ranges: ClassVar[dict[str, tuple[float, float]]] = {}
-
     def search_space(self) -> dict[str, tuple[float, float]]:
         """Return the ranges (log-uniform) from which trials of an equal budget are drawn."""
         return {"lr": (self.lr / 10, self.lr * 10), "weight_decay": (1e-5, 1e-1)}
