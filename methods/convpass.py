@@ -21,7 +21,7 @@ class Bypass(nn.Module):
     """
 
     def __init__(
-        self, width: int, bottleneck: int, prefix: int, scale: float, dropout: float
+        self, width: int, bottleneck: int, prefix: int, scale: float, dropout: float = 0.0
     ) -> None:
         super().__init__()
         self.prefix, self.scale, self.dropout = prefix, scale, dropout

@@ -120,7 +120,7 @@ def num_image_tokens(backbone: nn.Module) -> int:
         return 0
     if found.windows:
         return int(blocks(backbone)[0].attn.window_area)  # type: ignore[union-attr,arg-type]
-    return int(backbone.patch_embed.num_patches)  # type: ignore[union-attr,arg-type]
+    return int(getattr(getattr(backbone, "patch_embed", None), "num_patches", 0))
 
 
 def blocks(backbone: nn.Module) -> list[nn.Module]:
