@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import subprocess
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from benchmark.core.files import digest
 from benchmark.core.registry import InputError, unknown
 from benchmark.execution.status import Status
 from benchmark.sweep.claims import read
@@ -146,7 +146,7 @@ def sweeps(runs: Path) -> list[Sweep]:
 
 def mark(runs: Path) -> str:
     """Return what the names of all sweeps of a runs folder hold, also after it was deleted."""
-    return hashlib.sha256(str(runs.resolve()).encode()).hexdigest()[:6]
+    return digest(str(runs.resolve()), 6)
 
 
 def waiting() -> list[Waiting]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from benchmark.core.files import write_json, write_text
+from benchmark.core.spec import base_name
 from slurm.logs import NO_ANSWER, START
 
 PACKAGES = ("benchmark", "methods", "results", "slurm")
@@ -29,7 +30,7 @@ def take(sweep: Path, methods: Iterable[str] = ()) -> Path:
     # a plain copy, not a git worktree: the code need not be committed, nor git be installed
     for package in PACKAGES:
         shutil.copytree(ROOT / package, target / package, ignore=_IGNORED)
-    names = {spec.partition("(")[0] for spec in methods}
+    names = {base_name(spec) for spec in methods}
     for module in {name.partition(":")[0].partition(".")[0] for name in names if ":" in name}:
         _copy_module(module, target)
     write_json(target / SNAPSHOT, checkout())

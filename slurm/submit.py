@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import re
 import sys
@@ -17,7 +16,7 @@ import submitit
 from submitit.slurm.slurm import _make_sbatch_string
 
 from benchmark.core.cell import Cell
-from benchmark.core.files import write_json
+from benchmark.core.files import digest, write_json
 from benchmark.core.registry import InputError
 from benchmark.core.settings import Settings
 from benchmark.sweep.claims import claimed
@@ -136,8 +135,8 @@ def submit(order: Order) -> tuple[str, list[str]]:
     parts = arrays(order, limit)
     # Names of jobs hold that of the sweep. It has a mark of the runs folder, so that jobs can be
     # cancelled after somebody deleted their sweep, and a random part.
-    digest = hashlib.sha256(f"{order.batches[0][0].key} {time.time_ns()}".encode()).hexdigest()[:6]
-    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{mark(order.runs)}-{digest}"
+    random_part = digest(f"{order.batches[0][0].key} {time.time_ns()}", 6)
+    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{mark(order.runs)}-{random_part}"
     sweep = order.runs / SWEEPS / name
     # The order matters: whoever dies in between leaves a plan without jobs, which is harmless, and
     # never jobs that nobody can name.

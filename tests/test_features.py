@@ -296,7 +296,7 @@ def test_a_full_disk_costs_the_cache_and_not_the_cell(images, tmp_path, monkeypa
     assert record.test == wanted.test
     error = capsys.readouterr().err
     assert error == "features are not kept on the disk: No space left on device\n"
-    assert not list((tmp_path / "cache").glob(".part-*"))
+    assert not list((tmp_path / "cache").glob(".*.part"))
 
 
 def test_what_is_too_large_is_not_cached(images, tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ import pytest
 from test_guards import put
 from test_spec import make_cell
 
+from benchmark.core import files
 from benchmark.core.files import write_json
 from benchmark.core.record import touch
 from results import frame
@@ -146,10 +147,10 @@ def test_a_small_folder_gets_no_index_and_a_moved_one_keeps_its_own(runs, tmp_pa
 def test_an_index_that_cannot_be_written_is_no_fault(runs, monkeypatch):
     (runs / index.INDEX).unlink()
 
-    def refuse(**_):
+    def refuse(*_, **__):
         raise PermissionError("read-only")
 
-    monkeypatch.setattr(index.tempfile, "NamedTemporaryFile", refuse)
+    monkeypatch.setattr(files.Path, "touch", refuse)
     found = frame.load([runs])
     assert (len(found.done), found.faults, found.notes) == (6, (), ())
     assert not (runs / index.INDEX).exists()

@@ -7,7 +7,6 @@ On the command line: a short name; `timm:NAME` (any timm model, weights from its
 
 from __future__ import annotations
 
-import hashlib
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch import nn
 from benchmark.backbones import imgfocus, scratch, sizes, weights
 from benchmark.backbones.base import Backbone
 from benchmark.backbones.weights import Wheel
+from benchmark.core.files import digest
 from benchmark.core.registry import InputError, Registry, unknown
 from benchmark.data.origins import BACKBONES as ORIGINS
 
@@ -168,7 +168,7 @@ def fingerprint(name: str) -> str:
     backbone = resolve(name)
     if backbone.source.startswith("random:"):
         text = f"{backbone.timm_name} {sorted(backbone.kwargs.items())} {INIT_SEED}"
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return digest(text)
     if backbone.wheel is not None:
         return backbone.wheel.fingerprint
     if backbone.source.startswith("file:"):

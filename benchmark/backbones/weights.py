@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from benchmark.core.files import cache_folder, usual_rights, write_json
+from benchmark.core.files import cache_folder, write_json, written
 from benchmark.core.registry import InputError
 
 State = dict[str, Tensor]
@@ -104,18 +104,11 @@ def _sidecar(path: Path) -> dict[str, object] | None:
 
 def _store(path: Path, state: State) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    except OSError as error:
-        raise InputError(
-            f"cannot write weights to {str(path.parent)!r} ({error.strerror}); "
-            "set BENCHMARK_CACHE to a folder that can be written"
-        ) from None
-    os.close(handle)
-    save_file({key: tensor.contiguous() for key, tensor in state.items()}, name)
-    size = Path(name).stat().st_size
-    usual_rights(Path(name))
-    Path(name).replace(path)
+        with written(path) as temporary:
+            save_file({key: tensor.contiguous() for key, tensor in state.items()}, temporary)
+    except InputError as error:
+        raise InputError(f"{error}: set BENCHMARK_CACHE") from None
+    size = path.stat().st_size
     write_json(path.with_suffix(".json"), {"fingerprint": fingerprint_of(state), "size": size})
 
 

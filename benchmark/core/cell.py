@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from benchmark.core.files import digest
 from benchmark.core.typed import typed
 
 _SORTED = json.JSONEncoder(sort_keys=True)
@@ -67,7 +68,7 @@ class Cell:
         for name, default in _later().items():
             if values[name] == default:
                 del values[name]
-        return hashlib.sha256(_SORTED.encode(values).encode()).hexdigest()[:16]
+        return digest(_SORTED.encode(values))
 
     def values(self) -> dict[str, Any]:
         """Return the fields by name."""

@@ -2,25 +2,51 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import hashlib
 import json
 import os
-import tempfile
+import shutil
+import stat
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from benchmark.core.registry import InputError
 
+if TYPE_CHECKING:
+    import numpy as np
+
+# The files of a cell's folder.
+CELL = "cell.json"
+RECORD = "record.json"
+ERROR = "error.txt"
+UNSUPPORTED = "unsupported.txt"
+CHECKPOINT = "checkpoint.pt"
 PREDICTIONS = "predictions.npz"
 DELTA = "delta.safetensors"
+PEEK = "peek.json"  # scores of unselected checkpoints; no table reads it
+RESCORED = "rescored.json"  # scores computed later from the predictions
+EXTERNAL = "external"  # a folder: scores on sets that were not trained on
+
+PART = ".part"  # the end of what is not whole yet: a process that is killed leaves it
+NO_ROOM = 2**20  # bytes; a disk with less than that is full
 
 
 def cache_folder() -> Path:
     """Return the folder of cached weights and digests: $BENCHMARK_CACHE, else the user's cache."""
     if folder := os.environ.get("BENCHMARK_CACHE"):
         return Path(folder)
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    try:
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:  # in a container, a user without an entry in /etc/passwd
+        raise InputError(
+            "there is no home directory to cache in; set BENCHMARK_CACHE to a folder"
+        ) from None
     return Path(home) / "peft-medical-benchmark"
 
 
@@ -29,35 +55,108 @@ def data_root() -> Path:
     return Path(os.environ.get("BENCHMARK_DATA") or "data")
 
 
-def usual_rights(path: Path) -> None:
-    """Give a temporary file or folder the rights of a plain one: it was made for its owner alone.
+def digest(content: str | bytes, digits: int = 16) -> str:
+    """Return the first hex digits of the SHA-256 of `content`: 16 tell 10^8 things apart."""
+    data = content.encode() if isinstance(content, str) else content
+    return hashlib.sha256(data).hexdigest()[:digits]
 
-    Runs folders and caches are shared by groups.
+
+def _beside(path: Path) -> Path:
+    """Return a name in the folder of `path` that no other process takes."""
+    return path.with_name(f".{path.name[:80]}-{uuid.uuid4().hex[:16]}{PART}")
+
+
+def _unwritable(path: Path, reason: object) -> InputError:
+    return InputError(
+        f"cannot write in {str(path.parent)!r}: {path.name} ({reason}); make room there, or choose "
+        "another folder"
+    )
+
+
+@contextlib.contextmanager
+def written(path: Path) -> Iterator[Path]:
+    """Yield a new, empty file beside `path`, which takes its place when the block ends well.
+
+    So `path` is there whole or not at all, after a crash of the machine, too. The file has the
+    rights of any new file (`tempfile` would make it its owner's alone: runs folders and caches are
+    shared by groups), and is on the file system of `path`, where a rename is atomic.
+
+    Raises:
+        InputError: where nothing can be written, or the disk is full.
     """
-    mask = os.umask(0)
-    os.umask(mask)
-    path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
+    temporary = _beside(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch(exist_ok=False)
+        rights = stat.S_IMODE(temporary.stat().st_mode)
+        yield temporary
+        temporary.chmod(rights)  # safetensors puts a file of its own there
+        with temporary.open("rb") as stream:
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except FileExistsError:  # from `mkdir`: a file is where a folder should be
+        raise _unwritable(path, os.strerror(errno.ENOTDIR)) from None
+    except OSError as error:
+        raise _unwritable(path, error.strerror or error) from None
+    except InputError:
+        raise
+    except Exception:
+        # torch and safetensors have errors of their own for a disk that is full
+        if shutil.disk_usage(path.parent).free < NO_ROOM:
+            raise _unwritable(path, os.strerror(errno.ENOSPC)) from None
+        raise
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()  # gone already where all went well
+
+
+@contextlib.contextmanager
+def written_folder(
+    path: Path, is_good: Callable[[Path], bool] = lambda path: False
+) -> Iterator[Path]:
+    """Yield a new folder beside `path`, which takes its place when the block ends well.
+
+    A folder that is there by then, from another process, stays if `is_good`; else it is replaced.
+
+    Raises:
+        OSError: where nothing can be written, or the disk is full.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _beside(path)
+    temporary.mkdir()
+    try:
+        yield temporary
+        if path.exists() and not is_good(path):
+            shutil.rmtree(path, ignore_errors=True)
+        try:
+            temporary.rename(path)
+        except OSError:
+            if not is_good(path):
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `path` whole or not at all (temporary file in the same folder, then `os.replace`)."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    except OSError as error:
-        raise InputError(
-            f"cannot write in {str(path.parent)!r} ({error.strerror}); choose another with --runs"
-        ) from None
-    try:
-        with os.fdopen(handle, "w") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        usual_rights(Path(temporary))
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    """Write `path` whole or not at all.
+
+    Raises:
+        InputError: where it cannot be written.
+    """
+    with written(path) as temporary:
+        temporary.write_text(text)
+
+
+def write_arrays(path: Path, **arrays: np.ndarray) -> None:
+    """Write a compressed npz file whole or not at all.
+
+    Raises:
+        InputError: where it cannot be written.
+    """
+    import numpy as np  # not for those who only read names
+
+    with written(path) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:

@@ -9,14 +9,11 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 from benchmark.core.cell import Cell
-from benchmark.core.files import read_json, write_json
+from benchmark.core.files import RECORD, RESCORED, read_json, write_json
 from benchmark.core.registry import InputError
 from benchmark.core.typed import typed
 
 SCHEMA = 1
-RECORD = "record.json"
-PEEK = "peek.json"  # scores of unselected checkpoints; no table reads it
-RESCORED = "rescored.json"  # scores computed later from the predictions
 
 
 Scores = dict[str, float | None]

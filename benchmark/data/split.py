@@ -9,13 +9,13 @@ Legend: n images, G groups, K classes.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from dataclasses import dataclass
 
 import numpy as np
 
+from benchmark.core.files import digest
 from benchmark.core.registry import InputError
 from benchmark.data.base import Card, Dataset, Split
 
@@ -210,7 +210,7 @@ class _Maker:
 
 def _number(*parts: str | int) -> int:
     """Return a seed; the same in every process and on every platform."""
-    return int(hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16], 16)
+    return int(digest(json.dumps(parts)), 16)
 
 
 def _strata(shows: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmark.core.files import PART
 from benchmark.core.registry import InputError, unknown
 from benchmark.sweep.claims import CLAIM, claimed, read
 
@@ -27,7 +28,6 @@ _BY_NAME = {
     "predictions.npz": "predictions",
     "delta.safetensors": "deltas",
     "checkpoint.pt": "checkpoints",
-    "checkpoint.part": "checkpoints",
 }
 _BY_FOLDER = {
     "cache": "caches",
@@ -99,6 +99,8 @@ def kind_of(path: Path) -> str:
     if len(path.parts) == 1:
         return _AT_TOP.get(path.name, "other")
     if len(path.parts) > _DEPTH and _CELL.search(path.parts[_DEPTH - 1]):
+        if path.name.startswith(".") and path.name.endswith(PART):
+            return "checkpoints"  # what a killed process left half-written
         return _INSIDE.get(path.parent.name) or _BY_NAME.get(path.name, "other")
     top = path.parts[0]
     return "reports" if top.startswith("report-") else _BY_FOLDER.get(top, "other")

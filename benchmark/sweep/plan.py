@@ -6,14 +6,13 @@ and its reader are here.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmark.core.cell import Cell
-from benchmark.core.files import write_json
+from benchmark.core.files import digest, write_json
 from benchmark.core.registry import InputError
 from benchmark.sweep.estimate import Forecast
 
@@ -74,7 +73,7 @@ def plan(cells: Iterable[Cell], runs: Path) -> Plan:
 def write_plan(cells: Sequence[Cell], runs: Path) -> None:
     """Write which cells were asked for; the same cells give the same file."""
     slugs = [cell.slug for cell in cells]
-    name = hashlib.sha256("\n".join(slugs).encode()).hexdigest()[:12]
+    name = digest("\n".join(slugs), 12)
     write_json(runs / PLANS / f"{name}.json", {"slugs": slugs})
 
 

@@ -18,9 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmark.core.files import DELTA
+from benchmark.core.files import DELTA, write_arrays
 from benchmark.core.record import Record, find_records, read_record
 from benchmark.core.registry import InputError
+from benchmark.core.spec import base_name
 from benchmark.trained import Trained, load
 from benchmark.training.fit import Subset
 from benchmark.training.session import Session
@@ -84,7 +85,7 @@ def _write(runs: Path, folder: Path, record: Record, session: Session, num: int)
 
 def reads(method: str) -> bool:
     """Return whether the method has prompts whose attention can be read."""
-    return method.partition("(")[0] == "dvpt" and "attention=False" not in method
+    return base_name(method) == "dvpt" and "attention=False" not in method
 
 
 def picked(labels: np.ndarray, num: int, *, strata: bool = False) -> list[int]:
@@ -109,11 +110,7 @@ def _images(subset: Subset, rows: Sequence[int]) -> np.ndarray:
 
 
 def _save(path: Path, ids: Sequence[str], images: np.ndarray, **arrays: np.ndarray) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}")
-    with temporary.open("wb") as stream:
-        np.savez_compressed(stream, ids=np.array(ids), images=images, **arrays)  # type: ignore[arg-type]
-    temporary.replace(path)
+    write_arrays(path, ids=np.array(ids), images=images, **arrays)
     return path
 
 

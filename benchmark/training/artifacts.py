@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.torch import load_file, save_file
 
-from benchmark.core.files import DELTA, PREDICTIONS
+from benchmark.core.files import DELTA, PREDICTIONS, write_arrays, written
 from benchmark.data import Dataset
 from benchmark.scores.metrics.overlap import overlap
 from benchmark.training.checkpoint import State
@@ -18,11 +18,9 @@ from benchmark.training.task import Arrays
 
 def write_delta(folder: Path, state: State) -> int:
     """Write trained tensors, head and the buffers they need; return the size of the file."""
-    path = folder / DELTA
-    temporary = path.with_suffix(".part")
-    save_file({name: t.contiguous().cpu() for name, t in state.items()}, temporary)
-    temporary.replace(path)
-    return path.stat().st_size
+    with written(folder / DELTA) as temporary:
+        save_file({name: t.contiguous().cpu() for name, t in state.items()}, temporary)
+    return (folder / DELTA).stat().st_size
 
 
 def read_delta(folder: Path) -> State:
@@ -42,11 +40,7 @@ def write_predictions(folder: Path, data: Data, val: Arrays, test: Arrays) -> Ar
     for name, subset, results in (("val", data.val, val), ("test", data.test, test)):
         for key, values in prediction_rows(subset, results, data.dataset).items():
             arrays[f"{name}_{key}"] = values
-    path = folder / PREDICTIONS
-    temporary = folder / f".{PREDICTIONS}"
-    with temporary.open("wb") as stream:
-        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
-    temporary.replace(path)
+    write_arrays(folder / PREDICTIONS, **arrays)
     return arrays
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from benchmark.core.files import written
 from benchmark.scores import Rank
 
 State = dict[str, Tensor]
@@ -83,10 +83,9 @@ class Clock:
 
 def save(setup: Resumable, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
     """Write the checkpoint whole or not at all."""
-    temporary = setup.checkpoint.with_suffix(f".{uuid.uuid4().hex}.part")
     values = {"progress": vars(progress), "state": setup.state()}
-    torch.save(values | {"optimizer": optimizer.state_dict()}, temporary)
-    temporary.replace(setup.checkpoint)
+    with written(setup.checkpoint) as temporary:
+        torch.save(values | {"optimizer": optimizer.state_dict()}, temporary)
 
 
 def resume(setup: Resumable, optimizer: torch.optim.Optimizer) -> Progress:

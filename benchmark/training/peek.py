@@ -13,8 +13,8 @@ from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 
-from benchmark.core.files import write_json
-from benchmark.core.record import PEEK, Record, touch
+from benchmark.core.files import PEEK, write_json, written
+from benchmark.core.record import Record, touch
 from benchmark.training.checkpoint import State
 from benchmark.training.fit import Setup, evaluate
 from benchmark.training.subset import Subset
@@ -26,11 +26,8 @@ def keep(folder: Path) -> Callable[[int, State], None]:
     """Return what stores the state of a step below the cell's `folder`."""
 
     def store(step: int, state: State) -> None:
-        (folder / _SNAPSHOTS).mkdir(exist_ok=True)
-        path = folder / _SNAPSHOTS / f"{step:08d}.safetensors"
-        temporary = path.with_suffix(".part")
-        save_file({name: t.detach().cpu().contiguous() for name, t in state.items()}, temporary)
-        temporary.replace(path)
+        with written(folder / _SNAPSHOTS / f"{step:08d}.safetensors") as temporary:
+            save_file({name: t.detach().cpu().contiguous() for name, t in state.items()}, temporary)
 
     return store
 

@@ -15,7 +15,7 @@ import methods
 from benchmark import backbones
 from benchmark.backbones.shared import own_trained
 from benchmark.core.cell import Cell, seed
-from benchmark.core.files import write_json, write_text
+from benchmark.core.files import PART, write_json, write_text
 from benchmark.core.record import (
     RECORD,
     Cost,
@@ -69,7 +69,7 @@ def run(
         reason = " ".join(str(error).split()) or type(error).__name__
         write_text(folder / "error.txt", f"{reason}\n\n{traceback.format_exc()}")
         raise
-    for leftover in (folder / "error.txt", *folder.glob("checkpoint.*")):
+    for leftover in (folder / "error.txt", *folder.glob("checkpoint.*"), *folder.glob(f".*{PART}")):
         leftover.unlink(missing_ok=True)
     return record
 

@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from benchmark.core.files import PREDICTIONS
 from benchmark.core.record import RECORD
 from benchmark.core.registry import Registry
+from benchmark.core.spec import base_name
 from benchmark.scores import metric_of
 from results.figures.style import COLUMN, PAGE, Look, looks, new
 from results.tables import Column, Table
@@ -105,7 +106,7 @@ class Shown:
     def name(self, method: str) -> str:
         """Return the name of a method for readers, unlike that of any other in the table."""
         if not self._names:
-            bases = dict.fromkeys(m.partition("(")[0] for m in self.table.methods)
+            bases = dict.fromkeys(base_name(m) for m in self.table.methods)
             shown = {base: self.display("method", base) for base in bases}
             self._names.update(displayed(self.table.methods, shown))
         return self._names[method]

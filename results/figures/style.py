@@ -19,6 +19,8 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from benchmark.core.spec import base_name
+
 SUFFIXES = (".png", ".svg", ".pdf")
 COLUMN, PAGE = 3.5, 7.0  # inches: the width of a column and of a page in print
 WIDTHS = {"column": COLUMN, "page": PAGE}
@@ -86,7 +88,7 @@ def looks(methods: Sequence[str]) -> dict[str, Look]:
     found: dict[str, Look] = {}
     used: set[tuple[int, str, str]] = set()
     for method in sorted(methods):
-        base = method.partition("(")[0]
+        base = base_name(method)
         if base in _KNOWN:
             place, markers = _KNOWN.index(base), _MARKERS
             first = place + place // 10  # two methods of one hue have different markers

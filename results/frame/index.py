@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import gc
 import json
-import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -20,7 +19,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmark.core.files import usual_rights
+from benchmark.core.files import written
 from benchmark.core.record import SCHEMA
 from benchmark.core.registry import InputError
 from results.frame import rows
@@ -144,8 +143,5 @@ def _write(runs: Path, done: pd.DataFrame) -> None:
     kept = done.assign(classes=done["classes"].map(texts))[settled]
     table = pa.Table.from_pandas(kept, preserve_index=False)
     metadata = {**(table.schema.metadata or {}), b"version": VERSION.encode()}
-    with suppress(OSError), tempfile.NamedTemporaryFile(dir=runs, delete=False) as stream:
-        pq.write_table(table.replace_schema_metadata(metadata), stream, write_page_checksum=True)
-        stream.close()
-        usual_rights(Path(stream.name))
-        Path(stream.name).replace(runs / INDEX)
+    with suppress(InputError), written(runs / INDEX) as temporary:
+        pq.write_table(table.replace_schema_metadata(metadata), temporary, write_page_checksum=True)

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 
 from benchmark.core.cell import Cell
-from benchmark.core.files import PREDICTIONS
-from benchmark.core.record import PEEK, RECORD, RESCORED, Cost, add_rescored, read_record
+from benchmark.core.files import PEEK, PREDICTIONS
+from benchmark.core.record import RECORD, RESCORED, Cost, add_rescored, read_record
 from benchmark.core.registry import InputError
 from benchmark.scores import metric_of
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pandas as pd
 
+from benchmark.core.spec import base_name
 from results.papers import curve
 from results.papers.evidence import Evidence, Finding
 from results.papers.papers import Claim, Paper
@@ -27,7 +28,7 @@ def judge(paper: Paper, evidence: Evidence, kappa: Evidence) -> list[Finding]:
 
     `evidence` has each data set's own metric, `kappa` the same records with quadratic kappa.
     """
-    methods = [m for m in evidence.statistics.table.methods if m.partition("(")[0] in paper.methods]
+    methods = [m for m in evidence.statistics.table.methods if base_name(m) in paper.methods]
     findings: list[Finding] = []
     for claim in paper.claims:
         used = kappa if claim.quantity == "kappa_gain" else evidence
@@ -137,7 +138,7 @@ def against_peft(claim: Claim, method: str, evidence: Evidence) -> Iterator[Find
     """Yield, by data set and fraction, how many other PEFT methods the method is better than."""
     no_rivals = {*evidence.own, REFERENCE, "linear"}
     methods = evidence.statistics.table.methods
-    others = [m for m in methods if m.partition("(")[0] not in no_rivals]
+    others = [m for m in methods if base_name(m) not in no_rivals]
     for column in evidence.columns:
         found = [c for o in others if (c := evidence.compare(method, o, column))]
         if found:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from benchmark.core.files import write_text
 from benchmark.core.registry import InputError
+from benchmark.core.spec import base_name
 from results import frame, tables
 from results.papers import papers
 from results.papers.evidence import Evidence, Finding
@@ -157,7 +158,7 @@ def _measured(number: Number, built: Sequence[Table]) -> str:
             labels = rows["labels"][rows["method"] == method]
             if number.labels is not None and set(labels) != {number.labels}:
                 continue
-            if method.partition("(")[0] == number.method and score.mean is not None:
+            if base_name(method) == number.method and score.mean is not None:
                 scores.append(f"{score}" + " (n = 1)" * (score.spread is None))
     return "; ".join(scores) or "no such cell"
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.core.registry import unknown
+from benchmark.core.spec import base_name
 from results.frame import predictions
 from results.statistics import family, ranks
 from results.statistics.comparison import Comparison, compare, corrected, sign
@@ -57,7 +58,7 @@ def build(
     """
     tables = list(tables)
     known = sorted({method for table in tables for method in table.methods})
-    if against is not None and not any(against in (m, m.partition("(")[0]) for m in known):
+    if against is not None and not any(against in (m, base_name(m)) for m in known):
         raise unknown("method in these records", against, known)
     return [
         _statistics(table, predictions.of(table.chosen.values(), folders), against)
@@ -99,7 +100,7 @@ def _reference(
 ) -> str:
     scored = {method for method, _ in samples}
     wanted = against or "full"
-    found = [m for m in table.methods if m in scored and wanted in (m, m.partition("(")[0])]
+    found = [m for m in table.methods if m in scored and wanted in (m, base_name(m))]
     if found:
         return found[0]
     if ranking:

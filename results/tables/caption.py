@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from benchmark.core.spec import base_name
 from benchmark.scores import metric_of
 from results.tables.columns import DIGITS, Column
 from results.tables.select import RULE, SETTING
@@ -95,7 +96,7 @@ def _equal(counts: pd.DataFrame, name: str, blame: str) -> str:
     by_number: dict[str, list[str]] = {}
     for method, low, high in spans.itertuples(name=None):
         text = str(low) if low == high else f"{low} to {high}"
-        by_number.setdefault(text, []).append(str(method).partition("(")[0])
+        by_number.setdefault(text, []).append(base_name(str(method)))
     parts = (f"{_first(methods)} {number}" for number, methods in by_number.items())
     return f"{'; '.join(parts)} ({blame})"
 

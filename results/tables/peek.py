@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.core.record import PEEK
+from benchmark.core.files import PEEK
 from benchmark.scores import metric_of
 from results.tables import Table
 from results.tables.external import averaged, read_beside

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from benchmark.core.citation import Citation
+from benchmark.core.spec import base_name
 from results.tables import Table
 from results.tables.latex import escape
 from results.tables.sheet import Sheet
@@ -45,7 +46,7 @@ def collect(tables: Sequence[Table], lookup: Lookup | None = None) -> list[Sourc
         for *names, text in used.itertuples(index=False, name=None):
             told = json.loads(text) if text else {}
             for kind, name in zip(KINDS, names, strict=True):
-                name = name.partition("(")[0] if kind == "method" else name
+                name = base_name(name) if kind == "method" else name
                 values = told.get(kind) or (lookup(kind, name) if lookup else {})
                 source = Source(kind, name, **values)
                 if not found.get((kind, name), Source(kind, name)).citation:

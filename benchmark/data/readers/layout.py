@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import csv
 import fnmatch
-import hashlib
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
+from benchmark.core.files import digest
 from benchmark.core.registry import InputError
 from benchmark.data.base import Card, Dataset, Entry, datasets
 from benchmark.data.readers import table
@@ -378,4 +378,4 @@ def paired(images: dict[str, Path], masks: dict[str, Path], card: Card) -> Itera
 
 def fingerprint(*parts: str) -> str:
     """Return 16 hex digits over `parts`, for sets that are not made of rows."""
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+    return digest("\n".join(parts))

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.core.citation import OTHERS, Citation
-from benchmark.core.files import cache_folder, write_text
+from benchmark.core.files import cache_folder, digest, write_text
 from benchmark.core.registry import InputError
 from benchmark.data.base import Card, Dataset
 from benchmark.data.readers.declared import beside
@@ -141,7 +141,7 @@ def _member(archive: zipfile.ZipFile, path: Path, name: str) -> np.ndarray:
     """
     state = path.stat()
     key = f"{path.resolve()} {state.st_size} {state.st_mtime_ns}"
-    place = cache_folder() / "npz" / hashlib.sha256(key.encode()).hexdigest()[:16] / f"{name}.npy"
+    place = cache_folder() / "npz" / digest(key) / f"{name}.npy"
     if not place.exists():
         try:
             place.parent.mkdir(parents=True, exist_ok=True)

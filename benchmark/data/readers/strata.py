@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from benchmark.core.files import cache_folder
+from benchmark.core.files import cache_folder, write_text
 from benchmark.core.registry import InputError
 from benchmark.data.base import IGNORE, Dataset, stratum
 
@@ -25,11 +25,8 @@ def codes(dataset: Dataset, read: Callable[[int], np.ndarray]) -> np.ndarray:
         if kept.shape == (len(dataset),):
             return kept
     found = np.array([_code(dataset, i, read(i)) for i in range(len(dataset))], np.int64)
-    with contextlib.suppress(OSError):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        temporary = place.with_suffix(".part")
-        temporary.write_text(json.dumps(found.tolist()))
-        temporary.replace(place)
+    with contextlib.suppress(InputError):  # only time is lost where nothing can be kept
+        write_text(place, json.dumps(found.tolist()))
     return found
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from benchmark.core.files import usual_rights
+from benchmark.core.files import written
 from benchmark.core.registry import InputError
 
 Archive = zipfile.ZipFile | tarfile.TarFile
@@ -130,24 +130,20 @@ def _gunzip(path: Path) -> bool:
         return False
     # the size that a .gz notes is cut to 32 bits, so the limit is watched while it grows
     limit = min(shutil.disk_usage(path.parent).free, max(HARMLESS, RATIO * path.stat().st_size))
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".unpack-")
-    try:
-        with gzip.open(path) as source, os.fdopen(handle, "wb") as stream:
-            size = 0
-            while block := source.read(1 << 20):
-                size += len(block)
-                if size > limit:
-                    raise InputError(
-                        f"{str(path)!r} grows beyond {limit / 2**30:.2f} GiB; make room, put the "
-                        "data set on another disk (--root), or get the original file"
-                    )
-                stream.write(block)
-        usual_rights(Path(temporary))
-        Path(temporary).rename(target)
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"cannot unpack {str(path)!r} ({error}); get it again") from None
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    with written(target) as temporary:
+        try:
+            with gzip.open(path) as source, temporary.open("wb") as stream:
+                size = 0
+                while block := source.read(1 << 20):
+                    size += len(block)
+                    if size > limit:
+                        raise InputError(
+                            f"{str(path)!r} grows beyond {limit / 2**30:.2f} GiB; make room, put "
+                            "the data set on another disk (--root), or get the original file"
+                        )
+                    stream.write(block)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise InputError(f"cannot unpack {str(path)!r} ({error}); get it again") from None
     return True
 
 

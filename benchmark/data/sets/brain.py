@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.core.citation import OTHERS, Citation
+from benchmark.core.files import digest
 from benchmark.core.registry import InputError
 from benchmark.data.base import Card, Dataset, Entry, datasets, stratum
 
@@ -71,7 +72,7 @@ def open_icbm152() -> Dataset:
         name: np.asanyarray(load(path).dataobj) for name, path in zip(_MAPS, paths, strict=True)
     }
     rules = f"{CARD.name} {DECODING} {SLAB} {digests}"
-    return build(maps, hashlib.sha256(rules.encode()).hexdigest()[:16])
+    return build(maps, digest(rules))
 
 
 def _locate(name: str) -> Path:

@@ -8,7 +8,6 @@ colour statistic gives the grade away.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +15,7 @@ import scipy  # its parts are imported when they are named: listing data sets st
 from PIL import Image, ImageDraw
 
 from benchmark.core.citation import Citation
+from benchmark.core.files import digest
 from benchmark.data.base import Card, Dataset, Entry, datasets
 
 SIDE = 128
@@ -190,7 +190,7 @@ def _open(card: Card, kind: int, count: int, num_test: int) -> Dataset:
         labels=np.array([label_of(kind, i) for i in range(count)], np.int64),
         groups=ids,
         splits=("train",) * (count - num_test) + ("test",) * num_test,
-        fingerprint=hashlib.sha256(text.encode()).hexdigest()[:16],
+        fingerprint=digest(text),
         read_image=lambda index: render(kind, index).image,
         read_mask=(lambda index: render(kind, index).mask) if dense else None,
     )

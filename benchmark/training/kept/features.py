@@ -14,7 +14,6 @@ Legend: n images, F values that are read of one image, B images of a batch, S im
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from collections.abc import Sequence
@@ -26,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.core.cell import Cell
+from benchmark.core.files import digest
 from benchmark.data import cache
 from benchmark.training.augment import Augmentation, policies
 from benchmark.training.fit import EVAL_BATCH, Setup
@@ -155,7 +155,7 @@ def _key(cell: Cell, session: Session, start: Head | Prefix) -> str:
     parts += [cell.image_size, cell.precision, cell.method, start.name]
     parts += [session.device.type, torch.__version__]
     parts += [cell.views, cell.augment] if cell.views else []
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+    return digest(json.dumps(parts))
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,6 @@ Legend: n images, v what is kept of each (itself and its views), F values of one
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from benchmark.core.files import usual_rights
+from benchmark.core.files import written_folder
 from benchmark.data.cache import checksum
 
 Shapes = list[list[int]]
@@ -37,17 +35,10 @@ def parts(values: Tensor, shapes: Shapes) -> list[Tensor]:
 
 def write(folder: Path, features: Features) -> None:
     """Write features whole or not at all; a folder that stands there is replaced."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".part-"))
-    try:
+    with written_folder(folder) as temporary:
         np.save(temporary / "values.npy", features.values)
         meta = {"shapes": features.shapes, "checksum": checksum(temporary / "values.npy")}
         (temporary / "meta.json").write_text(json.dumps(meta))
-        shutil.rmtree(folder, ignore_errors=True)
-        usual_rights(temporary)
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def read(folder: Path, count: int) -> Features | None:
