@@ -65,6 +65,9 @@ class Sweep:
         test_on: external data sets of the same classes, which what was trained is also scored on.
         peek: also measure what choosing the checkpoint on the test set would have gained.
         compile: `torch.compile` each model.
+        deterministic: only kernels that give the same bits each time, which are slower on a GPU.
+        gpu: whether the cells will run on a GPU, as the precision "auto" asks; None: as this
+            machine has one. Jobs for GPUs are often planned on a host without.
         shots: images per class for training, as many for validation, instead of a fraction.
         split_seeds: seeds of the split into test, validation and training images.
         lr: learning rates; None: each method's own.
@@ -102,6 +105,8 @@ class Sweep:
         test_on: Values[str] = None,
         peek: bool = False,
         compile: bool = False,
+        deterministic: bool = False,
+        gpu: bool | None = None,
         shots: Values[int] = None,
         split_seeds: Values[int] = None,
         lr: Values[float] = None,
@@ -126,7 +131,8 @@ class Sweep:
         arguments = locals()
         axes = {name: arguments[name] for name in AXES}
         self.runs = Path(runs)
-        self.settings = Settings(peek=peek, compile=compile)
+        self.settings = Settings(peek=peek, compile=compile, deterministic=deterministic)
+        self.gpu = gpu
         self.grids = request(
             axes, suite=suite, config=None if config is None else Path(config), budget=tune_budget
         )
@@ -148,7 +154,7 @@ class Sweep:
                     f"the runs folder {str(self.runs)!r} lies inside the data {str(source)!r}, "
                     "whose folders are classes; choose another runs folder"
                 )
-        resolver = Resolver()
+        resolver = Resolver() if self.gpu is None else Resolver(on_gpu=self.gpu)
         cells = resolver.cells(self.grids)
         if self.test_on:
             from benchmark.trained import external
@@ -247,6 +253,7 @@ class Sweep:
         from slurm import executor, queue
 
         request = executor.Request.of(asked)
+        self._check_precision(request)
         for number in range(ROUNDS if wait else 1):
             planned = self.plan(executor="slurm", only=only if number == 0 else None)
             if todo := [*planned.todo, *(planned.failed if number == 0 else ())]:
@@ -254,6 +261,22 @@ class Sweep:
                 sys.stdout.write(f"{sent}\n")
             if wait:
                 queue.await_end(self.runs)
+
+    def _check_precision(self, request: Request) -> None:
+        """Refuse jobs for GPUs whose precision was decided by a machine without one.
+
+        A hundred jobs in fp32 would take five times as long, and be other cells than those that
+        the same sweep has on a GPU.
+        """
+        from slurm.resources import parse
+
+        automatic = any("auto" in grid.precision for grid in self.grids)
+        slow = any(cell.precision == "fp32" for cell in self.cells)
+        if parse(request.resources).gpus and self.gpu is None and automatic and slow:
+            raise InputError(
+                "the jobs ask for GPUs, and precision 'auto' was taken as fp32 because there is "
+                "none here; write Sweep(gpu=True), which makes it bf16, or name the precision"
+            )
 
     def _score_external(self) -> None:
         """Score what is trained on the other sets of the same classes."""
@@ -380,7 +403,7 @@ def report(
     """
     from dataclasses import fields
 
-    from benchmark.data.origins import lookup
+    from benchmark.training.citations import lookup
     from results import reporting
 
     known = [field.name for field in fields(reporting.Options)]

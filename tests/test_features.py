@@ -21,6 +21,7 @@ from benchmark.training import augment
 from benchmark.training.head import Classifier, Segmenter
 from benchmark.training.kept import features, prefix
 from benchmark.training.kept.prefix import Prefix
+from benchmark.training.kept.together import alike
 from benchmark.training.run import run
 from benchmark.training.session import Session
 
@@ -76,7 +77,9 @@ SAME = [
 def test_numbers_are_those_without_the_cache(dataset, axes, images, tmp_path, monkeypatch):
     (cell,), sources = plan(dataset or images, **axes)
     cached = run(cell, session_in(tmp_path, sources), tmp_path / "cached")
-    monkeypatch.setattr("benchmark.training.run.use_cached", lambda setup, data, *_: (setup, data))
+    monkeypatch.setattr(
+        "benchmark.training.run.from_kept", lambda s, splits, *_: (s, splits, False)
+    )
     plain = run(cell, session_in(tmp_path, sources), tmp_path / "plain")
     assert cached.provenance["cached_features"]
     assert not plain.provenance["cached_features"]
@@ -316,3 +319,61 @@ def test_a_decision_is_the_model_without_its_body():
     assert [p.data_ptr() for p in decision.parameters()] == [
         p.data_ptr() for p in model.head.parameters()
     ]
+
+
+TOGETHER = [
+    {"lr": (1e-2, 1e-3), "seeds": (0, 1), "fractions": (0.5, 1.0), "weight_decay": (0.1,)},
+    {"seeds": (0, 1), "augment": ("default",), "views": (2,), "balance": ("sampler",)},
+    {"lr": (1e-4, 1e-2), "head_lr": (1e-3,), "clip": (0.1,)},
+]
+
+
+@pytest.mark.parametrize("axes", TOGETHER, ids=str)
+@pytest.mark.parametrize("output", ["softmax", "ordinal"])
+def test_probes_trained_at_once_are_those_trained_alone(axes, output, images, tmp_path):
+    dataset = "phantom_grading" if output == "ordinal" else images
+    cells, sources = plan(dataset, output=(output,), steps=(12,), **axes)
+    session = session_in(tmp_path, sources)
+    session.planned = cells
+    for cell in cells:
+        joint = run(cell, session, tmp_path / "joint")
+        alone = run(cell, session_in(tmp_path, sources), tmp_path / "alone")
+        assert joint.provenance["trained_together"] == len(cells)
+        assert "trained_together" not in alone.provenance
+        assert joint.selected_step == alone.selected_step
+        for part in ("val", "test"):
+            wanted = pytest.approx(getattr(alone, part), rel=1e-3, abs=1e-5, nan_ok=True)
+            assert getattr(joint, part) == wanted
+        mine, other = (delta_of(cell.folder(tmp_path / name)) for name in ("joint", "alone"))
+        for name, tensor in mine.items():
+            torch.testing.assert_close(tensor, other[name], rtol=1e-4, atol=1e-5)
+    assert not session.ahead
+
+
+def test_only_cells_that_differ_in_what_a_head_sees_are_trained_at_once(images, tmp_path):
+    cells, sources = plan(
+        images, methods=("linear", "mlp_probe", "knn"), seeds=(0, 1), batch_size=(4, 8)
+    )
+    session = session_in(tmp_path, sources)
+    session.planned = cells
+    found = {cell: run(cell, session, tmp_path / "runs").provenance for cell in cells}
+    for cell, provenance in found.items():
+        joint = provenance.get("trained_together", 1)
+        assert joint == (2 if cell.method.startswith("linear") else 1)
+        assert provenance["cached_features"]
+    assert len(alike(cells[0], [cells[0], replace(cells[0], steps=9)], 4)) == 1
+    assert len(alike(cells[0], [replace(cells[0], seed=9)], 4)) == 2
+
+
+def test_features_made_for_a_small_fraction_serve_a_larger_one(images, tmp_path):
+    # only the images of a cell's own splits are decoded; features are for every cell
+    (small, large), sources = plan(images, fractions=(0.3, 1.0))
+    run(small, session_in(tmp_path / "shared", sources), tmp_path / "shared")
+    found = run(large, session_in(tmp_path / "shared", sources), tmp_path / "shared")
+    wanted = run(large, session_in(tmp_path / "fresh", sources), tmp_path / "fresh")
+    assert (found.val, found.test, found.history) == (wanted.val, wanted.test, wanted.history)
+    (folder,) = (tmp_path / "shared" / "cache").glob("features-*")
+    assert (np.load(folder / "values.npy").std(0) > 0).all()
+    assert len(np.unique(np.load(folder / "values.npy"), axis=0)) == len(
+        session_in(tmp_path / "shared", sources).dataset(large.dataset)
+    )

@@ -15,7 +15,7 @@ from benchmark.scores import METRICS, Predictions, every_score, is_better, metri
 from benchmark.scores.metrics import calibration
 from benchmark.scores.metrics.overlap import overlap
 from benchmark.scores.metrics.surfaces import TOLERANCE
-from benchmark.training.task import Segmentation, soft_dice
+from benchmark.training.tasks.segmentation import Segmentation, soft_dice
 
 CLASSES = ("background", "one", "two")
 SIDE = 12
@@ -452,7 +452,7 @@ def test_soft_dice_agrees_with_monai():
     reference = losses.DiceLoss(
         include_background=False, to_onehot_y=True, softmax=True, smooth_nr=1, smooth_dr=1
     )(logits, targets[:, None])
-    ours = soft_dice(logits, targets, torch.ones_like(targets, dtype=torch.bool))
+    ours = soft_dice(logits, targets, torch.ones_like(targets, dtype=torch.bool)).mean()
     assert ours.item() == pytest.approx(reference.item(), abs=1e-6)
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from benchmark.__main__ import main
 from benchmark.data import datasets, open_dataset, show, split
 from benchmark.data.base import Card
-from benchmark.training.task import task_of
+from benchmark.training.tasks import task_of
 from results.frame import predictions
 
 CLASSES = ("mass", "nodule", "hernia")

@@ -10,7 +10,7 @@ from benchmark import backbones
 from benchmark.backbones.shared import Pristine, own_trained
 from benchmark.sweep.grid import Grid
 from benchmark.sweep.resolve import Resolver
-from benchmark.training import cost
+from benchmark.training import probe
 from benchmark.training.run import run
 from benchmark.training.session import Session
 
@@ -25,7 +25,6 @@ def made(name):
 @pytest.mark.parametrize("name", TINY)
 def test_a_copy_is_the_model(name):
     pristine, model = made(name), backbones.create(name, 32)
-    assert pristine._structure is not None  # the fast path
     copied, x = pristine.copy(), torch.randn(2, 3, 32, 32)
     assert str(copied) == str(model)
     states = copied.state_dict(), model.state_dict()
@@ -58,7 +57,30 @@ def test_frozen_weights_are_shared_and_trained_ones_are_not():
         assert (parameter.data_ptr() == other.data_ptr()) is not other.requires_grad, name
 
 
-def test_writing_to_shared_weights_is_found_and_mended():
+def _merge(model):
+    method = methods.build("lora(targets=qkv)")
+    method.attach(model)
+    for parameter in methods.trainable(model).values():
+        parameter.data.fill_(0.1)
+    methods.merge(method, model)  # writes into frozen weights
+
+
+@torch.no_grad()
+def _permute(model):
+    weight = model.blocks[0].mlp.fc1.weight
+    weight.copy_(weight.flip(0))  # no sum of the values sees it
+
+
+WRITES = {
+    "merge": _merge,
+    "permute": _permute,
+    "data": lambda model: model.norm.weight.data.mul_(2),
+    "half of a bias": lambda model: model.norm.bias.data[:1].add_(1e-9),
+}
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_writing_to_shared_weights_is_found_and_mended(write):
     calls = []
 
     def make():
@@ -67,11 +89,7 @@ def test_writing_to_shared_weights_is_found_and_mended():
 
     pristine = Pristine(make, CPU)
     wanted = backbones.create("tiny_vit", 32).state_dict()
-    model = methods.build("lora(targets=qkv)").attach(pristine.copy())
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            parameter.data.fill_(0.1)
-    methods.merge(methods.build("lora(targets=qkv)"), model)  # writes into frozen weights
+    WRITES[write](pristine.copy())
     found = pristine.copy().state_dict()
     assert len(calls) == 2
     assert all(torch.equal(found[key], wanted[key]) for key in wanted)
@@ -89,16 +107,15 @@ def test_tied_parameters_stay_tied():
     assert copied.blocks[1].mlp.fc1.weight is copied.blocks[0].mlp.fc1.weight
 
 
-def test_what_cannot_be_pickled_is_deep_copied():
+def test_hooks_and_precision_of_a_model_come_along():
     def make():
         model = backbones.create("tiny_vit", 32)
         model.register_forward_hook(lambda *_: None)
-        return model
+        return model.to(torch.bfloat16)
 
-    pristine = Pristine(make, CPU)
-    copied = pristine.copy()
-    copied.norm.weight.data.fill_(7.0)
-    assert not torch.equal(pristine.copy().norm.weight, copied.norm.weight)
+    copied = Pristine(make, CPU).copy()
+    assert len(copied._forward_hooks) == 1
+    assert copied.norm.weight.dtype == torch.bfloat16
 
 
 @pytest.fixture
@@ -111,8 +128,8 @@ def cells():
 
 def test_a_warm_session_gives_the_numbers_of_a_fresh_one(cells, tmp_path, monkeypatch):
     # segmentation does not reach the final norm: what a probe froze must be frozen without it too
-    probes, real = [], cost.probe
-    monkeypatch.setattr(cost, "probe", lambda *a: probes.append(1) or real(*a))
+    probes, real = [], probe.probe
+    monkeypatch.setattr(probe, "probe", lambda *a: probes.append(1) or real(*a))
     found, sources = cells
     warm = Session(cache=tmp_path / "cache", sources=sources, device=CPU)
     for cell in found:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image
 from safetensors.torch import load_file
@@ -22,6 +23,7 @@ from benchmark.sweep.resolve import Resolver
 from benchmark.training import run
 from benchmark.training.fit import evaluate
 from benchmark.training.session import Session
+from benchmark.training.source import images_of
 
 ROOT = Path(__file__).parent.parent
 
@@ -96,7 +98,7 @@ def test_what_a_record_holds(made, tmp_path):
     assert [point["step"] for point in record.history] == [3, 6]
     assert record.selected_step in (3, 6)
     assert record.data.labels_used == record.data.train + record.data.val == 48
-    assert record.provenance["packages"]["timm"] == backbones.timm.__version__
+    assert record.provenance["packages"]["timm"] == timm.__version__
     assert str(made) not in path.read_text()  # nothing of a record depends on where things lie
     with np.load(path.parent / "predictions.npz") as predictions:
         assert predictions["test_probs"].shape == (12, 2)
@@ -134,7 +136,8 @@ def test_segmentation_trains_on_every_family_and_its_delta_reloads(made, tmp_pat
     model, task = run.assemble(cell, session.backbone(cell), data.dataset.card)
     run.load_state(model, load_file(cell.folder(tmp_path) / "delta.safetensors"))
     setup = run.setup_of(cell, session, model, task, tmp_path / "c.pt")
-    scores = task.scores(evaluate(setup, data.test), data.test.groups)
+    test = images_of(data.test, cell, session.device)
+    scores = task.scores(evaluate(setup, test), data.test.groups)
     assert scores.items() <= record.test.items()
 
 

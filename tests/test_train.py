@@ -8,12 +8,14 @@ import torch
 from test_spec import make_cell
 from torch import nn
 
-from benchmark.training import cost
-from benchmark.training.batches import batch_positions
+from benchmark.training import cost, probe
+from benchmark.training.batches import Shuffled
 from benchmark.training.checkpoint import Interrupted
-from benchmark.training.fit import Setup, Subset, evaluate, fit, set_mode
+from benchmark.training.fit import Setup, evaluate, fit, set_mode
+from benchmark.training.head import Model
 from benchmark.training.optimizer import learning_rate, optimizer_of
-from benchmark.training.task import Classification
+from benchmark.training.source import Images, Subset
+from benchmark.training.tasks.classification import Classification
 
 SIDE = 8
 
@@ -34,13 +36,17 @@ class Body(nn.Module):
         return self.drop(self.norm(self.frozen(x)).relu()).mean((2, 3))
 
 
+def normalize(images):
+    return images / 127.5 - 1
+
+
 def subset(size, seed=0):
     rng = np.random.default_rng(seed)
     targets = rng.integers(0, 2, size)
     images = rng.integers(0, 200, (size, SIDE, SIDE, 3)).astype(np.uint8)
     images[targets == 1, :, : SIDE // 2] += 50
     names = [f"i{i}" for i in range(size)]
-    return Subset(images, targets, np.arange(size), names, names)
+    return Images(Subset(images, targets, np.arange(size), names, names), normalize)
 
 
 def make_setup(tmp_path, **changes):
@@ -51,8 +57,6 @@ def make_setup(tmp_path, **changes):
         "model": model,
         "task": task,
         "device": torch.device("cpu"),
-        "mean": torch.full((3, 1, 1), 0.5),
-        "std": torch.full((3, 1, 1), 0.5),
         "precision": "fp32",
         "live_batch_norm": False,
         "state": lambda: dict(model.state_dict()),
@@ -78,18 +82,18 @@ def test_schedule_starts_at_lr_over_warmup_and_ends_near_zero():
 
 def test_batches_are_full_and_run_through_all_images():
     config = cell(batch_size=4)
-    drawn = np.concatenate([batch_positions(t, 6, config) for t in range(6)])
-    assert [len(batch_positions(t, 3, config)) for t in range(2)] == [4, 4]
+    drawn = np.concatenate([Shuffled(6, config)(t) for t in range(6)])
+    assert [len(Shuffled(3, config)(t)) for t in range(2)] == [4, 4]
     for epoch in range(4):
         assert sorted(drawn[6 * epoch : 6 * epoch + 6]) == list(range(6))
     assert drawn[:6].tolist() != drawn[6:12].tolist()
 
 
 def test_optimizer_takes_trained_tensors_only():
-    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2).requires_grad_(False))
+    model = Model(nn.Linear(2, 2).requires_grad_(False), nn.Linear(2, 2))
     groups = optimizer_of(model, cell(weight_decay=0.1)).param_groups
     held = {id(p) for group in groups for p in group["params"]}
-    assert held == {id(p) for p in model[0].parameters()}
+    assert held == {id(p) for p in model.head.parameters()}
     assert [(g["weight_decay"], g["params"][0].ndim) for g in groups] == [(0.1, 2), (0.0, 1)]
 
 
@@ -129,7 +133,7 @@ def test_added_dropout_is_live_in_training_and_off_in_evaluation(tmp_path):
 def test_frozen_tensors_stay_and_trained_ones_move(tmp_path):
     setup = make_setup(tmp_path)
     before = {name: t.clone() for name, t in setup.model.state_dict().items()}
-    cost.probe(setup, subset(16))
+    probe.freeze_unreached(setup.model, probe.probe(setup, setup.model, subset(16)).unreached)
     fit(setup, subset(16), subset(8, 1), cell())
     after = setup.model.state_dict()
     moved = {name for name in before if not torch.equal(before[name], after[name])}
@@ -138,14 +142,17 @@ def test_frozen_tensors_stay_and_trained_ones_move(tmp_path):
 
 def test_probe_freezes_what_cannot_reach_the_loss_and_counts_flops(tmp_path):
     setup = make_setup(tmp_path)
-    gflop = cost.probe(setup, subset(16))
+    found = probe.probe(setup, setup.model, subset(16))
+    assert found.unreached == ("body.unreached.weight", "body.unreached.bias")
+    assert setup.model.body.unreached.weight.requires_grad  # looking changes nothing
+    probe.freeze_unreached(setup.model, found.unreached)
     assert not setup.model.body.unreached.weight.requires_grad
     assert setup.model.body.norm.weight.requires_grad
     assert all(p.grad is None for p in setup.model.parameters())
     # forward: convolution 6*6 places * 6 * 27, head 6 * 2, two operations each;
     # backward: the head's two products and, below it, nothing of the frozen convolution
     forward = 2 * (36 * 6 * 27 + 12)
-    assert gflop * 1e9 == forward + 2 * 2 * 12
+    assert found.gflop * 1e9 == forward + 2 * 2 * 12
     counts = cost.parameters(setup.model.body, setup.model.head)
     assert counts["trainable_params"] == 12
     assert counts["head_params"] == 14
@@ -187,9 +194,9 @@ def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path):
 
 def test_a_loss_that_is_not_finite_is_a_failure(tmp_path):
     setup = make_setup(tmp_path)
-    setup = dataclasses.replace(setup, std=torch.zeros(3, 1, 1), mean=torch.zeros(3, 1, 1))
+    train = dataclasses.replace(subset(16), normalize=lambda images: images * math.inf)
     with pytest.raises(FloatingPointError, match="loss became"):
-        fit(setup, subset(16), subset(8, 1), cell())
+        fit(setup, train, subset(8, 1), cell())
 
 
 @pytest.mark.parametrize("at", [1, 6, 7])

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 import methods
+from benchmark.auditing.cuda import cuda_layer_norm
 from benchmark.auditing.probe import STEPS, Maker, attached, dense, images, loss, trained
 from benchmark.training.fit import set_mode
 from methods import Method
@@ -120,13 +121,15 @@ def _new_biases(model: nn.Module) -> set[str]:
 
 
 def check_bfloat16(method: Method, make: Maker) -> None:
-    """Loss and gradients stay finite under bf16 autocast."""
+    """Loss and gradients stay finite under bf16 autocast, with the types that CUDA takes."""
     body = attached(method, make)
-    with torch.autocast("cpu", torch.bfloat16):
-        value = loss(body)
-    assert value.isfinite(), f"the loss is {value}"
+    with cuda_layer_norm():
+        with torch.autocast("cpu", torch.bfloat16):
+            value = loss(body)
+        assert value.isfinite(), f"the loss is {value}"
+        if methods.trainable(body):
+            value.backward()  # outside autocast, as in training
     if methods.trainable(body):
-        value.backward()
         grads = [p.grad for p in methods.trainable(body).values() if p.grad is not None]
         assert all(bool(g.isfinite().all()) for g in grads), "a gradient is not finite"
 

@@ -8,34 +8,25 @@ import timm
 import torch
 from torch import nn
 
-_PLAIN: dict[str, Any] = {"embed_dim": 32, "depth": 2, "num_heads": 2}
-_SWIN: dict[str, Any] = {
-    "embed_dim": 16,
-    "depths": (1, 2),
-    "num_heads": (2, 2),
-    "window_size": 4,
-    "drop_path_rate": 0.0,  # dropped blocks would hide whether a method lowers the loss
-}
-_FOUR = {"depths": (1, 1, 1, 1)}
+from benchmark.backbones.zoo import TINY
+
 SIZE = 64
+_VIT: dict[str, Any] = {**TINY["vit"], "patch_size": 16, "img_size": SIZE}
+# without dropped blocks, which would hide whether a method lowers the loss
+_SWIN: dict[str, Any] = {**TINY["swin"], "img_size": SIZE, "drop_path_rate": 0.0}
 
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
-    "vit": ("vit_tiny_patch16_224", {**_PLAIN, "patch_size": 16, "img_size": SIZE}),
-    "dinov2": ("vit_small_patch14_dinov2", {**_PLAIN, "patch_size": 16, "img_size": SIZE}),
-    "dinov3": ("vit_small_patch16_dinov3", {**_PLAIN, "patch_size": 16, "img_size": SIZE}),
-    "eva02": ("eva02_tiny_patch14_224", {**_PLAIN, "patch_size": 16, "img_size": SIZE}),
-    "beit": ("beit_base_patch16_224", {**_PLAIN, "patch_size": 16, "img_size": SIZE}),
-    "swin": ("swin_tiny_patch4_window7_224", {**_SWIN, "img_size": SIZE}),
-    "swinv2": ("swinv2_tiny_window8_256", {**_SWIN, "img_size": SIZE}),
-    "convnext": ("convnext_tiny", {**_FOUR, "dims": (16, 16, 32, 32)}),
-    "pvt": ("pvt_v2_b0", {**_FOUR, "embed_dims": (16, 16, 32, 32), "num_heads": (1, 1, 2, 2)}),
-    "resnet": (
-        "resnet18",
-        {"layers": (1, 1, 1, 1), "channels": (16, 16, 32, 32), "stem_width": 16},
-    ),
+    "vit": ("vit_tiny_patch16_224", _VIT),
+    "dinov2": ("vit_small_patch14_dinov2", _VIT),
+    "dinov3": ("vit_small_patch16_dinov3", _VIT),
+    "eva02": ("eva02_tiny_patch14_224", _VIT),
+    "beit": ("beit_base_patch16_224", _VIT),
+    "swin": ("swin_tiny_patch4_window7_224", _SWIN),
+    "swinv2": ("swinv2_tiny_window8_256", _SWIN),
+    "convnext": ("convnext_tiny", TINY["convnext"]),
+    "pvt": ("pvt_v2_b0", TINY["pvt"]),
+    "resnet": ("resnet18", TINY["resnet"]),
 }
-
-
 SHALLOW: dict[str, dict[str, Any]] = {"vit": {"depth": 1}, "swin": {"depths": (1, 1)}}
 
 

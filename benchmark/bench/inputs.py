@@ -21,9 +21,9 @@ from torchvision.transforms import v2
 from benchmark.bench import timing
 from benchmark.bench.timing import Estimate, Watch
 from benchmark.data import decoded, open_dataset
-from benchmark.training.augment import change, draws, policies
+from benchmark.training.augment import policies
 from benchmark.training.pixels import normalized, statistics
-from benchmark.training.subset import Subset
+from benchmark.training.source import Images, Subset
 
 WORKERS = 2
 BATCH = 32
@@ -95,12 +95,14 @@ def cached_batches(
     """Yield batches (B, 3, S, S) as the training loop makes them, without end."""
     generator = torch.Generator().manual_seed(0)
     rng = np.random.default_rng(0)
-    policy = policies["default" if train else "none"]
     mean, std = statistics(NORMALIZE, device)
+    images = Images(subset, partial(normalized, mean=mean, std=std), policies["default"])
     while True:
-        images, _ = subset.load(rng.choice(len(subset), size), device)
-        draw = draws(size, generator)
-        yield change(images, policy, draw, partial(normalized, mean=mean, std=std))
+        positions = rng.choice(len(subset), size)
+        if train:
+            yield images.augmented(positions, generator, device)[0]
+        else:
+            yield images.still(positions, device)[0]
 
 
 def open_subset(folder: Path, side: int) -> Subset:

@@ -102,7 +102,7 @@ def of_records(runs: Path, watch: Watch, batch: int) -> Iterator[tuple[dict[str,
 def write(runs: Path, watch: Watch, batch: int) -> Path:
     """Time all methods of the records below `runs`; write and return RUNS/latency.json."""
     rows = [{**where, **asdict(latency)} for where, latency in of_records(runs, watch, batch)]
-    machine = hardware()
+    machine = hardware(watch.device)
     device = machine["gpu"] if watch.device.type == "cuda" else CPU
     write_json(runs / NAME, {"device": device, "batch": batch, "rows": rows})
     return runs / NAME

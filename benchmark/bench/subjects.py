@@ -19,6 +19,7 @@ from benchmark.training import head
 from benchmark.training.fit import set_mode
 from methods import families
 from methods.lora import Lora
+from methods.parts.backbone import as_backbone
 
 Action = Callable[[], object]
 NUM_CLASSES = 5
@@ -56,7 +57,7 @@ def batch_of(size: int, side: int, device: torch.device, precision: str) -> Batc
 def trained(name: str, body: nn.Module, batch: Batch) -> Subject:
     """Return the subject that trains what `body` has left trainable, and a linear head."""
     torch.manual_seed(0)
-    model = head.Classifier(body, body.num_features, NUM_CLASSES)  # type: ignore[arg-type]
+    model = head.Classifier(body, as_backbone(body).num_features, NUM_CLASSES)
     model = model.to(batch.images.device)
     set_mode(model, live_batch_norm=False)
     parameters = [p for p in model.parameters() if p.requires_grad]

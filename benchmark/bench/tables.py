@@ -32,6 +32,10 @@ class Order:
     style: str = "terminal"
 
 
+def _precision(order: Order, watch: Watch) -> str:
+    return precision(order.precision, on_gpu=watch.device.type == "cuda")
+
+
 Part = Callable[[Order, Watch], tuple[str, dict[str, Any]]]
 
 
@@ -39,7 +43,12 @@ def of_steps(order: Order, watch: Watch) -> tuple[str, dict[str, Any]]:
     """Return the table of training steps; the floor is measured beside them."""
     side = order.image_size or backbones.resolve(order.backbone).default_size
     model = backbones.create(order.backbone, side).to(watch.device)
-    batch = subjects.batch_of(order.batch_size, side, watch.device, precision(order.precision))
+    batch = subjects.batch_of(
+        order.batch_size,
+        side,
+        watch.device,
+        _precision(order, watch),
+    )
     specs, wrong = steps.supported(split_list(order.methods), model)
     rows = steps.measure(specs, model, batch, watch)
     title = (
@@ -62,7 +71,12 @@ def of_input(order: Order, watch: Watch) -> tuple[str, dict[str, Any]]:
         ]
         subset = inputs.open_subset(inputs.folder_of(Path(folder), "RGB", INPUT_SIDE), side)
         model = backbones.create(order.backbone, side).to(watch.device)
-        batch = subjects.batch_of(order.batch_size, side, watch.device, precision(order.precision))
+        batch = subjects.batch_of(
+            order.batch_size,
+            side,
+            watch.device,
+            _precision(order, watch),
+        )
         step = subjects.of_method("lora", model, batch).step
         wait = inputs.wait_share(subset, order.batch_size, step, watch)
     text = f"input at {INPUT_SIDE} px, batch {inputs.BATCH}, wall clock, JPEG with 2 workers:"

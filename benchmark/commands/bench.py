@@ -36,6 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--parts", default=",".join(PARTS), help="comma list: steps,input,overhead")
     parser.add_argument("--plan-sizes", metavar="N,N", help="measure planning over N cells instead")
+    parser.add_argument(
+        "--doctor-gpu", action="store_true", help="check instead whether this GPU is used well"
+    )
     parser.add_argument("--format", choices=("terminal", "markdown"), default="terminal")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all values as JSON too")
 
@@ -47,11 +50,13 @@ def run(arguments: argparse.Namespace) -> int:
     from benchmark.core.files import write_json
     from benchmark.training.provenance import hardware
 
+    if arguments.doctor_gpu:
+        return _doctor()
     parts = check(arguments)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     watch = _watch(arguments)
-    machine = hardware()
+    machine = hardware(watch.device)
     print(", ".join(f"{name}: {value}" for name, value in machine.items() if value))
     values = (
         _plans(arguments) if arguments.plan_sizes is not None else _measure(arguments, parts, watch)
@@ -128,3 +133,18 @@ def _plans(arguments: argparse.Namespace) -> dict[str, Any]:
     scales = plans.measure(sizes)
     print("\n" + show.plans(scales, arguments.format))
     return {"plans": show.plans_json(scales)}
+
+
+def _doctor() -> int:
+    """Print a line per check of the GPU; return 1 where one does not hold."""
+    import tempfile
+
+    from benchmark.bench import card
+    from benchmark.training.session import best_device
+
+    passed = True
+    with tempfile.TemporaryDirectory() as folder:
+        for verdict in card.doctor(Path(folder), best_device()):
+            passed &= verdict.passed
+            print(f"{'pass' if verdict.passed else 'FAIL'}  {verdict.name}: {verdict.text}")
+    return 0 if passed else 1

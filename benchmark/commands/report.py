@@ -129,7 +129,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"--plan-seeds {points:g} must be a number of points above 0")
     keep = None if arguments.suite is None else _of_suite(arguments.suite)
 
-    from benchmark.data import origins
+    from benchmark.training import citations
     from results.figures.style import WIDTHS
     from results.reporting import Options, report
 
@@ -150,9 +150,9 @@ def run(arguments: argparse.Namespace) -> int:
         shown,
         kinds,
         ablation=arguments.ablation,
-        lookup=origins.lookup,
-        display=origins.display,
-        family=origins.family,
+        lookup=citations.lookup,
+        display=citations.display,
+        family=citations.family,
         paper=_paper(arguments.paper, arguments.paper_set),
         figure_width=WIDTHS[arguments.figure_width],
         figure_titles=not arguments.no_titles,

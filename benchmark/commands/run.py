@@ -34,6 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="END",
         help="of what is not done, only what ended as: failed, oom (memory), timeout",
     )
+    parser.add_argument(
+        "--deterministic", action="store_true", help="kernels that give the same bits each time"
+    )
     parser.add_argument("--test-on", metavar="A,B", help="score on external sets of these classes")
     parser.add_argument(
         "--executor",
@@ -95,6 +98,8 @@ def run(arguments: argparse.Namespace) -> int:
         test_on=arguments.test_on,
         peek=arguments.peek,
         compile=arguments.compile,
+        deterministic=arguments.deterministic,
+        gpu=_on_gpu(request),
     )
     plan = sweep.plan(executor=executor, jobs=arguments.jobs, only=arguments.only)
     print(plan)
@@ -133,3 +138,13 @@ def next_step(results: pd.DataFrame, runs: Path) -> str:
         f"python -m benchmark report --runs {runs} --plan-seeds 2  # how many seeds tell "
         "a difference of 2 points"
     )
+
+
+def _on_gpu(request: dict[str, object] | str) -> bool | None:
+    """Return true where jobs ask for GPUs: what this machine has says nothing about them."""
+    if not request:
+        return None
+    from slurm.executor import Request
+    from slurm.resources import parse
+
+    return True if parse(Request.of(request).resources).gpus else None

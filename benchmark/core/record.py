@@ -35,7 +35,9 @@ class Cost:
     attached body, `backbone_params` of the bare one. `delta_bytes` is the file that the trained
     model is restored from, `full_bytes` what a copy of the whole model would take. `train_s` is
     the time of training with its validation, `peak_mib` the largest memory (of the GPU; without
-    one, of the process). `micro_batch` images went through the model at once; 0: not recorded.
+    one, of the process); `reserved_mib` is what torch took of the GPU for it, `host_mib` the peak
+    of the process on the host. `micro_batch` images went through the model at once; 0: not
+    recorded.
     """
 
     trainable_params: int = count()
@@ -48,6 +50,8 @@ class Cost:
     train_s: float = count()
     images_per_s: float = count()
     peak_mib: float = count()
+    reserved_mib: float = count(default=0)
+    host_mib: float = count(default=0)
     micro_batch: int = count(default=0)
 
 
@@ -89,6 +93,7 @@ class Provenance(TypedDict, total=False):
     preprocessing: dict[str, Any]
     cached_features: bool
     compiled: bool
+    trained_together: int
     sources: dict[str, dict[str, Any]]
 
 

@@ -15,8 +15,10 @@ class Settings:
     `peek` keeps the checkpoints that were not selected, and scores them on the test set after the
     record is written (`benchmark.training.peek`). `compile` has `torch.compile` take each model; it
     is off by default because on two CPU cores a step got 5 % faster after 46 s of compilation,
-    which a cell of minutes does not pay back.
+    which a cell of minutes does not pay back. `deterministic` takes only kernels that give the same
+    bits each time: a GPU's usual ones add up in varying order.
     """
 
     peek: bool = False
     compile: bool = False
+    deterministic: bool = False

@@ -41,6 +41,7 @@ def inline(
     """
     hooks, left = hooks or Hooks(), list(cells)
     has_waited = False
+    session.planned = left if len(left) > 1 else session.planned
     while left:
         taken = []
         for cell in left:

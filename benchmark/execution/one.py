@@ -5,7 +5,6 @@ The same for a run in this process, in local workers and in a Slurm job.
 
 from __future__ import annotations
 
-import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +17,9 @@ from benchmark.core.record import RECORD, Record, read_record
 from benchmark.core.registry import InputError
 from benchmark.sweep.claims import claimed
 from benchmark.training.checkpoint import Interrupted
+from benchmark.training.memory import DeviceLost, is_device_lost, is_out_of_memory
 from benchmark.training.run import Listener, run
 from benchmark.training.session import Session
-
-_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
 
 
 class Lost(Interrupted):
@@ -47,6 +45,7 @@ def train(
 
     Raises:
         Interrupted: `on_step` answered true.
+        DeviceLost: no later cell of this process could be trained.
     """
     folder = cell.folder(runs)
     with claimed(folder) as claim:
@@ -65,6 +64,11 @@ def train(
         except Interrupted:
             raise
         except Exception as error:
+            if is_device_lost(error):  # a worker is replaced; what is left is to do next time
+                raise DeviceLost(
+                    f"the GPU was lost in {cell.slug} ({error}); this process ends, and the same "
+                    "command goes on with the cells that are left"
+                ) from error
             return Outcome(cell, "failed", " ".join(str(error).split()) or type(error).__name__)
     return Outcome(cell, "n/a" if record is None else "done", record=record)
 
@@ -108,9 +112,3 @@ def _too_small(cell: Cell, runs: Path) -> InputError:
     told = path.read_text() if path.exists() else ""
     write_text(path, f"{reason}\n\n{told}")
     return InputError(reason)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether memory, of the device or the host, is what `error` is about."""
-    known = isinstance(error, (MemoryError, torch.OutOfMemoryError))
-    return known or bool(_MEMORY.search(str(error)))

@@ -26,9 +26,9 @@ def method_names() -> list[str]:
 
 def backbone_names() -> list[str]:
     """Return the short names of the backbones, sorted."""
-    from benchmark.data.origins import BACKBONES
+    from benchmark.backbones import backbones
 
-    return sorted(BACKBONES)
+    return list(backbones)
 
 
 def dataset_names() -> list[str]:

@@ -26,6 +26,8 @@ class Resolver:
     """Turns grids into cells; opens every data set and reads every fingerprint once."""
 
     sources: dict[str, str] = field(default_factory=dict)  # name in cells -> what opens it
+    # where the cells will run, which decides the precision "auto"; by default as this machine
+    on_gpu: bool = field(default_factory=lambda: best_device().type == "cuda")
     _opened: dict[str, Dataset] = field(default_factory=dict)
     _fingerprints: dict[str, str] = field(default_factory=dict)
     _num_train: dict[tuple[str, float, int, int], int] = field(default_factory=dict)
@@ -62,7 +64,7 @@ class Resolver:
             "image_size": backbone.default_size
             if values["image_size"] is None
             else values["image_size"],
-            "precision": precision(values["precision"]),
+            "precision": precision(values["precision"], on_gpu=self.on_gpu),
         }
         values["fraction"] = 1.0 if values["shots"] else values["fraction"]
         cell = Cell(**values)
@@ -125,10 +127,10 @@ def _views(count: int, policy: str) -> int:
     return 0 if policies[policy] == Augmentation() else count
 
 
-def precision(name: str) -> str:
+def precision(name: str, *, on_gpu: bool) -> str:
     """Return "fp32" or "bf16"; "auto" is bf16 on a GPU."""
     if name == "auto":
-        return "bf16" if best_device().type == "cuda" else "fp32"
+        return "bf16" if on_gpu else "fp32"
     if name not in ("fp32", "bf16"):
         raise InputError(f"unknown precision {name!r}; allowed: auto, fp32, bf16")
     return name

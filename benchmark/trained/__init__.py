@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from benchmark import backbones
@@ -26,8 +26,9 @@ from benchmark.core.registry import InputError
 from benchmark.data.base import Card
 from benchmark.data.readers.images import read_rgb, resize
 from benchmark.training.artifacts import read_delta
-from benchmark.training.cost import freeze_unreached
+from benchmark.training.head import Model
 from benchmark.training.pixels import normalized, statistics
+from benchmark.training.probe import freeze_unreached, without_gradient
 from benchmark.training.run import assemble, load_state
 from benchmark.training.session import best_device
 
@@ -41,7 +42,7 @@ class Trained:
     """A model with its record; `model` maps normalised images (B, 3, S, S) to logits."""
 
     record: Record
-    model: nn.Module
+    model: Model
     device: torch.device
 
     @property
@@ -178,7 +179,7 @@ def load(
         out = model.eval()(torch.zeros(1, 3, cell.image_size, cell.image_size)).sum()
         if out.requires_grad:
             out.backward()
-    freeze_unreached(model)
+    freeze_unreached(model, without_gradient(model))
     load_state(model, read_delta(folder))
     return Trained(record, model.to(device).eval(), device)
 

@@ -64,7 +64,7 @@ def to_timm(trained: Trained, out: Path) -> None:
     state = dict(body.state_dict())
     if classify:
         classifier = str(plain.pretrained_cfg["classifier"])  # type: ignore[index]
-        state |= {f"{classifier}.{n}": t for n, t in trained.model.head.state_dict().items()}  # type: ignore[union-attr]
+        state |= {f"{classifier}.{n}": t for n, t in trained.model.head.state_dict().items()}
     else:
         _write_head(trained, out)
     _load(plain, state, cell.method)
@@ -76,7 +76,7 @@ def to_timm(trained: Trained, out: Path) -> None:
 
 
 def _write_head(trained: Trained, out: Path) -> None:
-    head = trained.model.head.state_dict()  # type: ignore[union-attr]
+    head = trained.model.head.state_dict()
     tensors = {name: tensor.cpu().contiguous() for name, tensor in head.items()}
     save_file(tensors, out / "head.safetensors", {"format": "pt"})
 
@@ -123,7 +123,7 @@ def to_peft(trained: Trained, out: Path) -> None:
     if type(method) is not Lora:
         raise InputError(f"only lora has a PEFT form here, not {method.name}; use another format")
     tensors, ranks = {}, {}
-    for name, layer in trained.model.body.named_modules():  # type: ignore[union-attr]
+    for name, layer in trained.model.body.named_modules():
         if not isinstance(layer, LowRank):
             continue
         down, up = layer.dense_factors()

@@ -19,7 +19,8 @@ from benchmark.training.artifacts import prediction_rows
 from benchmark.training.fit import evaluate
 from benchmark.training.run import setup_of
 from benchmark.training.session import Session, subset_of
-from benchmark.training.task import task_of
+from benchmark.training.source import images_of
+from benchmark.training.tasks import task_of
 
 FOLDER = "external"
 
@@ -67,7 +68,7 @@ def _score(cell: Cell, session: Session, folder: Path, other: Dataset) -> Path:
     arrays = decoded(other, cell.image_size, session.cache, rows_of(other))
     targets = other.labels if arrays.masks is None else arrays.masks
     subset = subset_of(other, arrays.images, targets, rows_of(other))
-    results = evaluate(setup, subset)
+    results = evaluate(setup, images_of(subset, cell, session.device))
     found = prediction_rows(subset, results, other)
     with np.load(folder / PREDICTIONS) as own:
         known = {n: own[n] for n in own.files if n.startswith("val_")}

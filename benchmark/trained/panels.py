@@ -23,8 +23,8 @@ from benchmark.core.record import Record, find_records, read_record
 from benchmark.core.registry import InputError
 from benchmark.core.spec import base_name
 from benchmark.trained import Trained, load
-from benchmark.training.fit import Subset
 from benchmark.training.session import Session
+from benchmark.training.source import Subset
 from methods.parts.bottlenecks import AttendBottleneck, RowsBottleneck
 
 FOLDER = "panels"
@@ -105,7 +105,7 @@ def picked(labels: np.ndarray, num: int, *, strata: bool = False) -> list[int]:
 
 def _images(subset: Subset, rows: Sequence[int]) -> np.ndarray:
     """Return images (n, S, S, 3) uint8, grey ones repeated over the channels."""
-    images = np.asarray(subset.images[subset.rows[list(rows)]])
+    images = subset.load(np.array(rows), torch.device("cpu"))[0].permute(0, 2, 3, 1).numpy()
     return images.repeat(3 // images.shape[3], 3)
 
 

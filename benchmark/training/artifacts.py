@@ -12,8 +12,8 @@ from benchmark.data import Dataset
 from benchmark.scores.metrics.overlap import overlap
 from benchmark.training.checkpoint import State
 from benchmark.training.session import Data
-from benchmark.training.subset import Subset
-from benchmark.training.task import Arrays
+from benchmark.training.source import Subset
+from benchmark.training.tasks import Arrays
 
 
 def write_delta(folder: Path, state: State) -> int:

@@ -35,8 +35,9 @@ class Augmentation:
     hue: float = 0.0  # turn of the colours within +- hue of the circle
 
 
+UNCHANGED = Augmentation()
 policies: Registry[Augmentation] = Registry("augmentation")
-policies.add("none")(Augmentation())
+policies.add("none")(UNCHANGED)
 policies.add("default")(Augmentation(flip=True, degrees=15, scale=0.1, shift=0.05, contrast=0.1))
 policies.add("flip")(Augmentation(flip=True))
 # for images without an up: dermoscopy, histology, endoscopy
@@ -87,7 +88,7 @@ def change(
 
     `then` is done to some of them at a time, while the processor's cache holds them.
     """
-    if policy == Augmentation():
+    if policy == UNCHANGED:
         return then(images)
     return sliced(lambda part, some: then(_changed(part, policy, some)), images, draw.T * 2 - 1)
 
@@ -97,9 +98,9 @@ def change_masks(masks: Tensor, policy: Augmentation, draw: Tensor) -> Tensor:
 
     What comes from outside becomes IGNORE. 1 is added on the way so that 0 can mean outside.
     """
-    if policy == Augmentation():
+    if policy == UNCHANGED:
         return masks
-    grid = _grid(_matrices(draw.T * 2 - 1, policy), masks.shape[-1]).to(masks.device)
+    grid = _grid(_matrices(draw.T * 2 - 1, policy).to(masks.device), masks.shape[-1])
     shifted = masks[:, None].float() + 1
     moved = F.grid_sample(shifted, grid, mode="nearest", padding_mode="zeros", align_corners=False)
     moved = moved[:, 0].long() - 1
@@ -109,7 +110,7 @@ def change_masks(masks: Tensor, policy: Augmentation, draw: Tensor) -> Tensor:
 def _changed(images: Tensor, policy: Augmentation, draw: Tensor) -> Tensor:
     """Return `images` changed by draws (B, 10) in [-1, 1)."""
     images = unit(images)
-    grid = _grid(_matrices(draw, policy), images.shape[-1]).to(images.device)
+    grid = _grid(_matrices(draw, policy).to(images.device), images.shape[-1])
     moved = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
     factor = (1 + policy.contrast * draw[:, 5:7]).to(images.device)[:, :, None, None, None]
     mean = moved.mean((1, 2, 3), keepdim=True)
@@ -125,9 +126,12 @@ def _matrices(draw: Tensor, policy: Augmentation) -> Tensor:
 
 
 def _grid(matrices: Tensor, side: int) -> Tensor:
-    """Return the grid (B, S, S, 2) of `F.affine_grid`, a tenth of its time: x and y are apart."""
-    at = (torch.arange(side) * 2 + 1) / side - 1
-    grid = torch.empty(len(matrices), side, side, 2)
+    """Return the grid (B, S, S, 2) of `F.affine_grid`, a tenth of its time: x and y are apart.
+
+    Made where `matrices` are: six numbers an image go to a GPU, and not two for each pixel.
+    """
+    at = (torch.arange(side, device=matrices.device) * 2 + 1) / side - 1
+    grid = matrices.new_empty(len(matrices), side, side, 2)
     for axis in (0, 1):
         along_x, along_y, shift = matrices[:, axis, :, None, None].unbind(1)
         torch.add(along_x * at, along_y * at[:, None] + shift, out=grid[..., axis])

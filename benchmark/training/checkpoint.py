@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +18,8 @@ from benchmark.scores import Rank
 
 State = dict[str, Tensor]
 EVERY_S = 60.0  # between checkpoints: what a job killed with -9 may lose
+SHARE = 20  # times as long as the last checkpoint took: saving then costs at most 5 %
+QUICK_S = 1.0  # what takes less is written after every evaluation
 
 
 class Interrupted(Exception):  # noqa: N818 - like KeyboardInterrupt, this is no error
@@ -24,7 +27,7 @@ class Interrupted(Exception):  # noqa: N818 - like KeyboardInterrupt, this is no
 
 
 class Resumable(Protocol):
-    """What a checkpoint is made of: `train.Setup`."""
+    """What a checkpoint is made of: `fit.Setup`."""
 
     @property
     def device(self) -> torch.device:
@@ -51,7 +54,8 @@ class Resumable(Protocol):
 class Progress:
     """What a checkpoint holds beside optimiser and weights.
 
-    `losses` are those of the steps since the last evaluation, whose mean the history tells.
+    `losses` are those of the steps since the last evaluation, whose mean is in the history.
+    `together`: how many cells were trained at once, which share the time.
     """
 
     step: int = 0
@@ -61,18 +65,27 @@ class Progress:
     history: list[dict[str, float | None]] = field(default_factory=list)
     losses: list[Tensor] = field(default_factory=list)
     seconds: float = 0.0
+    together: int = 1
 
 
 class Clock:
-    """Counts the seconds of training into `progress`, and says when a checkpoint is due."""
+    """Counts the seconds of training into `progress`, and says when a checkpoint is due.
+
+    A checkpoint of `full` on a large network is gigabytes: the time between two grows with what
+    the last one took to write, which is no part of the time of training.
+    """
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
-        self.since = time.perf_counter()
+        self.since = self.saved = time.perf_counter()
+        self.cost = 0.0
 
-    def is_due(self) -> bool:
-        """Return whether the last checkpoint is a minute old."""
-        return time.perf_counter() - self.since > EVERY_S
+    def is_due(self, *, at_point: bool = False) -> bool:
+        """Return whether to save now: `at_point` after an evaluation, else once a minute."""
+        age = time.perf_counter() - self.saved
+        if at_point and self.cost < QUICK_S:
+            return True
+        return age > max(0.0 if at_point else EVERY_S, SHARE * self.cost)
 
     def note(self) -> None:
         """Count the time since the last call."""
@@ -80,10 +93,20 @@ class Clock:
         self.progress.seconds += now - self.since
         self.since = now
 
+    @contextmanager
+    def saving(self) -> Iterator[None]:
+        """Time what is done within as a checkpoint, and not as training."""
+        self.note()
+        yield
+        self.saved = time.perf_counter()
+        self.cost, self.since = self.saved - self.since, self.saved
+
 
 def save(setup: Resumable, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
     """Write the checkpoint whole or not at all."""
-    values = {"progress": vars(progress), "state": setup.state()}
+    losses = torch.stack(progress.losses) if progress.losses else torch.zeros(0)
+    told = {**vars(progress), "losses": losses}  # one tensor: each of a list has its own storage
+    values = {"progress": told, "state": setup.state()}
     with written(setup.checkpoint) as temporary:
         torch.save(values | {"optimizer": optimizer.state_dict()}, temporary)
 
@@ -95,4 +118,5 @@ def resume(setup: Resumable, optimizer: torch.optim.Optimizer) -> Progress:
     values = torch.load(setup.checkpoint, map_location=setup.device, weights_only=True)
     setup.restore(values["state"])
     optimizer.load_state_dict(values["optimizer"])
-    return Progress(**values["progress"])
+    losses = list(values["progress"].pop("losses"))
+    return Progress(**values["progress"], losses=losses)

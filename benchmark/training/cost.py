@@ -1,79 +1,41 @@
-"""What a cell costs: parameters, floating-point operations, memory."""
+"""What a cell costs: parameters, time and memory."""
 
 from __future__ import annotations
 
 import resource
 import sys
-from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from benchmark.core.cell import Cell
-from benchmark.training.fit import Setup
-from benchmark.training.subset import Subset
 
 
-@dataclass(frozen=True)
-class Probe:
-    """What `probe` found: GFLOP of training on one image, and the tensors that it froze."""
+def training(
+    cell: Cell, seconds: float, device: torch.device, held_mib: float = 0.0
+) -> dict[str, Any]:
+    """Return the time of training, the images that went through in a second, and the memory.
 
-    gflop: float
-    unreached: tuple[str, ...]
-
-
-def probe_once(setup: Setup, train: Subset, cell: Cell, known: dict[Hashable, Probe]) -> float:
-    """Do as `probe`; where `known` has a cell of this kind, freeze what was frozen then."""
-    of_data = (cell.data, cell.output, cell.image_size, cell.precision)
-    key = (cell.weights, cell.backbone, cell.method, *of_data)
-    if key not in known:
-        before = _trained(setup.model)
-        gflop = probe(setup, train)
-        known[key] = Probe(gflop, tuple(sorted(before - _trained(setup.model))))
-    for name in known[key].unreached:
-        setup.model.get_parameter(name).requires_grad_(False)
-    return known[key].gflop
-
-
-def _trained(model: nn.Module) -> set[str]:
-    return {name for name, p in model.named_parameters() if p.requires_grad}
-
-
-def probe(setup: Setup, train: Subset) -> float:
-    """Freeze tensors that cannot reach the loss; return the GFLOP of training on one image.
-
-    One forward and backward pass over two images in evaluation mode (no buffer moves). A tensor
-    without a gradient, such as the final norm under a segmentation head, is neither trained nor
-    counted. Counted are the matrix products and convolutions that torch's counter knows.
+    To be called between `reset_peak` and training, and the evaluation on the test set. `held_mib`
+    is what the device holds for other cells.
     """
-    images, targets = train.load(np.arange(min(2, len(train))), setup.device)
-    setup.model.eval()
-    counter = FlopCounterMode(display=False)
-    with counter:
-        logits = setup.model(setup.normalize(images))
-        loss = setup.task.loss(logits, targets)
-        if loss.requires_grad:  # nearest neighbours train nothing
-            loss.backward()
-    freeze_unreached(setup.model)
-    return counter.get_total_flops() / len(images) / 1e9
-
-
-def freeze_unreached(model: nn.Module) -> None:
-    """Freeze the tensors of `model` that the backward pass just done did not reach."""
-    for parameter in model.parameters():
-        if parameter.requires_grad and parameter.grad is None:
-            parameter.requires_grad_(False)
-        parameter.grad = None
-
-
-def training(cell: Cell, seconds: float, device: torch.device) -> dict[str, Any]:
-    """Return the time of training, the images that went through in a second, and the memory."""
     rate = cell.steps * cell.batch_size / seconds
-    return {"train_s": seconds, "images_per_s": rate, "peak_mib": peak_mib(device)}
+    reserved = torch.cuda.max_memory_reserved(device) / 2**20 if device.type == "cuda" else 0.0
+    return {
+        "train_s": seconds,
+        "images_per_s": rate,
+        "peak_mib": max(0.0, peak_mib(device) - held_mib),
+        "reserved_mib": reserved,
+        "host_mib": host_mib(),
+    }
+
+
+def reset_peak(device: torch.device) -> None:
+    """Let `peak_mib` of a GPU begin anew: cells before this one may have taken more."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
 
 
 def parameters(body: nn.Module, head: nn.Module) -> dict[str, Any]:
@@ -101,8 +63,13 @@ def size_of(module: nn.Module) -> Size:
 
 
 def peak_mib(device: torch.device) -> float:
-    """Return peak memory in MiB: of the device, or on the CPU of the whole process so far."""
+    """Return peak memory in MiB: of a GPU since `reset_peak`, else of the whole process so far."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
+    return host_mib()
+
+
+def host_mib() -> float:
+    """Return the peak memory of this process on the host in MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,12 @@ from torch import Tensor, nn
 
 from benchmark.core.cell import Cell, seed
 from benchmark.scores import is_better, metric_of
-from benchmark.training.augment import draws, policies
-from benchmark.training.batches import balanced_positions, batch_positions
+from benchmark.training import balance, memory
 from benchmark.training.checkpoint import Clock, Interrupted, Progress, State, resume, save
+from benchmark.training.head import Model
 from benchmark.training.optimizer import learning_rate, optimizer_of
-from benchmark.training.pixels import normalized
-from benchmark.training.subset import Change, Subset
-from benchmark.training.task import Arrays, Task
-
-EVAL_BATCH = 64
+from benchmark.training.source import Batch, Source
+from benchmark.training.tasks import Arrays, Task
 
 
 @dataclass(frozen=True)
@@ -37,11 +34,9 @@ class Setup:
     back.
     """
 
-    model: nn.Module
+    model: Model  # from what a `Source` gives to logits
     task: Task
     device: torch.device
-    mean: Tensor
-    std: Tensor
     precision: str
     live_batch_norm: bool
     state: Callable[[], State]
@@ -49,10 +44,6 @@ class Setup:
     checkpoint: Path
     micro_batch: int = 0  # images at once; 0: the whole batch
     on_evaluation: Callable[[int, State], object] = lambda step, state: None
-
-    def normalize(self, images: Tensor) -> Tensor:
-        """Return `images` (B, C, S, S), bytes or in [0, 1], with the backbone's mean and std."""
-        return normalized(images, self.mean, self.std)
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Return the mixed-precision context of the cell ("fp32" or "bf16")."""
@@ -69,65 +60,62 @@ def set_mode(model: nn.Module, live_batch_norm: bool) -> None:
 
 def fit(
     setup: Setup,
-    train: Subset,
-    val: Subset,
+    train: Source,
+    val: Source,
     cell: Cell,
     on_step: Callable[[int], object] = lambda step: None,
 ) -> Progress:
     """Train on `train`, choose the step on `val`, and return the progress with the best state.
 
-    The chosen state is left in the model. Progress is saved in `setup.checkpoint` after every
-    evaluation and every minute; a run that finds it continues with the same result (bit for bit
-    on the CPU). `on_step` is told the number of steps done.
+    The chosen state is left in the model. Progress is saved in `setup.checkpoint` (`Clock` says
+    when); a run that finds it continues with the same result (bit for bit on the CPU). `on_step` is
+    given the number of steps done.
 
     Raises:
         Interrupted: `on_step` answered true; progress is saved.
     """
     optimizer = optimizer_of(setup.model, cell)
     progress = resume(setup, optimizer)
-    points = _evaluation_steps(cell)
+    order = balance.kinds[cell.balance].order(train, cell)
+    points = evaluation_steps(cell)
     clock = Clock(progress)
     for step in range(progress.step, cell.steps):
-        progress.losses.append(_train_step(setup, optimizer, train, cell, step))
+        batch = _batch(setup, train, order(step), cell, step)
+        progress.losses.append(_train_step(setup, optimizer, batch, cell, step))
         progress.step = step + 1
-        if progress.step in points:
-            _evaluate_point(setup, val, progress)
+        at_point = progress.step in points
+        if at_point:
+            evaluate_point(setup, val, progress)
         stop = on_step(progress.step) and progress.step < cell.steps
-        if stop or progress.step in points or clock.is_due():
-            clock.note()
-            save(setup, optimizer, progress)
+        if stop or clock.is_due(at_point=at_point):
+            with clock.saving():
+                save(setup, optimizer, progress)
         if stop:
             raise Interrupted(f"stopped after step {progress.step}; the checkpoint continues it")
+    clock.note()
     setup.restore(progress.best)
     return progress
 
 
-def _evaluation_steps(cell: Cell) -> set[int]:
+def evaluation_steps(cell: Cell) -> set[int]:
+    """Return after which steps the validation set is scored: evenly spaced, the last included."""
     count = min(cell.evaluations, cell.steps)
     return {round(cell.steps * (i + 1) / count) for i in range(count)}
 
 
+def _batch(setup: Setup, train: Source, positions: np.ndarray, cell: Cell, step: int) -> Batch:
+    """Return what step `step` sees; all that is random in it depends on cell and step alone."""
+    start = (seed(cell, "order") + step) % 2**63
+    torch.manual_seed(start)  # dropout
+    return train.augmented(positions, torch.Generator().manual_seed(start), setup.device)
+
+
 def _train_step(
-    setup: Setup, optimizer: torch.optim.AdamW, train: Subset, cell: Cell, step: int
+    setup: Setup, optimizer: torch.optim.AdamW, batch: Batch, cell: Cell, step: int
 ) -> Tensor:
     set_mode(setup.model, setup.live_batch_norm)
-    generator = torch.Generator().manual_seed((seed(cell, "order") + step) % 2**63)
-    torch.manual_seed((seed(cell, "order") + step) % 2**63)  # dropout: a function of the step
-    balanced = cell.balance == "sampler"
-    positions = (
-        balanced_positions(step, train.labels, cell)
-        if balanced
-        else batch_positions(step, len(train), cell)
-    )
-    change = Change(policies[cell.augment], setup.normalize)
-    if cell.views:
-        numbers = torch.randint(cell.views, (len(positions),), generator=generator).numpy()
-        images, targets = train.views(positions, numbers, setup.device, change)
-    else:
-        draw = draws(len(positions), generator)
-        images, targets = change(*train.load(positions, setup.device), draw)
     optimizer.zero_grad(set_to_none=True)
-    loss = _backward(setup, images, targets)
+    loss = _backward(setup, *batch)
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(step, cell) * group["share"]
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -149,25 +137,25 @@ def _backward(setup: Setup, images: Tensor, targets: Tensor) -> Tensor:
     return total
 
 
-def evaluate(setup: Setup, subset: Subset) -> Arrays:
-    """Return the task's per-image results over `subset`, in its order."""
-    setup.model.eval()
-    parts: list[dict[str, Tensor]] = []
-    with torch.inference_mode():
-        for positions in _chunks(len(subset)):
-            images, targets = subset.load(positions, setup.device)
+def evaluate(setup: Setup, source: Source) -> Arrays:
+    """Return the task's per-image results over `source`, in its order.
+
+    Fewer images go through at once where memory ends, as in training.
+    """
+
+    def results(positions: np.ndarray) -> dict[str, Tensor]:
+        with torch.inference_mode():
+            inputs, targets = source.still(positions, setup.device)
             with setup.autocast():
-                logits = setup.model(setup.normalize(images))
-            parts.append(setup.task.reduce(logits.float(), targets))
+                logits = setup.model(inputs)
+            return setup.task.reduce(logits.float(), targets)
+
+    setup.model.eval()
+    parts = list(memory.chunks(setup.device).map(len(source), results))
     return {name: torch.cat([p[name] for p in parts]).cpu().numpy() for name in parts[0]}
 
 
-def _chunks(size: int) -> Iterator[np.ndarray]:
-    for start in range(0, size, EVAL_BATCH):
-        yield np.arange(start, min(start + EVAL_BATCH, size))
-
-
-def _evaluate_point(setup: Setup, val: Subset, progress: Progress) -> None:
+def evaluate_point(setup: Setup, val: Source, progress: Progress) -> None:
     """Score the validation set, note it, and keep the state when it ranks above the best so far."""
     train_loss = float(torch.stack(progress.losses).mean())
     progress.losses = []

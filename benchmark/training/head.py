@@ -12,29 +12,60 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmark.core.registry import InputError
+from methods.parts.backbone import Backbone, as_backbone
 
 WIDTH = 128  # channels of the pyramid head
 
 
-class Classifier(nn.Module):
-    """`body(x)` (B, D) and a linear layer: logits (B, K)."""
+class Model(nn.Module):
+    """A body under a head: what training, evaluation and prediction know of a model.
 
-    def __init__(self, body: nn.Module, num_features: int, num_classes: int) -> None:
+    `encode` gives what the head reads, `decide` the logits of that: between the two lies what can
+    be kept of a frozen body (`benchmark.training.kept`).
+    """
+
+    body: Backbone
+    head: nn.Module
+
+    def __init__(self, body: nn.Module, head: nn.Module) -> None:
         super().__init__()
-        self.body = body
-        self.head = nn.Linear(num_features, num_classes)
+        self.body = as_backbone(body)
+        self.head = head
 
-    def encode(self, images: Tensor) -> list[Tensor]:
-        """Return what the head reads: the features (B, D) of `images` (B, 3, S, S)."""
+    def encode(self, images: Tensor) -> Sequence[Tensor]:
+        """Return what the head reads of `images` (B, 3, S, S): the features (B, D)."""
         return [self.body(images)]
 
     def decide(self, features: Sequence[Tensor], side: int) -> Tensor:
-        """Return logits (B, K) of what `encode` returned; the images' side does not matter."""
-        return self.head(features[0])
+        """Return the logits of what `encode` returned for images of this side."""
+        with full_precision(features[0]):
+            logits: Tensor = self.head(widened(features[0]))
+            return logits
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits (B, K) of `images` (B, 3, S, S)."""
+        """Return the logits of `images` (B, 3, S, S)."""
         return self.decide(self.encode(images), images.shape[-1])
+
+
+def full_precision(x: Tensor) -> torch.autocast:
+    """Return the context in which autocast leaves the last layer alone.
+
+    It is cheap, and in bfloat16 its logits have three digits: probabilities would fall on a grid
+    that calibration sees.
+    """
+    return torch.autocast(x.device.type, enabled=False)
+
+
+def widened(x: Tensor) -> Tensor:
+    """Return `x` in at least single precision."""
+    return x.float() if x.element_size() < 4 else x
+
+
+class Classifier(Model):
+    """A linear layer on the pooled features (B, D): logits (B, K)."""
+
+    def __init__(self, body: nn.Module, num_features: int, num_classes: int) -> None:
+        super().__init__(body, nn.Linear(num_features, num_classes))
 
 
 class OrdinalClassifier(Classifier):
@@ -49,7 +80,7 @@ class OrdinalClassifier(Classifier):
 
     def decide(self, features: Sequence[Tensor], side: int) -> Tensor:
         """Return log-probabilities (B, K) of what `encode` returned."""
-        ratios = self.head(features[0]).float()
+        ratios = super().decide(features, side)
         passed = F.logsigmoid(ratios).cumsum(1)  # log P(y > k)
         stopped = F.logsigmoid(-ratios)
         before = F.pad(passed, (1, 0))
@@ -92,31 +123,29 @@ class PyramidHead(nn.Module):
             for norm, conv, x in parts
         ]
         hidden = F.gelu(self.smooth(F.gelu(torch.stack(maps).sum(0))))
-        logits = self.classify(hidden)
+        with full_precision(hidden):
+            logits = self.classify(widened(hidden))
         return F.interpolate(logits, [side, side], mode="bilinear", align_corners=False)
 
 
-class Segmenter(nn.Module):
+class Segmenter(Model):
     """The body's own feature pyramid under a `PyramidHead`."""
+
+    head: PyramidHead
 
     def __init__(
         self, body: nn.Module, levels: Sequence[int], channels: Sequence[int], num_classes: int
     ) -> None:
-        super().__init__()
-        self.body = body
+        super().__init__(body, PyramidHead(channels, num_classes))
         self.levels = list(levels)
-        self.head = PyramidHead(channels, num_classes)
 
     def encode(self, images: Tensor) -> list[Tensor]:
         """Return what the head reads: levels of (B, C_l, h_l, w_l) of `images` (B, 3, S, S)."""
-        return self.body.forward_intermediates(  # type: ignore[operator]
+        return self.body.forward_intermediates(
             images, indices=self.levels, output_fmt="NCHW", intermediates_only=True
         )
 
     def decide(self, features: Sequence[Tensor], side: int) -> Tensor:
         """Return logits (B, K, side, side) of what `encode` returned."""
-        return self.head(features, side)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return logits (B, K, S, S) of `images` (B, 3, S, S)."""
-        return self.decide(self.encode(images), images.shape[-1])
+        logits: Tensor = self.head(features, side)
+        return logits

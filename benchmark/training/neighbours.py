@@ -13,15 +13,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmark.training import memory
 from benchmark.training.checkpoint import Progress
-from benchmark.training.fit import EVAL_BATCH, Setup, evaluate
-from benchmark.training.subset import Subset
+from benchmark.training.fit import Setup, evaluate
+from benchmark.training.head import Model
+from benchmark.training.source import Source
 
 TEMPERATURE = 0.07  # as in DINO
 
 
 class Memory(nn.Module):
     """The features (n, D) and labels (n,) of the training images."""
+
+    features: Tensor
+    labels: Tensor
 
     def __init__(self, num_features: int, num_classes: int, k: int) -> None:
         super().__init__()
@@ -31,9 +36,9 @@ class Memory(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return log-probabilities (B, K): votes of the k nearest, weighted by exp(cosine / T)."""
-        close = F.normalize(features.float(), dim=1) @ self.features.T  # type: ignore[operator]
+        close = F.normalize(features.float(), dim=1) @ self.features.T
         similarity, rows = close.topk(min(self.k, close.shape[1]), 1)
-        votes = F.one_hot(self.labels[rows], self.num_classes)  # type: ignore[index]
+        votes = F.one_hot(self.labels[rows], self.num_classes)
         weights = (similarity / TEMPERATURE).softmax(1)
         shares = (weights[..., None] * votes).sum(1)
         return ((shares + 1e-6) / (1 + 1e-6 * self.num_classes)).log()
@@ -42,36 +47,35 @@ class Memory(nn.Module):
         """Take the shapes of the buffers in `state`, so that they can be loaded."""
         for name in ("features", "labels"):
             if name in state:
-                setattr(self, name, torch.empty_like(state[name], device=self.labels.device))  # type: ignore[arg-type]
+                setattr(self, name, torch.empty_like(state[name], device=self.labels.device))
 
 
-class Neighbours(nn.Module):
-    """`body(x)` (B, D) and the votes of its nearest training images (Caron et al. 2021, DINO)."""
+class Neighbours(Model):
+    """The votes of the nearest training images (Caron et al. 2021, DINO): log-probabilities (B, K).
+
+    Similarities are taken in single precision: in bfloat16 the twenty nearest of an image share a
+    handful of values, and the device breaks the ties.
+    """
+
+    head: Memory
 
     def __init__(self, body: nn.Module, num_features: int, num_classes: int, k: int) -> None:
-        super().__init__()
-        self.body = body
-        self.head = Memory(num_features, num_classes, k)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return log-probabilities (B, K) of `images` (B, 3, S, S)."""
-        return self.head(self.body(images))
+        super().__init__(body, Memory(num_features, num_classes, k))
 
 
-def memorize(setup: Setup, train: Subset, val: Subset, steps: int) -> Progress:
+def memorize(setup: Setup, train: Source, val: Source, steps: int) -> Progress:
     """Store the features of the training images, score validation, and return the progress."""
-    started, memory = time.perf_counter(), setup.model.head
-    assert isinstance(memory, Memory)
-    setup.model.eval()
-    parts, labels = [], []
-    with torch.inference_mode():
-        for start in range(0, len(train), EVAL_BATCH):
-            positions = np.arange(start, min(start + EVAL_BATCH, len(train)))
-            images, targets = train.load(positions, setup.device)
-            features = setup.model.body(setup.normalize(images))  # type: ignore[operator]
-            parts.append(F.normalize(features.float(), dim=1))
-            labels.append(targets)
-    memory.features, memory.labels = torch.cat(parts).clone(), torch.cat(labels).clone()
+    started, model = time.perf_counter(), setup.model
+    assert isinstance(model.head, Memory)
+
+    def features(positions: np.ndarray) -> tuple[Tensor, Tensor]:
+        with torch.inference_mode(), setup.autocast():
+            inputs, labels = train.still(positions, setup.device)
+            return F.normalize(model.encode(inputs)[0].float(), dim=1), labels
+
+    model.eval()
+    found = zip(*memory.chunks(setup.device).map(len(train), features), strict=True)
+    model.head.features, model.head.labels = (torch.cat(parts).clone() for parts in found)
     scores = setup.task.scores(evaluate(setup, val), val.units)
     point: dict[str, float | None] = {"step": steps, "train_loss": None}
     point |= {f"val_{name}": value for name, value in scores.items()}

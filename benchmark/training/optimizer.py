@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import nn
 
 from benchmark.core.cell import Cell
+from benchmark.training.head import Model
 
 
 def learning_rate(step: int, cell: Cell) -> float:
@@ -18,14 +18,13 @@ def learning_rate(step: int, cell: Cell) -> float:
     return cell.lr * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, cell.steps - warm)))
 
 
-def optimizer_of(model: nn.Module, cell: Cell) -> torch.optim.AdamW:
+def optimizer_of(model: Model, cell: Cell) -> torch.optim.AdamW:
     """Return AdamW on the `requires_grad` tensors only; no decay on vectors and scalars.
 
     A group's `share` of the cell's rate differs from 1 for the head of a cell with a `head_lr`.
     """
     trained = [p for p in model.parameters() if p.requires_grad]
-    head = getattr(model, "head", None)
-    fresh = {id(p) for p in head.parameters()} if cell.head_lr and head is not None else set()
+    fresh = {id(p) for p in model.head.parameters()} if cell.head_lr else set()
     groups = [
         {"params": [p for p in trained if (p.ndim > 1, id(p) in fresh) == (matrix, at_head)]}
         | {"weight_decay": cell.weight_decay if matrix else 0.0}

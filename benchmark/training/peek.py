@@ -17,7 +17,7 @@ from benchmark.core.files import PEEK, write_json, written
 from benchmark.core.record import Record, touch
 from benchmark.training.checkpoint import State
 from benchmark.training.fit import Setup, evaluate
-from benchmark.training.subset import Subset
+from benchmark.training.source import Source
 
 _SNAPSHOTS = "peek"
 
@@ -32,7 +32,7 @@ def keep(folder: Path) -> Callable[[int, State], None]:
     return store
 
 
-def score(folder: Path, setup: Setup, test: Subset, record: Record) -> None:
+def score(folder: Path, setup: Setup, test: Source, record: Record) -> None:
     """Score the stored steps on `test` and write `peek.json`; the states are deleted then."""
     found = []
     for path in sorted((folder / _SNAPSHOTS).glob("*.safetensors")):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import platform
+import re
 import subprocess
 from datetime import UTC, datetime
 from importlib import metadata
@@ -17,10 +18,16 @@ PACKAGES = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "safetensor
 SNAPSHOT = "snapshot.json"  # beside a copy of the packages
 
 
-def provenance(preprocessing: dict[str, Any]) -> dict[str, Any]:
+def provenance(preprocessing: dict[str, Any], device: torch.device) -> dict[str, Any]:
     """Return git sha and dirty flag, package versions, hardware, time (UTC) and preprocessing."""
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    return {**_fixed(), "created": created, "preprocessing": preprocessing}
+    return {
+        **checkout(),
+        "packages": {"python": platform.python_version(), **_versions()},
+        "hardware": hardware(device),
+        "created": created,
+        "preprocessing": preprocessing,
+    }
 
 
 @functools.cache
@@ -35,27 +42,46 @@ def checkout() -> dict[str, Any]:
 
 
 @functools.cache
-def _fixed() -> dict[str, Any]:
-    return {
-        **checkout(),
-        "packages": {"python": platform.python_version(), **_versions()},
-        "hardware": hardware(),
-    }
-
-
 def _versions() -> dict[str, str]:
     return {name: metadata.version(name) for name in PACKAGES}
 
 
-def hardware() -> dict[str, Any]:
-    """Return processor, threads and GPU as names and numbers; no host name, no paths."""
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+def hardware(device: torch.device) -> dict[str, Any]:
+    """Return processor, threads and the GPU that was used; no host name, no paths."""
     return {
         "system": f"{platform.system()} {platform.machine()}",
         "cpu": _cpu_name(),
         "threads": torch.get_num_threads(),
-        "gpu": gpu,
+        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+    } | (rounding(device) if device.type == "cuda" else {})
+
+
+def rounding(device: torch.device) -> dict[str, Any]:
+    """Return what decides how a GPU rounds: its kind, libraries, TF32, and attention kernels."""
+    major, minor = torch.cuda.get_device_capability(device)
+    kernels = {
+        "flash": torch.backends.cuda.flash_sdp_enabled(),
+        "efficient": torch.backends.cuda.mem_efficient_sdp_enabled(),
+        "cudnn": torch.backends.cuda.cudnn_sdp_enabled(),
+        "math": torch.backends.cuda.math_sdp_enabled(),
     }
+    return {
+        "capability": f"{major}.{minor}",
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version(),
+        "driver": _driver(),
+        "tf32_matmul": torch.backends.cuda.matmul.allow_tf32,
+        "tf32_cudnn": torch.backends.cudnn.allow_tf32,
+        "attention": [name for name, enabled in kernels.items() if enabled],
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+    }
+
+
+def _driver() -> str | None:
+    """Return the version of the GPU driver, where the kernel module says it."""
+    path = Path("/proc/driver/nvidia/version")
+    found = re.search(r"Module\s+([\d.]+)", path.read_text()) if path.exists() else None
+    return found[1] if found else None
 
 
 def _cpu_name() -> str:

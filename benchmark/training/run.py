@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -26,19 +26,24 @@ from benchmark.core.record import (
     write_record,
 )
 from benchmark.core.registry import InputError
-from benchmark.data import origins
 from benchmark.data.base import Card
 from benchmark.scores import VERSION, Predictions, every_score
-from benchmark.training import balance, cost, peek
+from benchmark.training import balance, citations, cost, peek
+from benchmark.training.arithmetic import arithmetic
 from benchmark.training.artifacts import write_delta, write_predictions
 from benchmark.training.checkpoint import Interrupted, Progress, State
 from benchmark.training.fit import Setup, evaluate, fit
-from benchmark.training.kept.features import use_cached
+from benchmark.training.head import Model
+from benchmark.training.kept.features import Decision, Kept, Splits, from_kept
+from benchmark.training.kept.together import Member, alike, fit_together
 from benchmark.training.neighbours import Memory, Neighbours, memorize
-from benchmark.training.pixels import statistics
+from benchmark.training.probe import Probe, check_reached, freeze_unreached, probe_once
 from benchmark.training.provenance import provenance
 from benchmark.training.session import Data, Session
-from benchmark.training.task import Classification, Task, task_of
+from benchmark.training.source import images_of
+from benchmark.training.tasks import Task, task_of
+from methods.knn import KNearestNeighbours
+from methods.parts.backbone import as_backbone
 
 Listener = Callable[[int], object]
 
@@ -62,7 +67,8 @@ def run(
         return read_record(folder / RECORD)
     write_json(folder / "cell.json", asdict(cell))
     try:
-        record = _run(cell, session, folder, on_step, micro_batch)
+        with arithmetic(session.settings):
+            record = _run(cell, session, folder, on_step, micro_batch)
     except Interrupted:
         raise
     except Exception as error:
@@ -84,20 +90,26 @@ def _run(
         write_text(folder / "unsupported.txt", reason + "\n")
         return None
     bare = cost.size_of(backbone)
-    setup = replace(_prepared(cell, session, data, backbone, folder), micro_batch=micro_batch)
-    model, task = setup.model, setup.task
-    gflop = cost.probe_once(setup, data.train, cell, session.probes)
-    setup, data = use_cached(setup, data, cell, session)
-    progress = _fitted(_compiled(setup, session), data, cell, on_step)
-    val, test = evaluate(setup, data.val), evaluate(setup, data.test)
-    costs = cost.parameters(model.body, model.head) | {  # type: ignore[arg-type]
+    prepared = prepare(cell, session, data, backbone, folder / "checkpoint.pt")
+    model, task = prepared.model, prepared.setup.task
+    setup = replace(prepared.setup, micro_batch=micro_batch)
+    if session.settings.peek:
+        setup = replace(setup, on_evaluation=peek.keep(folder))
+    setup, splits, kept = from_kept(setup, prepared.splits, cell, session)
+    if session.settings.compile:
+        torch.compiler.reset()  # what earlier cells compiled counts against a limit
+        setup.model.compile()
+    cost.reset_peak(session.device)
+    progress = _trained(cell, session, model, setup, splits, on_step)
+    costs = cost.training(cell, progress.seconds, session.device, session.held_mib(cell))
+    val, test = evaluate(setup, splits.val), evaluate(setup, splits.test)
+    costs |= cost.parameters(model.body, model.head) | {
         "backbone_params": bare.params,
         "delta_bytes": write_delta(folder, progress.best),
-        "full_bytes": bare.bytes + cost.size_of(model.head).bytes,  # type: ignore[arg-type]
-        "train_gflop_per_image": gflop,
+        "full_bytes": bare.bytes + cost.size_of(model.head).bytes,
+        "train_gflop_per_image": prepared.probe.gflop,
         "micro_batch": micro_batch or cell.batch_size,
     }
-    costs |= cost.training(cell, progress.seconds, session.device)
     predictions = write_predictions(folder, data, val, test)
     losses = {"val_loss": val["loss"], "test_loss": test["loss"]}  # what is stored has none
     record = Record(
@@ -108,27 +120,94 @@ def _run(
         test=every_score(Predictions.of_split(predictions | losses, task.classes, "test")),
         history=progress.history,
         cost=Cost(**costs),
-        provenance=_provenance(cell, session, data.dataset.card, setup.model is not model),
+        provenance=_provenance(cell, session, data.dataset.card, kept, progress),
     )
     write_record(folder, record)
     if session.settings.peek:
-        peek.score(folder, setup, data.test, record)
+        peek.score(folder, setup, splits.test, record)
     return record
 
 
-def _compiled(setup: Setup, session: Session) -> Setup:
-    """Return `setup`, its model compiled in place where the session asks for it."""
-    if session.settings.compile:
-        torch.compiler.reset()  # what earlier cells compiled counts against a limit
-        setup.model.compile()
-    return setup
+def _trained(
+    cell: Cell, session: Session, model: Model, setup: Setup, splits: Splits, on_step: Listener
+) -> Progress:
+    """Train the cell, alone or with planned ones like it; the test part is not looked at."""
+    if methods.build(cell.method, recorded=True).head == "neighbours":
+        return memorize(setup, splits.train, splits.val, cell.steps)
+    if cell.key not in session.ahead:
+        members = _members(cell, session, model, setup, splits)
+        if len(members) == 1:
+            return fit(setup, splits.train, splits.val, cell, on_step)
+        found = fit_together(members, on_step)
+        session.ahead |= {m.cell.key: p for m, p in zip(members, found, strict=True)}
+    progress = session.ahead.pop(cell.key)
+    setup.restore(progress.best)
+    return progress
 
 
-def _fitted(setup: Setup, data: Data, cell: Cell, on_step: Listener) -> Progress:
-    """Train on the training part, or only remember it; the test part is not looked at."""
-    if isinstance(setup.model, Neighbours):
-        return memorize(setup, data.train, data.val, cell.steps)
-    return fit(setup, data.train, data.val, cell, on_step)
+def _members(
+    cell: Cell, session: Session, model: Model, setup: Setup, splits: Splits
+) -> list[Member]:
+    """Return the cell, and the planned ones that only differ from it in what a head sees.
+
+    It is alone where more than a linear head is trained, and where it was begun before.
+    """
+    members, settings = [Member(cell, setup, splits)], session.settings
+    if not isinstance(setup.model, Decision) or not isinstance(setup.model.head, nn.Linear):
+        return members
+    if settings.peek or settings.compile or setup.checkpoint.exists():
+        return members
+    assert isinstance(splits.train, Kept)
+    for other in alike(cell, session.planned, splits.train.values.shape[1])[1:]:
+        data = session.data(other)
+        torch.manual_seed(seed(other, "head"))
+        task = _weighted(task_of(data.dataset.card, other.output), other, data)
+        if task != setup.task:  # class weights of another split
+            continue
+        same_body = task.model(model.body).to(session.device)
+        theirs = setup_of(other, session, same_body, task, setup.checkpoint)
+        decision = Decision(same_body, setup.model.shapes, setup.model.side)
+        parts = (replace(splits.train, subset=s) for s in (data.train, data.val, data.test))
+        members.append(Member(other, replace(theirs, model=decision), Splits(*parts)))
+    return members
+
+
+def _weighted(task: Task, cell: Cell, data: Data) -> Task:
+    """Return the task with the class weights that the cell's balance asks for."""
+    weights = balance.kinds[cell.balance].weights
+    if weights is balance.unweighted:  # masks have no labels to read
+        return task
+    return task.weighted(weights(data.train.labels, len(task.classes)))
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A cell before its first step: its model, what `fit` asks for, and what a probe showed."""
+
+    model: Model
+    setup: Setup
+    splits: Splits
+    probe: Probe
+
+
+def prepare(
+    cell: Cell, session: Session, data: Data, backbone: nn.Module, checkpoint: Path
+) -> Prepared:
+    """Return the cell's assembled model, in which only what reaches the loss is trained.
+
+    Raises:
+        InputError: a method whose tensors no output of the backbone depends on.
+    """
+    own = {id(parameter) for parameter in backbone.parameters()}
+    model, task = assemble(cell, backbone, data.dataset.card)
+    setup = setup_of(cell, session, model, _weighted(task, cell, data), checkpoint)
+    splits = Splits(
+        *(images_of(part, cell, session.device) for part in (data.train, data.val, data.test))
+    )
+    probe = probe_once(setup, model, splits.train, cell, session.probes)
+    check_reached(model, probe.unreached, own, cell)
+    freeze_unreached(model, probe.unreached)
+    return Prepared(model, setup, splits, probe)
 
 
 def _unsupported(cell: Cell, backbone: nn.Module, card: Card) -> str | None:
@@ -139,24 +218,12 @@ def _unsupported(cell: Cell, backbone: nn.Module, card: Card) -> str | None:
     return method.unsupported(backbone)
 
 
-def _prepared(cell: Cell, session: Session, data: Data, backbone: nn.Module, folder: Path) -> Setup:
-    """Return the assembled model with everything that training asks for."""
-    model, task = assemble(cell, backbone, data.dataset.card)
-    if cell.balance == "loss" and isinstance(task, Classification):
-        task = replace(task, weights=balance.weights(data.train.labels, len(task.classes)))
-    setup = setup_of(cell, session, model, task, folder / "checkpoint.pt")
-    return replace(setup, on_evaluation=peek.keep(folder)) if session.settings.peek else setup
-
-
-def setup_of(cell: Cell, session: Session, model: nn.Module, task: Task, checkpoint: Path) -> Setup:
+def setup_of(cell: Cell, session: Session, model: Model, task: Task, checkpoint: Path) -> Setup:
     """Return what training and evaluation of an assembled `model` need."""
-    mean, std = statistics(cell.normalize, session.device)
     return Setup(
         model=model,
         task=task,
         device=session.device,
-        mean=mean,
-        std=std,
         precision=cell.precision,
         live_batch_norm=methods.build(cell.method, recorded=True).live_batch_norm,
         state=lambda: trained_state(model),
@@ -165,7 +232,7 @@ def setup_of(cell: Cell, session: Session, model: nn.Module, task: Task, checkpo
     )
 
 
-def assemble(cell: Cell, backbone: nn.Module, card: Card) -> tuple[nn.Module, Task]:
+def assemble(cell: Cell, backbone: nn.Module, card: Card) -> tuple[Model, Task]:
     """Return (model, task): the method attached to `backbone`, under the head of the task.
 
     Method and head draw their initial values from seeds of their own, so that the head starts
@@ -174,23 +241,25 @@ def assemble(cell: Cell, backbone: nn.Module, card: Card) -> tuple[nn.Module, Ta
     device = next(backbone.parameters()).device
     torch.manual_seed(seed(cell, "init"))
     method = methods.build(cell.method, recorded=True)
-    body = method.attach(backbone)
+    body = as_backbone(method.attach(backbone))
     own_trained(body)
     torch.manual_seed(seed(cell, "head"))
     task = task_of(card, cell.output)
-    if method.head == "neighbours":
-        return Neighbours(body, body.num_features, len(card.classes), method.k).to(device), task  # type: ignore[arg-type, attr-defined]
-    return task.model(body).to(device), task
+    if isinstance(method, KNearestNeighbours):
+        model: Model = Neighbours(body, body.num_features, len(card.classes), method.k)
+    else:
+        model = task.model(body)
+    return model.to(device), task
 
 
-def trained_state(model: nn.Module) -> State:
+def trained_state(model: Model) -> State:
     """Return what must be stored of `model`: the method's delta and the head."""
-    body = {f"body.{name}": t for name, t in methods.delta(model.body).items()}  # type: ignore[arg-type]
-    head = model.head.state_dict()  # type: ignore[union-attr]
+    body = {f"body.{name}": t for name, t in methods.delta(model.body).items()}
+    head = model.head.state_dict()
     return body | {f"head.{name}": t for name, t in head.items()}
 
 
-def load_state(model: nn.Module, state: State) -> None:
+def load_state(model: Model, state: State) -> None:
     """Write a state back; missing and unexpected names raise InputError."""
     parts: dict[str, State] = {"body": {}, "head": {}}
     for name, tensor in state.items():
@@ -198,9 +267,9 @@ def load_state(model: nn.Module, state: State) -> None:
         parts[part][rest] = tensor
     if isinstance(model.head, Memory):
         model.head.make_room(parts["head"])
-    _check_head(model.head.state_dict(), parts["head"])  # type: ignore[union-attr]
-    methods.load_delta(model.body, parts["body"])  # type: ignore[arg-type]
-    model.head.load_state_dict(parts["head"])  # type: ignore[union-attr]
+    _check_head(model.head.state_dict(), parts["head"])
+    methods.load_delta(model.body, parts["body"])
+    model.head.load_state_dict(parts["head"])
 
 
 def _check_head(wanted: State, found: State) -> None:
@@ -223,11 +292,18 @@ def _check_identity(cell: Cell, found: dict[str, str]) -> None:
             )
 
 
-def _provenance(cell: Cell, session: Session, card: Card, cached_features: bool) -> Provenance:
+def _provenance(
+    cell: Cell, session: Session, card: Card, kept: bool, progress: Progress
+) -> Provenance:
     preprocessing = backbones.preprocessing(session.source(cell.backbone))
-    sources = origins.of_cell(card, cell.backbone, methods.build(cell.method, recorded=True).paper)
-    found = provenance(preprocessing) | {"cached_features": cached_features, "sources": sources}
-    return cast(Provenance, found | ({"compiled": True} if session.settings.compile else {}))
+    sources = citations.of_cell(
+        card, cell.backbone, methods.build(cell.method, recorded=True).paper
+    )
+    found = provenance(preprocessing, session.device)
+    found |= {"cached_features": kept, "sources": sources}
+    found |= {"compiled": True} if session.settings.compile else {}
+    found |= {"trained_together": progress.together} if progress.together > 1 else {}
+    return cast(Provenance, found)
 
 
 def _describe(data: Data, metric: str) -> DataSummary:

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from benchmark import backbones
 from benchmark.backbones.shared import Pristine
 from benchmark.core.cell import Cell
 from benchmark.core.settings import Settings
 from benchmark.data import Dataset, decoded, open_dataset, sealed, split
-from benchmark.training.cost import Probe
-from benchmark.training.subset import Subset
+from benchmark.training.checkpoint import Progress
+from benchmark.training.probe import Probe
+from benchmark.training.source import Subset
 
 T = TypeVar("T")
+SPLITS = 64  # row numbers of as many splits stay: they are small beside images, and slow to draw
+ON_CARD = 0.25  # of a GPU's free memory that decoded images may take
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,8 @@ class Session:
 
     `sources` maps the name of a data set or backbone in cells to what opens it, where that is a
     path: cells hold no paths. `halvings`: how often memory ran out before; each time, half as many
-    images go through a model at once.
+    images go through a model at once. `planned`: the cells that are likely to follow. `ahead`: what
+    became of heads that were trained with another cell's, by the key of their own cell.
     """
 
     cache: Path
@@ -49,7 +53,13 @@ class Session:
     halvings: int = 0
     probes: dict[Hashable, Probe] = field(default_factory=dict)
     settings: Settings = field(default_factory=Settings)
-    _kept: OrderedDict[Hashable, Any] = field(default_factory=OrderedDict)
+    planned: Sequence[Cell] = ()
+    ahead: dict[str, Progress] = field(default_factory=dict)
+    _kept: OrderedDict[tuple[Hashable, ...], Any] = field(default_factory=OrderedDict)
+
+    def __post_init__(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)  # what takes "the current device" takes this one
 
     def dataset(self, name: str, fingerprint: str = "") -> Dataset:
         """Return the opened data set of this name.
@@ -99,32 +109,66 @@ class Session:
         rows = self.kept(
             ("split", *drawn),
             lambda: split(dataset, cell.fraction, cell.split_seed, shots=cell.shots),
+            SPLITS,
         )
         needed = np.concatenate([rows.train, rows.val, rows.test])
         arrays = self.kept(
             ("arrays", *drawn, cell.image_size),
             lambda: decoded(dataset, cell.image_size, self.cache, needed),
         )
+        images = self.kept(
+            ("images", *drawn, cell.image_size),  # other rows may be decoded for another split
+            lambda: on_card(arrays.images, self.device),
+        )
         targets = dataset.labels if arrays.masks is None else arrays.masks
         parts = (
-            subset_of(dataset, arrays.images, targets, part)
-            for part in (rows.train, rows.val, rows.test)
+            subset_of(dataset, images, targets, part) for part in (rows.train, rows.val, rows.test)
         )
         return Data(dataset, *parts)
 
-    def kept(self, key: tuple[Hashable, ...], make: Callable[[], T]) -> T:
-        """Return what `make` made for this key; per kind, the `num_kept` last used stay."""
+    def whole(self, cell: Cell) -> np.ndarray:
+        """Return the images of the cell's data set (N, S, S, C), every one of them decoded."""
+        dataset = self.dataset(cell.dataset, cell.data)
+        return decoded(dataset, cell.image_size, self.cache).images
+
+    def kept(self, key: tuple[Hashable, ...], make: Callable[[], T], most: int = 0) -> T:
+        """Return what `make` made for this key; per kind, the `most` last used stay (`num_kept`).
+
+        The first part of the key is the kind.
+        """
         if key not in self._kept:
             self._kept[key] = make()
         self._kept.move_to_end(key)
-        same_kind = [k for k in self._kept if k[0] == key[0]]  # type: ignore[index]
-        for old in same_kind[: -self.num_kept]:
+        same_kind = [k for k in self._kept if k[0] == key[0]]
+        for old in same_kind[: -(most or self.num_kept)]:
             del self._kept[old]
-        return self._kept[key]
+        value: T = self._kept[key]
+        return value
+
+    def held_mib(self, cell: Cell) -> float:
+        """Return the memory of the device that is held for other cells than this one."""
+        if self.device.type != "cuda":
+            return 0.0
+        own = (("backbone", cell.backbone, cell.image_size),)
+        others = [v for k, v in self._kept.items() if k[0] == "backbone" and k not in own]
+        models = sum(pristine.num_bytes for pristine in others)
+        images = [v for k, v in self._kept.items() if k[0] == "images" and isinstance(v, Tensor)]
+        return float(models + sum(image.nbytes for image in images)) / 2**20
+
+
+def on_card(images: np.ndarray, device: torch.device) -> np.ndarray | Tensor:
+    """Return decoded `images` on a GPU that has room for them, else as they are.
+
+    A batch is then picked there, at no cost to the host.
+    """
+    if device.type != "cuda":
+        return images
+    free, _ = torch.cuda.mem_get_info(device)
+    return torch.from_numpy(images).to(device) if images.nbytes < ON_CARD * free else images
 
 
 def subset_of(
-    dataset: Dataset, images: np.ndarray, targets: np.ndarray, rows: np.ndarray
+    dataset: Dataset, images: np.ndarray | Tensor, targets: np.ndarray, rows: np.ndarray
 ) -> Subset:
     """Return the part of a data set in `rows`, over decoded `images` and all `targets`."""
     kinds = (dataset.ids, dataset.groups, dataset.volumes or dataset.groups)

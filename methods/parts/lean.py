@@ -25,6 +25,7 @@ from methods import seams
 
 Make = Callable[[Tensor], Tensor]
 Gradients = tuple[Tensor | None, ...]
+RECIPE = "_recipe"  # the attribute of an output that holds its `Recipe`
 SOURCES = (nn.LayerNorm, nn.GELU, nn.SiLU)  # cheap, and keep their input for their own backward
 
 
@@ -44,7 +45,7 @@ class Source:
         forward: Make = super().forward  # type: ignore[misc]
         out = forward(x)
         if out.requires_grad and not torch.compiler.is_compiling():
-            out.recipe = Recipe(x, forward)  # type: ignore[attr-defined]
+            setattr(out, RECIPE, Recipe(x, _as_now(forward, x)))
         return out
 
 
@@ -61,8 +62,35 @@ def restore(model: nn.Module) -> None:
 
 
 def _recipe(x: Tensor) -> Recipe:
-    found: Recipe | None = getattr(x, "recipe", None)
+    found: Recipe | None = getattr(x, RECIPE, None)
     return found or Recipe(x, lambda kept: kept)
+
+
+def _autocast_of(x: Tensor) -> tuple[str, torch.dtype] | None:
+    """Return the device and the precision in which autocast multiplies now; None: it is off."""
+    kind = x.device.type
+    # some devices, such as "meta", know no autocast and raise when they are asked
+    if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
+        return None
+    return kind, torch.get_autocast_dtype(kind)
+
+
+def _as_now(make: Make, x: Tensor) -> Make:
+    """Return `make` under the autocast of this moment, whatever holds when it is called.
+
+    A backward pass runs outside autocast. There, CUDA's layer norm would refuse the bfloat16 that
+    was kept beside its float32 weights, and the CPU's would round otherwise than before.
+    """
+    state = _autocast_of(x)
+    if state is None:
+        return make
+    kind, dtype = state
+
+    def again(kept: Tensor) -> Tensor:
+        with torch.autocast(kind, dtype):
+            return make(kept)
+
+    return again
 
 
 def _rows(x: Tensor) -> Tensor:
@@ -71,8 +99,8 @@ def _rows(x: Tensor) -> Tensor:
 
 def _cast(x: Tensor, *others: Tensor | None) -> list[Any]:
     """Return all in the precision in which autocast would multiply them."""
-    kind = x.device.type
-    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+    state = _autocast_of(x)
+    dtype = x.dtype if state is None else state[1]
     return [None if t is None else t.to(dtype) for t in (x, *others)]
 
 
@@ -106,7 +134,9 @@ def add_up(base: Tensor, hidden: Tensor, up: nn.Linear, scale: Tensor | float) -
     """
     if torch.compiler.is_compiling():
         return base + scale * up(hidden)
-    scale = torch.as_tensor(scale, device=base.device)
+    if not isinstance(scale, Tensor):
+        # filled by a kernel: a copy of a number from the host would wait for the whole queue
+        scale = torch.full((), float(scale), device=base.device)
     hidden, weight, bias = _cast(hidden, up.weight, up.bias)
     return _AddUp.apply(base, hidden, weight, bias, scale)
 
@@ -119,6 +149,7 @@ class _AddUp(torch.autograd.Function):
         weight, bias, scale = factors
         ctx.save_for_backward(hidden, *factors)
         up = _scaled(weight, bias, scale).t()
+        # addmm adds to `base` while it multiplies: no product of M rows is written in between
         rows, ones = _rows(base), F.pad(_rows(hidden), (0, 1), value=1.0)
         same = rows.dtype == ones.dtype
         return (torch.addmm(rows, ones, up) if same else rows + ones @ up).view(base.shape)
@@ -127,7 +158,9 @@ class _AddUp(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Gradients:
         hidden, weight, bias, scale = ctx.saved_tensors
         g, ones = _rows(grad).to(hidden.dtype), F.pad(_rows(hidden), (0, 1), value=1.0)
-        up = (ones.t() @ g).t()  # (out, r + 1): of U and b, but for s
+        # (out, r + 1): the gradients of U and b, but for s; that of s follows from them, since
+        # the output is linear in s and in [U, b] alike, and no (M, out) product is made again
+        up = (ones.t() @ g).t()
         down = (_scaled(weight, bias, scale)[:, :-1].t() @ g.t()).t()
         of_scale = None
         if ctx.needs_input_grad[4]:
@@ -173,8 +206,9 @@ class _LowRank(torch.autograd.Function):
         recipe, branches, bias = fixed
         a, *ups = factors
         rows = _rows(x)
-        hidden = a @ rows.t()  # (P r, M)
+        hidden = a @ rows.t()  # (P r, M): the short axis first, see above
         out = F.linear(rows, weight, bias)
+        # in place: `out` is new, and the frozen layer's product is needed by no gradient
         for (start, stop), part, up in zip(branches.parts, _chunks(hidden, ups), ups, strict=True):
             out[:, start:stop].addmm_(part.t(), up.t(), alpha=branches.scale)
         ctx.make, ctx.branches = recipe.make, branches
@@ -192,9 +226,10 @@ class _LowRank(torch.autograd.Function):
         ]
         down = torch.cat([up.t() @ piece.t() for up, piece in zip(ups, pieces, strict=True)])
         down *= scale
+        # the input is made again only here, where it is used up at once: never two at a time
         of_a = down @ _rows(ctx.make(kept)).to(g.dtype)
         of_x = None
-        if ctx.needs_input_grad[1]:
+        if ctx.needs_input_grad[1]:  # not in the first adapted layer over a frozen stem
             of_x = (g @ weight).addmm_(down.t(), a).view(*grad.shape[:-1], -1)
         return None, of_x, None, of_a, *of_ups
 

@@ -18,7 +18,8 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -27,109 +28,147 @@ from torch import Tensor, nn
 from benchmark.core.cell import Cell
 from benchmark.core.files import digest
 from benchmark.data import cache
-from benchmark.training.augment import Augmentation, policies
-from benchmark.training.fit import EVAL_BATCH, Setup
-from benchmark.training.head import Classifier, Segmenter
+from benchmark.training import memory
+from benchmark.training.augment import UNCHANGED, policies
+from benchmark.training.fit import Setup
+from benchmark.training.head import Model, Segmenter
 from benchmark.training.kept import prefix
-from benchmark.training.kept.prefix import Prefix
 from benchmark.training.kept.store import Features, Shapes, parts, read, write
-from benchmark.training.session import Data, Session
-from benchmark.training.subset import Change, Subset
+from benchmark.training.session import Session
+from benchmark.training.source import Batch, Images, Subset, sent
 
-VERSION = 2  # of what is stored: change it with the way features are made
+VERSION = 3  # of what is stored: change it with the way features are made
 LIMIT_BYTES = 2 << 30  # more than this is not cached
 
 
 @dataclass(frozen=True)
-class FeatureSubset(Subset):
-    """A split whose `images` are the features ((1 + views) n, F) of the whole data set.
+class Splits:
+    """The three splits of a cell as the loop reads them. Only `train` and `val` reach `fit`."""
 
-    First those of all n images, then those of the first view of each, and so on.
-    """
-
-    def load(self, positions: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Return (features (B, F), targets) at `positions`, on `device`."""
-        return self._read(positions, self.rows[positions], device)
-
-    def views(
-        self, positions: np.ndarray, numbers: np.ndarray, device: torch.device, change: Change
-    ) -> tuple[Tensor, Tensor]:
-        """Return (features of the views of these numbers (B, F), targets)."""
-        return self._read(
-            positions, self.rows[positions] + (1 + numbers) * len(self.targets), device
-        )
-
-    def _read(
-        self, positions: np.ndarray, rows: np.ndarray, device: torch.device
-    ) -> tuple[Tensor, Tensor]:
-        targets = torch.from_numpy(self.targets[self.rows[positions]])
-        return torch.from_numpy(self.images[rows]).to(device), targets.to(device)
+    train: Images | Kept
+    val: Images | Kept
+    test: Images | Kept
 
 
 @dataclass(frozen=True)
-class FeatureSetup(Setup):
-    """A setup whose model reads features: there is nothing to normalise."""
+class Kept:
+    """A `Source` of kept features in the place of images.
 
-    def normalize(self, images: Tensor) -> Tensor:
-        """Return `images`, which are features, as they are."""
-        return images
+    `values` ((1 + views) N, F) are of the whole data set: first those of all N images, then those
+    of the first view of each, and so on.
+    """
+
+    subset: Subset
+    values: np.ndarray
+    views: int
+
+    def __len__(self) -> int:
+        return len(self.subset)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Return the classes (n,), in classification."""
+        return self.subset.labels
+
+    @property
+    def units(self) -> Sequence[str]:
+        """Return what each image is scored with (n,)."""
+        return self.subset.units
+
+    def still(self, positions: np.ndarray, device: torch.device) -> Batch:
+        """Return the features (B, F) of the images, and targets."""
+        rows = self.subset.rows[positions]
+        return self._at(rows, rows, device)
+
+    def augmented(
+        self, positions: np.ndarray, generator: torch.Generator, device: torch.device
+    ) -> Batch:
+        """Return the features (B, F) of a random view of each image, and targets."""
+        if not self.views:  # nothing is changed at random, or there would be no features
+            return self.still(positions, device)
+        numbers = torch.randint(self.views, (len(positions),), generator=generator).numpy()
+        rows = self.subset.rows[positions]
+        return self._at(rows, rows + (1 + numbers) * len(self.subset.targets), device)
+
+    def _at(self, rows: np.ndarray, places: np.ndarray, device: torch.device) -> Batch:
+        features = torch.from_numpy(self.values[places])
+        return sent(features, device), sent(torch.from_numpy(self.subset.targets[rows]), device)
+
+
+class Start(Protocol):
+    """Where training goes on from what is kept: after the body (`Head`), or within (`Prefix`)."""
+
+    name: str
+
+    def encode(self, images: Tensor) -> Sequence[Tensor]:
+        """Return what is kept of normalised `images` (B, 3, S, S)."""
+        ...
+
+    def resume(self, shapes: Shapes, side: int) -> Model:
+        """Return the model that goes on from flat features (B, F) to logits."""
+        ...
 
 
 class Head:
     """All below the head: what it reads is kept, and the head alone goes on."""
 
-    name = "head"
-
-    def __init__(self, model: Classifier | Segmenter) -> None:
-        self.model = model
+    def __init__(self, model: Model) -> None:
+        self.model, self.name = model, "head"
 
     def encode(self, images: Tensor) -> Sequence[Tensor]:
-        """Return what is kept of normalised `images` (B, 3, S, S)."""
+        """Return what the head reads of normalised `images` (B, 3, S, S)."""
         return self.model.encode(images)
 
-    def resume(self, shapes: Shapes, side: int) -> nn.Module:
-        """Return the module that goes on from flat features (B, F) to logits."""
+    def resume(self, shapes: Shapes, side: int) -> Model:
+        """Return the head alone."""
         return Decision(self.model, shapes, side)
 
 
-class Decision(nn.Module):
-    """The head of `model` alone, on flat features (B, F)."""
+class Decision(Model):
+    """The head of `model` alone, on flat features (B, F) in the place of images."""
 
-    def __init__(self, model: Classifier | Segmenter, shapes: Shapes, side: int) -> None:
-        super().__init__()
-        self.head = model.head
-        self._decide, self._shapes, self._side = model.decide, shapes, side
+    def __init__(self, model: Model, shapes: Shapes, side: int) -> None:
+        super().__init__(nn.Identity(), model.head)
+        self._decide, self.shapes, self.side = model.decide, shapes, side
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Return the logits of `features`."""
-        return self._decide(parts(features, self._shapes), self._side)
+    def encode(self, images: Tensor) -> Sequence[Tensor]:
+        """Return what the head reads, in its shapes."""
+        return parts(images, self.shapes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits of the features that stand for `images`."""
+        return self._decide(self.encode(images), self.side)
 
 
-def use_cached(setup: Setup, data: Data, cell: Cell, session: Session) -> tuple[Setup, Data]:
-    """Return setup and data that start from cached features, or both as they are.
+def from_kept(
+    setup: Setup, splits: Splits, cell: Cell, session: Session
+) -> tuple[Setup, Splits, bool]:
+    """Return setup and splits that start from kept features, and true; or both as they are.
 
     They are as they are where the first block is trained or something is random, where images are
-    augmented afresh, and where the cache would be too large. A cache that cannot be written costs
-    a sentence on standard error.
+    augmented afresh, and where the features would be too large. What cannot be written to the disk
+    costs a sentence on standard error.
     """
     start = _start(setup.model, cell)
-    if start is None:
-        return setup, data
-    work = Work(replace(setup, model=setup.model.eval()), data, cell, start)
-    found = session.kept(("features", _key(cell, session, start)), lambda: _features(work, session))
+    if start is None or not isinstance(splits.train, Images):
+        return setup, splits, False
+    work = Work(setup, splits.train, cell, start)
+    key = ("features", _key(cell, session, start))
+    found = session.kept(key, lambda: _features(work, session))
     if found is None:
-        return setup, data
-    swapped = FeatureSetup(**{**vars(setup), "model": start.resume(found.shapes, cell.image_size)})
-    splits: dict[str, Any] = {
-        name: FeatureSubset(**{**vars(getattr(data, name)), "images": found.values})
-        for name in ("train", "val", "test")
-    }
-    return swapped, replace(data, **splits)
+        return setup, splits, False
+    kept = Splits(
+        *(
+            Kept(split.subset, found.values, cell.views)
+            for split in (splits.train, splits.val, splits.test)
+        )
+    )
+    return replace(setup, model=start.resume(found.shapes, cell.image_size)), kept, True
 
 
-def _start(model: nn.Module, cell: Cell) -> Head | Prefix | None:
+def _start(model: Model, cell: Cell) -> Start | None:
     """Return where training can start from what is kept of each image, or None."""
-    if not isinstance(model, Classifier | Segmenter) or not is_constant(model.body, cell):
+    if not is_constant(model.body, cell):
         return None
     if cell.views and isinstance(model, Segmenter):
         return None  # the masks of views are not kept
@@ -146,10 +185,10 @@ def is_constant(body: nn.Module, cell: Cell) -> bool:
         for name in ("p", "drop_prob")
         if isinstance(getattr(module, name, 0), float)
     )
-    return not random and (policies[cell.augment] == Augmentation() or cell.views > 0)
+    return not random and (policies[cell.augment] == UNCHANGED or cell.views > 0)
 
 
-def _key(cell: Cell, session: Session, start: Head | Prefix) -> str:
+def _key(cell: Cell, session: Session, start: Start) -> str:
     """Return 16 hex digits over all that the features depend on."""
     parts = [VERSION, cache.VERSION, cell.data, cell.backbone, cell.weights, cell.normalize]
     parts += [cell.image_size, cell.precision, cell.method, start.name]
@@ -163,26 +202,44 @@ class Work:
     """One pass over all images and views of a data set."""
 
     setup: Setup
-    data: Data
+    images: Images  # of any split: only what is done to an image counts
     cell: Cell
-    start: Head | Prefix
+    start: Start
 
     @property
-    def count(self) -> int:
-        """Return the number of rows: one for each image, and one for each of its views."""
-        return len(self.data.dataset) * (1 + self.cell.views)
+    def size(self) -> int:
+        """Return the number of images of the data set."""
+        return len(self.images.subset.targets)
 
 
 def _features(work: Work, session: Session) -> Features | None:
     """Return the features from the disk, else computed and written there; None where too large."""
     folder = session.cache / f"features-{_key(work.cell, session, work.start)}"
-    found = read(folder, work.count)
+    count = work.size * (1 + work.cell.views)
+    found = read(folder, count)
     if found is not None:
         return found
+    # features are for every cell of this data set: no row may be one that was not decoded yet
+    subset = replace(work.images.subset, images=session.whole(work.cell))
+    work = replace(work, images=replace(work.images, subset=subset))
+    work.setup.model.eval()
     shapes = [list(part.shape[1:]) for part in _encode(work, np.arange(1), None)]
-    if work.count * sum(int(np.prod(shape)) for shape in shapes) * 4 > LIMIT_BYTES:
+    width = sum(int(np.prod(shape)) for shape in shapes)
+    if count * width * 4 > LIMIT_BYTES:
         return None
-    made = Features(_compute(work), shapes)
+    values = np.empty((count, width), np.float32)
+    at = 0
+    for view in (None, *range(work.cell.views)):
+        encode = partial(_encode, work, view=view)
+        for tensors in memory.chunks(session.device).map(work.size, encode):
+            size = len(tensors[0])
+            torch.cat(
+                [part.flatten(1) for part in tensors],
+                1,
+                out=torch.from_numpy(values[at : at + size]),
+            )
+            at += size
+    made = Features(values, shapes)
     try:
         write(folder, made)
     except OSError as error:
@@ -190,26 +247,15 @@ def _features(work: Work, session: Session) -> Features | None:
     return made
 
 
-def _compute(work: Work) -> np.ndarray:
-    """Return the features of all images, in the order of the data set, then of their views."""
-    size = len(work.data.dataset)
-    found = [
-        torch.cat([part.flatten(1) for part in _encode(work, rows, view)], 1)
-        for view in (None, *range(work.cell.views))
-        for rows in np.split(np.arange(size), range(EVAL_BATCH, size, EVAL_BATCH))
-    ]
-    return torch.cat(found).numpy()
-
-
 def _encode(work: Work, rows: np.ndarray, view: int | None) -> Sequence[Tensor]:
     """Return what is kept of the images in these rows of the data set, on the CPU."""
-    setup, images = work.setup, replace(work.data.train, rows=rows)
-    positions = np.arange(len(rows))
-    if view is None:
-        shown = setup.normalize(images.load(positions, setup.device)[0])
-    else:
-        change = Change(policies[work.cell.augment], setup.normalize)
-        shown, _ = images.views(positions, np.full(len(rows), view), setup.device, change)
-    with torch.inference_mode(), setup.autocast():
-        found = work.start.encode(shown)
+    images = replace(work.images, subset=replace(work.images.subset, rows=rows))
+    positions, device = np.arange(len(rows)), work.setup.device
+    with torch.inference_mode():
+        if view is None:
+            shown, _ = images.still(positions, device)
+        else:
+            shown, _ = images.seen(positions, np.full(len(rows), view), device)
+        with work.setup.autocast():
+            found = work.start.encode(shown)
     return [part.float().cpu() for part in found]

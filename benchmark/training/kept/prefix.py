@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 import methods
 from benchmark.core.cell import Cell
-from benchmark.training.head import Classifier, Segmenter
+from benchmark.training.head import Model, Segmenter
 from benchmark.training.kept.store import Shapes, parts
 from methods import families, seams
+from methods.parts.backbone import as_backbone
 
 
 class Skipped:
@@ -44,7 +45,7 @@ class Replayed:
 class Prefix:
     """The blocks that no gradient reaches; `read` are the numbers of those whose output is read."""
 
-    def __init__(self, model: Classifier | Segmenter, read: Sequence[int]) -> None:
+    def __init__(self, model: Model, read: Sequence[int]) -> None:
         self.model, self.read = model, list(read)
         self.name = f"blocks {self.read}"
 
@@ -53,19 +54,20 @@ class Prefix:
         found = outputs(self.model, images)
         return [found[number] for number in self.read]
 
-    def resume(self, shapes: Shapes, side: int) -> nn.Module:
+    def resume(self, shapes: Shapes, side: int) -> Model:
         """Change the blocks, and return the module that goes on from flat features to logits."""
         return Resumed(self.model, self.read, shapes, side)
 
 
-class Resumed(nn.Module):
-    """`model` from the outputs of its lower blocks on."""
+class Resumed(Model):
+    """`model` from the outputs of its lower blocks on: flat features (B, F) to logits.
 
-    def __init__(
-        self, model: Classifier | Segmenter, read: list[int], shapes: Shapes, side: int
-    ) -> None:
-        super().__init__()
-        self.model, self.head = model, model.head  # the optimiser asks for the head
+    Its own body is empty: the whole model is beside it, and is run from an empty image on.
+    """
+
+    def __init__(self, model: Model, read: list[int], shapes: Shapes, side: int) -> None:
+        super().__init__(nn.Identity(), model.head)
+        self.model = model
         self._read, self._shapes, self._side = read, shapes, side
         self._outputs: dict[int, Tensor] = {}
         for number, block in enumerate(families.blocks(model.body)[: read[-1] + 1]):
@@ -74,17 +76,17 @@ class Resumed(nn.Module):
             else:
                 seams.extend(block, Skipped)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Return the logits of `features` (B, F)."""
-        kept = parts(features, self._shapes)
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits of the features (B, F) that stand for `images`."""
+        kept = parts(images, self._shapes)
         self._outputs.update(zip(self._read, kept, strict=True))
-        empty = features.new_zeros(len(features), 3, self._side, self._side)
+        empty = images.new_zeros(len(images), 3, self._side, self._side)
         logits: Tensor = self.model(empty)
         self._outputs.clear()
         return logits
 
 
-def find(model: Classifier | Segmenter, cell: Cell) -> Prefix | None:
+def find(model: Model, cell: Cell) -> Prefix | None:
     """Return the prefix of `model` that no gradient reaches, or None.
 
     The method must have said what of the frozen blocks it reads (`Method.reads`). One image tells
@@ -105,7 +107,7 @@ def find(model: Classifier | Segmenter, cell: Cell) -> Prefix | None:
     return Prefix(model, sorted({frozen - 1} | {level for level in levels if level < frozen}))
 
 
-def outputs(model: Classifier | Segmenter, images: Tensor) -> dict[int, Tensor]:
+def outputs(model: Model, images: Tensor) -> dict[int, Tensor]:
     """Return what each block made of `images`, by number."""
     found: dict[int, Tensor] = {}
 
@@ -122,11 +124,11 @@ def outputs(model: Classifier | Segmenter, images: Tensor) -> dict[int, Tensor]:
 def _has_stem_map(body: nn.Module) -> bool:
     """Return whether a map is read from before the blocks (ResNet)."""
     stages = families.stages(body)
-    info: Sequence[Any] = body.feature_info  # type: ignore[assignment]
-    return len(info) > (len(stages) if len(stages) > 1 else len(stages[0]))
+    num_levels = len(stages) if len(stages) > 1 else len(stages[0])
+    return len(as_backbone(body).feature_info) > num_levels
 
 
-def _levels(model: Classifier | Segmenter, *, every: bool) -> list[int]:
+def _levels(model: Model, *, every: bool) -> list[int]:
     """Return the numbers of the blocks whose outputs are dense features that are read."""
     stages = families.stages(model.body)
     if len(stages) > 1:

@@ -1,7 +1,4 @@
-"""Networks without pre-trained weights: controls that train from scratch, tiny ones for tests.
-
-What timm lacks is made known to it like its own models.
-"""
+"""A U-Net that trains from scratch, as a control: timm has none."""
 
 from __future__ import annotations
 
@@ -12,22 +9,11 @@ from timm.models import generate_default_cfgs, register_model
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-WIDTHS = (32, 32, 64, 128, 256, 32)  # MONAI's defaults: five levels, and the finest decoder level
-_TINY_VIT = {"embed_dim": 32, "depth": 2, "num_heads": 2, "patch_size": 8}
-_TINY_SWIN = {"embed_dim": 16, "depths": (1, 2), "num_heads": (2, 2), "window_size": 4}
-_TINY_NEXT = {"depths": (1, 1, 1, 1), "dims": (16, 16, 32, 32)}
-_TINY_RES = {"layers": (1, 1, 1, 1), "channels": (16, 16, 32, 32), "stem_width": 16}
-_TINY_PVT = {"depths": (1, 1, 1, 1), "embed_dims": (16, 16, 32, 32), "num_heads": (1, 1, 2, 2)}
-TINY: tuple[tuple[str, str, dict[str, Any]], ...] = (
-    ("tiny_vit", "vit_tiny_patch16_224", _TINY_VIT),
-    ("tiny_swin", "swin_tiny_patch4_window7_224", _TINY_SWIN),
-    ("tiny_convnext", "convnext_tiny", _TINY_NEXT),
-    ("tiny_resnet", "resnet18", _TINY_RES),
-    ("tiny_pvt", "pvt_v2_b0", _TINY_PVT),
-)
+# timm reads this of the module of a model that it registers
 default_cfgs = generate_default_cfgs(
     {"monai_unet": {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5), "classifier": ""}}
 )
+WIDTHS = (32, 32, 64, 128, 256, 32)  # MONAI's defaults: five levels, and the finest decoder level
 
 
 class UNet(nn.Module):
@@ -61,7 +47,11 @@ class UNet(nn.Module):
         return [self.net(x)]
 
 
-@register_model
+def register() -> None:
+    """Make the network known to timm, so that it is created like all others."""
+    register_model(monai_unet)
+
+
 def monai_unet(pretrained: bool = False, **kwargs: Any) -> UNet:
     """Return an untrained U-Net."""
     kwargs = {k: v for k, v in kwargs.items() if k in ("in_chans", "num_classes")}

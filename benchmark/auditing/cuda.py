@@ -1,0 +1,41 @@
+"""What CUDA does otherwise than the CPU, for checks that run without a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from unittest import mock
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@contextmanager
+def cuda_layer_norm() -> Iterator[None]:
+    """Let `F.layer_norm` take types as on CUDA.
+
+    Under autocast it computes in single precision; elsewhere it refuses an input of another type
+    than its weights, which the CPU accepts. A module that is run again in a backward pass, outside
+    autocast, fails there and not here.
+    """
+    real = F.layer_norm
+
+    def layer_norm(
+        x: Tensor,
+        shape: Sequence[int],
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        eps: float = 1e-5,
+    ) -> Tensor:
+        if torch.is_autocast_enabled("cpu"):
+            with torch.autocast("cpu", enabled=False):
+                wide, shift = (None if t is None else t.float() for t in (weight, bias))
+                return real(x.float(), list(shape), wide, shift, eps)
+        for tensor in (weight, bias):
+            if tensor is not None and tensor.dtype != x.dtype:
+                raise RuntimeError(f"layer_norm: expected scalar type {x.dtype}, {tensor.dtype}")
+        return real(x, list(shape), weight, bias, eps)
+
+    with mock.patch.object(F, "layer_norm", layer_norm):
+        yield

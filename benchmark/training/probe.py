@@ -1,0 +1,102 @@
+"""One pass of a cell before its training: the work of a step, and which tensors reach the loss."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmark.core.cell import Cell
+from benchmark.core.registry import InputError
+from benchmark.training.fit import Setup
+from benchmark.training.head import Model
+from benchmark.training.source import Source
+
+
+@dataclass(frozen=True)
+class Probe:
+    """GFLOP of training on one image, and the trained tensors that no gradient reaches."""
+
+    gflop: float
+    unreached: tuple[str, ...]
+
+
+def probe_once(
+    setup: Setup, model: Model, train: Source, cell: Cell, known: dict[Hashable, Probe]
+) -> Probe:
+    """Return the probe of a cell; of cells that differ in seeds, rates or labels only the first."""
+    of_data = (cell.data, cell.output, cell.image_size, cell.precision)
+    key = (cell.weights, cell.backbone, cell.method, *of_data)
+    if key not in known:
+        known[key] = probe(setup, model, train)
+    return known[key]
+
+
+def probe(setup: Setup, model: Model, train: Source) -> Probe:
+    """Return what one forward and backward pass over two images shows.
+
+    In evaluation mode: no buffer moves. Counted are the matrix products and convolutions that
+    torch's counter knows.
+    """
+    images, targets = train.still(np.arange(min(2, len(train))), setup.device)
+    model.eval()
+    counter = FlopCounterMode(display=False)
+    with counter:
+        loss = setup.task.loss(model(images), targets)
+        if loss.requires_grad:  # nearest neighbours train nothing
+            loss.backward()
+    unreached = without_gradient(model)
+    return Probe(counter.get_total_flops() / len(images) / 1e9, unreached)
+
+
+def without_gradient(model: nn.Module) -> tuple[str, ...]:
+    """Return the trained tensors that the last backward pass did not reach; forget gradients."""
+    found = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    model.zero_grad(set_to_none=True)
+    return tuple(found)
+
+
+def freeze_unreached(model: nn.Module, names: Collection[str]) -> None:
+    """Freeze these tensors of `model`: they would be counted and stored, and never move.
+
+    Such as the final norm, which a segmentation head does not read.
+    """
+    for name in names:
+        model.get_parameter(name).requires_grad_(False)
+
+
+def check_reached(
+    model: Model, unreached: Collection[str], own: Collection[int], cell: Cell
+) -> None:
+    """Refuse a method with tensors that can never be trained, whichever head reads the backbone.
+
+    What this head does not read is fine where the other one would: both the pooled features and
+    the maps of all levels are tried. `own` are the ids of the backbone's parameters from before the
+    method: one of them may be without use in the network itself, unless it is all that is trained.
+
+    Raises:
+        InputError: names the tensors; the cell would be a linear probe with another name.
+    """
+    if not unreached:
+        return
+    images = torch.zeros(1, 3, cell.image_size, cell.image_size)
+    model.eval()
+    images = images.to(next(model.parameters()).device)
+    pooled = model.body(images).float().sum()
+    maps = model.body.forward_intermediates(images, output_fmt="NCHW", intermediates_only=True)
+    total = pooled + sum(level.float().sum() for level in maps)
+    if total.requires_grad:
+        total.backward()
+    dead = {name for name in without_gradient(model) if name.startswith("body.")}
+    trained = {n for n, p in model.body.named_parameters("body") if p.requires_grad}
+    added = {n for n, p in model.body.named_parameters("body") if id(p) not in own}
+    if wrong := sorted((dead & added) or (dead if trained <= dead else set())):
+        names = ", ".join(name.removeprefix("body.") for name in wrong[:3])
+        raise InputError(
+            f"{cell.method} counts {len(wrong)} trained tensors that no output of {cell.backbone} "
+            f"depends on, such as {names}; they would never be trained: mend the method's edit"
+        )

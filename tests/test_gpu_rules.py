@@ -1,0 +1,230 @@
+"""What a GPU asks for, checked without one: types, memory that ends, a context that is lost."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tiny_backbones
+import torch
+from test_train import cell, make_setup, subset
+
+from benchmark import Sweep
+from benchmark.__main__ import main
+from benchmark.auditing.cuda import cuda_layer_norm
+from benchmark.bench import card
+from benchmark.core.registry import InputError
+from benchmark.core.settings import Settings
+from benchmark.execution import one
+from benchmark.training import memory
+from benchmark.training.arithmetic import arithmetic
+from benchmark.training.checkpoint import Clock, Progress
+from benchmark.training.fit import evaluate
+from benchmark.training.head import Classifier
+from benchmark.training.neighbours import Neighbours, memorize
+from benchmark.training.source import Subset
+from benchmark.training.tasks.segmentation import Segmentation
+from methods import build
+
+
+@pytest.mark.parametrize(
+    "spec", ["lora(targets=qkv+proj+fc1+fc2)", "adaptformer", "convpass", "repadapter"]
+)
+def test_what_is_made_again_is_made_as_in_the_forward_pass(spec):
+    # swin keeps bfloat16 before its norms; CUDA refuses it beside their weights outside autocast
+    body = build(spec).attach(tiny_backbones.make("swin"))
+    x = torch.randn(2, 3, 64, 64)
+    with cuda_layer_norm():
+        with torch.autocast("cpu", torch.bfloat16):
+            value = body(x).float().square().mean()
+        value.backward()
+    assert all(p.grad.isfinite().all() for p in body.parameters() if p.requires_grad)
+
+
+def test_cuda_refuses_what_the_cpu_accepts():
+    norm, x = torch.nn.LayerNorm(4), torch.randn(2, 4, dtype=torch.bfloat16)
+    norm(x)
+    with cuda_layer_norm():
+        with torch.autocast("cpu", torch.bfloat16):
+            assert norm(x).dtype == torch.float32
+        with pytest.raises(RuntimeError, match="expected scalar type"):
+            norm(x)
+
+
+def test_a_model_without_storage_can_be_run():
+    body = build("lora").attach(tiny_backbones.make("vit")).to("meta")
+    assert body(torch.empty(2, 3, 64, 64, device="meta")).device.type == "meta"
+
+
+def hungry(forward, limit):
+    """A forward pass for which memory ends above `limit` images."""
+
+    def call(images):
+        if len(images) > limit:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
+        sizes.append(len(images))
+        return forward(images)
+
+    sizes = []
+    return call, sizes
+
+
+def test_evaluation_halves_its_batches_when_memory_ends(tmp_path, monkeypatch):
+    setup, images = make_setup(tmp_path), subset(70)
+    wanted = evaluate(setup, images)
+    setup.model.forward, sizes = hungry(setup.model.forward, 20)
+    found = evaluate(setup, images)
+    assert sizes == [16, 16, 16, 16, 6]  # 64 and 32 did not fit; then what fits is kept
+    for name in wanted:
+        np.testing.assert_allclose(found[name], wanted[name], rtol=1e-5)
+    setup.model.forward, _ = hungry(setup.model.forward, 0)
+    with pytest.raises(torch.OutOfMemoryError):
+        evaluate(setup, images)
+
+
+def test_another_error_is_not_taken_for_memory():
+    def fail(positions):
+        raise RuntimeError("shapes do not fit")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        list(memory.Chunks(8).map(20, fail))
+
+
+MESSAGES = {
+    "CUDA out of memory. Tried to allocate 2 GiB": "memory",
+    "CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)": "memory",
+    "cuDNN error: CUDNN_STATUS_NOT_INITIALIZED": "memory",
+    "[enforce fail at alloc_cpu.cpp:117] data. DefaultCPUAllocator: not enough memory": "memory",
+    "CUDA error: device-side assert triggered": "lost",
+    "CUDA error: an illegal memory access was encountered": "lost",
+    "CUDA error: out of memory": "memory",
+    "mat1 and mat2 shapes cannot be multiplied": "",
+}
+
+
+@pytest.mark.parametrize("text", MESSAGES)
+def test_memory_a_lost_device_and_other_errors_are_told_apart(text):
+    error = RuntimeError(text)
+    assert memory.is_out_of_memory(error) is (MESSAGES[text] == "memory")
+    assert memory.is_device_lost(error) is (MESSAGES[text] == "lost")
+
+
+def test_a_lost_device_ends_the_process_and_no_cell_after_it_fails(tmp_path, monkeypatch):
+    def lose(*_, **__):
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    monkeypatch.setattr(one, "run", lose)
+    session = type("S", (), {"halvings": 0, "device": torch.device("cpu")})()
+    with pytest.raises(memory.DeviceLost, match="the same command goes on"):
+        one.train(cell(), session, tmp_path)
+
+
+def test_a_head_computes_in_single_precision_under_autocast():
+    model = Classifier(torch.nn.Linear(6, 8), 8, 3)
+    x = torch.randn(5, 6)
+    with torch.autocast("cpu", torch.bfloat16):
+        features = model.encode(x)[0]
+        assert features.dtype == torch.bfloat16
+        logits = model(x)
+    assert logits.dtype == torch.float32
+    assert torch.equal(logits, model.head(features.float()))
+
+
+def test_similarities_are_of_single_precision(tmp_path):
+    model = Neighbours(torch.nn.Flatten(), 3 * 8 * 8, 2, 4)
+    setup = dataclasses.replace(make_setup(tmp_path), model=model, precision="bf16")
+    memorize(setup, subset(16), subset(8, 1), 1)
+    queries = torch.randn(3, 3, 8, 8)
+    wanted = model(queries)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = model(queries)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, wanted)  # nothing below the head multiplies
+
+
+def test_losses_of_a_batch_of_masks_are_those_of_single_images():
+    task = Segmentation(("background", "a", "b"))
+    logits, targets = torch.randn(4, 3, 8, 8), torch.randint(0, 3, (4, 8, 8)).to(torch.uint8)
+    targets[0, :3] = 255
+    targets[1] = 255  # nothing counts
+    found = task.reduce(logits, targets)["loss"]
+    single = [task.loss(x[None], t[None]) for x, t in zip(logits, targets, strict=True)]
+    torch.testing.assert_close(found, torch.stack(single))
+
+
+def test_images_that_lie_on_the_device_are_those_of_the_disk():
+    images = subset(9).subset
+    there = dataclasses.replace(images, images=torch.from_numpy(images.images))
+    assert isinstance(there, Subset)
+    positions = np.array([5, 0, 5])
+    for a, b in zip(
+        there.load(positions, torch.device("cpu")),
+        images.load(positions, torch.device("cpu")),
+        strict=True,
+    ):
+        assert torch.equal(a, b)
+
+
+def test_a_checkpoint_that_takes_long_is_written_less_often(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("benchmark.training.checkpoint.time.perf_counter", lambda: now[0])
+    clock = Clock(Progress())
+    assert clock.is_due(at_point=True)
+    assert not clock.is_due()
+    now[0] = 61
+    assert clock.is_due()
+    with clock.saving():
+        now[0] += 10  # gigabytes
+    assert clock.progress.seconds == 61  # writing is no training
+    now[0] += 150
+    assert not clock.is_due()
+    assert not clock.is_due(at_point=True)
+    now[0] += 60
+    assert clock.is_due()
+    assert clock.is_due(at_point=True)
+
+
+def test_arithmetic_is_exact_within_and_as_before_after():
+    before = torch.backends.cudnn.allow_tf32
+    with arithmetic(Settings(deterministic=True)):
+        assert not torch.backends.cudnn.allow_tf32
+        assert torch.are_deterministic_algorithms_enabled()
+        assert not torch.backends.cuda.flash_sdp_enabled()
+    assert torch.backends.cudnn.allow_tf32 is before
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.backends.cuda.flash_sdp_enabled()
+
+
+def test_the_checks_of_a_card_run_on_tiny_networks_and_say_what_they_saw(tmp_path, monkeypatch):
+    quick = (card.mixed_types, card.repeats, card.single_precision, card.memory_ends)
+    monkeypatch.setattr(card, "CHECKS", quick)
+    found = {v.name: v for v in card.doctor(tmp_path, torch.device("cpu"), small=True)}
+    assert [v.text for v in found.values() if not v.passed] == []
+    assert found["deterministic mode"].text == "equal histories"
+    assert found["out of memory"].text == "300 of 300 images, 64 at once in the end"
+    monkeypatch.setattr(card, "CHECKS", (lambda bench: 1 / 0,))
+    (fault,) = card.doctor(tmp_path, torch.device("cpu"), small=True)
+    assert (fault.passed, fault.text) == (False, "division by zero")
+
+
+def test_the_checks_of_a_card_ask_for_a_card(capsys):
+    assert main(["bench", "--doctor-gpu"]) == 2
+    assert capsys.readouterr().err == "error: there is no GPU here: --doctor-gpu is about one\n"
+
+
+def test_precision_is_that_of_where_cells_run_and_not_of_where_they_are_planned(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setenv("PATH", "")  # no Slurm is asked
+    axes = ["--methods", "linear", "--backbones", "tiny_vit", "--fractions", "0.1"]
+    command = ["run", *axes, "--runs", str(tmp_path), "--dry-run", "--executor", "slurm"]
+    keys = set()
+    for gpu in (True, False):
+        (cell,) = Sweep("linear", backbones="tiny_vit", fractions=0.1, runs=tmp_path, gpu=gpu).cells
+        assert cell.precision == ("bf16" if gpu else "fp32")
+        assert main([*command, *(["--slurm", "gpus_per_node=1"] if gpu else [])]) == 0
+        assert cell.slug in capsys.readouterr().out
+        keys.add(cell.key)
+    assert len(keys) == 2
+    here = Sweep("linear", backbones="tiny_vit", fractions=0.1, runs=tmp_path)
+    with pytest.raises(InputError, match=r"write Sweep\(gpu=True\)"):
+        here.run("slurm", slurm={"gpus_per_node": 1})
