@@ -40,6 +40,6 @@ def test_when_every_cell_fails_the_table_says_so(tree, tmp_path, capsys):
     assert run(tree, tmp_path / "runs", "--lr", "1e30", "--methods", "full", "--steps", "6") == 1
     shown = capsys.readouterr()
     assert "failed" in shown.out.split("files in")[0]
-    assert "failed: data/tiny_vit/full" in shown.err
+    assert f"failed: {tmp_path / 'runs'}/data/tiny_vit/full" in shown.err
     assert main(["report", "--runs", str(tmp_path / "runs"), "--efficiency"]) == 0
     assert (tmp_path / "runs" / "report" / "report.html").exists()

@@ -44,11 +44,16 @@ class Display:
             TextColumn("{task.fields[left]}", markup=False, table_column=Column(no_wrap=True)),
             console=self.console,
             transient=True,
-            # rich draws bars in a notebook with ipywidgets only, and warns at each step without
-            disable=self.console.is_jupyter and find_spec("ipywidgets") is None,
+            disable=not self._draws_bars(),
         )
         self.task = self.progress.add_task("reading images", total=None, left="")
         self.started = self.first_step = time.perf_counter()
+
+    def _draws_bars(self) -> bool:
+        """Return whether a bar is drawn: on a terminal, and in a notebook that has widgets."""
+        if self.console.is_jupyter:  # without ipywidgets rich warns at each step
+            return find_spec("ipywidgets") is not None
+        return self.console.is_interactive
 
     def __enter__(self) -> Display:
         self.progress.start()
@@ -60,7 +65,8 @@ class Display:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.progress.stop()
+        if not self.progress.disable:  # into a file rich would end with an empty line
+            self.progress.stop()
 
     def start(self, cell: Cell) -> None:
         """Show the cell that begins in this process."""
