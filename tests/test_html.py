@@ -152,7 +152,7 @@ def test_an_unreadable_record_is_told_on_the_page(tmp_path):
     ("flags", "said"),
     [
         (["--figures", "pie"], "pie"),
-        (["--panels", "-1"], "--panels -1 is no number of images"),
+        (["--panels", "-1"], "--panels -1 is not a number of images"),
         (["--format", "htm"], "html"),
         (["--panels", "1", "--source", "a"], "--source 'a' is not NAME=PATH"),
     ],

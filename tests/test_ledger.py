@@ -162,7 +162,7 @@ def test_latency_in_multiples_of_the_bare_backbone(tmp_path):
 
 
 def test_inference_is_timed_as_trained_and_merged(tmp_path):
-    for method in ("lora(rank=8)", "dvpt(prompts=4,bottleneck=4)"):
+    for method in ("lora(rank=8)", "dvpt(merge=rows,prompts=4,bottleneck=4)"):
         write(tmp_path, [50], method=method, backbone="tiny_vit", image_size=32)
     path = latency.write(tmp_path, Watch(torch.device("cpu"), rounds=1, repeats=1), batch=2)
     dvpt, lora = json.loads(path.read_text())["rows"]

@@ -146,8 +146,9 @@ def test_a_suite_limits_the_report_to_its_cells(tmp_path, capsys):
     put(runs, 0.111, **same)
     for other in ({"lr": 1e-3}, {"steps": 7}, {"fraction": 0.3}, {"method": "linear"}, {"seed": 5}):
         put(runs, 0.999, **{**same, **other})
-    assert main(["report", "--runs", str(runs), "--suite", "default", "--format", "csv"]) == 0
-    rows = list(csv.DictReader(io.StringIO((runs / "report" / "table.csv").read_text())))
+    flags = ["--suite", "default", "--format", "csv", "--out", str(tmp_path / "out")]
+    assert main(["report", "--runs", str(runs), *flags]) == 0
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "out" / "table.csv").read_text())))
     assert [row["mean"][:4] for row in rows] == ["11.1"]
     assert main(["report", "--runs", str(runs), "--suite", "paper"]) == 2
     assert "none of 6 cells is of what was asked for" in capsys.readouterr().err
@@ -275,10 +276,10 @@ def test_every_backbone_method_and_data_set_can_be_cited():
 def test_reports_write_licences_and_citations_without_torch(tmp_path):
     told = {"method": {"citation": "A et al. 2021, M"}}  # as every record written today
     cited(tmp_path / "runs", told, method="lora(rank=8)")
-    code = "import sys; from benchmark.__main__ import main; " + (
-        f"main(['report', '--runs', {str(tmp_path / 'runs')!r}]); print('torch' in sys.modules)"
-    )
+    flags = ["report", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]
+    code = "import sys; from benchmark.__main__ import main; "
+    code += f"main({flags!r}); print('torch' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert answer.stdout.splitlines()[-1] == "False", answer.stderr
-    written = {path.name for path in (tmp_path / "runs" / "report").iterdir()}
+    written = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"licences.md", "citations.bib", "efficiency.tex"} <= written
