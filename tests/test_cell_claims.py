@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from sweep_helpers import cells, elsewhere, tiny_cells, until
@@ -217,7 +218,9 @@ def test_who_waits_for_a_cell_says_for_whom_and_once(tmp_path, monkeypatch, caps
     states = iter(["taken", "taken", "taken", "done"])
     monkeypatch.setattr(inline_module, "POLL_S", 0.01)
     monkeypatch.setattr(inline_module, "train", lambda cell, *_: one.Outcome(cell, next(states)))
-    assert [outcome.state for outcome in inline([cell], None, tmp_path)] == ["done"]
+    assert [outcome.state for outcome in inline([cell], SimpleNamespace(planned=[]), tmp_path)] == [
+        "done"
+    ]
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"waiting for 1 cells that others train, such as {cell.slug}: step 0")
     assert "on another, began 5 s ago" in line

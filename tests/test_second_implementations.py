@@ -148,7 +148,7 @@ def test_the_bridge_refuses_in_one_sentence(spec, message):
         build(spec)
 
 
-@pytest.mark.parametrize("tuner", ["LORA", "LOHA", "LOKR", "OFT", "HRA", "MISS", "DELORA"])
+@pytest.mark.parametrize("tuner", ["LORA", "LOHA", "LOKR", "OFT", "HRA"])
 def test_tuners_of_the_library_pass_the_audit(tuner):
     verdict = auditing.examine(f"hf(tuner={tuner})", "pvt")
     assert verdict.state == "pass", verdict.reasons

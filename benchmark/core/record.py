@@ -19,7 +19,7 @@ SCHEMA = 1
 Scores = dict[str, float | None]
 
 
-def count(default: int | None = None) -> Any:
+def count(default: float | None = None) -> Any:
     """Return the field of a number that is not negative; with `default`, older records lack it."""
     metadata = {"least": 0}
     return (
@@ -50,8 +50,8 @@ class Cost:
     train_s: float = count()
     images_per_s: float = count()
     peak_mib: float = count()
-    reserved_mib: float = count(default=0)
-    host_mib: float = count(default=0)
+    reserved_mib: float = count(default=0.0)
+    host_mib: float = count(default=0.0)
     micro_batch: int = count(default=0)
 
 

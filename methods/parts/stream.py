@@ -33,8 +33,9 @@ class ChangedStream(seams.Extension):
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Return the block's changed output."""
-        if isinstance(self.drop_path1, AddsToStream):
-            self.drop_path1.entered = x
+        drop = getattr(self, "drop_path1", None)  # blocks of convolutions have none
+        if isinstance(drop, AddsToStream):
+            drop.entered = x
         out = super().forward(x, *args, **kwargs)
         return out if self.last is None else out + self.last(out)
 
