@@ -451,11 +451,12 @@ def test_two_tasks_share_a_job_and_a_preemption(tmp_path, inline):
 
 
 def test_the_same_numbers_inline_in_workers_and_on_slurm(tmp_path, inline):
-    for name, more in (("local", ["--executor", "local"]), ("slurm", ["--executor", "slurm"])):
+    executors = {"local": [], "slurm": ["--slurm", "mem_gb=2"]}
+    for name, more in executors.items():
         runs = tmp_path / name
         answer = benchmark(
             "run", "--runs", runs, "--backbones", "tiny_vit", "--batch-size", "8",
-            "--methods", "lora(rank=2),bitfit", *LONG, "--slurm", "mem_gb=2", *more,
+            "--methods", "lora(rank=2),bitfit", *LONG, "--executor", name, *more,
         )  # fmt: skip
         assert answer.returncode == 0, answer.stderr
         wait_for(lambda: not queue())
