@@ -49,7 +49,7 @@ def made(tmp_path_factory):
     runs = tmp_path_factory.mktemp("runs")
     make_page_runs(runs)
     out = runs / "report"
-    report([runs], out, options=Options(formats=("csv", "html"), figures=()))
+    report([runs], out, options=Options(formats=("csv", "latex", "html"), figures=()))
     return out
 
 
