@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +11,6 @@ from methods import families
 from methods.base import Method, positive, register
 from methods.parts import adapters
 from methods.parts.inputs import AdaptedInput
-
-BRANCHES: tuple[Literal["attn", "mlp"], ...] = ("attn", "mlp")
 
 
 class Recomposed(nn.Module):
@@ -49,7 +46,7 @@ class ARC(Method):
     def edit(self, backbone: nn.Module) -> None:
         """Share two projections within each stage."""
         for stage in families.stages(backbone):
-            for branch in BRANCHES:
+            for branch in adapters.BRANCHES:
                 shared = nn.Parameter(torch.empty(families.width(stage[0]), self.bottleneck))
                 nn.init.xavier_uniform_(shared)
                 for block in stage:
@@ -57,7 +54,7 @@ class ARC(Method):
 
     def unsupported(self, backbone: nn.Module) -> str | None:
         """Return a reason where blocks lack attention or MLP."""
-        return adapters.missing(backbone, *BRANCHES)
+        return adapters.missing(backbone, *adapters.BRANCHES)
 
     def count(self, backbone: nn.Module) -> int:
         """Return 2 [d h + L (h + d)], summed over stages of L blocks."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from benchmark.core.registry import ENTRY_POINTS, InputError, Registry, unknown
 from benchmark.core.spec import format_spec, parse_spec
 from methods import families
+from methods.parts.backbone import as_backbone
 
 methods: Registry[type[Method]] = Registry("method")
 M = TypeVar("M", bound="type[Method]")
@@ -98,7 +99,7 @@ class Method:
                 f"{self} trains {found} values, though its count says {count}; its edit or its "
                 "count is wrong: python -m benchmark audit shows where"
             )
-        backbone.buffers_at_attach = buffers  # type: ignore[assignment]
+        as_backbone(backbone).buffers_at_attach = buffers
         return backbone
 
     def _warn_of_many_tokens(self, backbone: nn.Module) -> None:
@@ -212,7 +213,7 @@ def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
 
 def delta(module: nn.Module) -> dict[str, Tensor]:
     """Return what must be stored of an attached module: trained tensors and changed buffers."""
-    before: Mapping[str, Tensor] = module.buffers_at_attach  # type: ignore[assignment]
+    before = as_backbone(module).buffers_at_attach
     persistent = module.state_dict().keys()
     changed = {
         name: buffer

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +12,6 @@ from benchmark.core.registry import InputError
 from methods import families, seams
 from methods.base import Method, positive, register
 from methods.parts import adapters
-
-BRANCHES: tuple[Literal["attn", "mlp"], ...] = ("attn", "mlp")
 
 
 class HyperLinear(nn.Module):
@@ -76,13 +73,13 @@ class Compacter(Method):
         n = self.terms
         rules = nn.Parameter(torch.randn(n, n, n) * n**-0.5)
         for block in families.blocks(backbone):
-            for branch in BRANCHES:
+            for branch in adapters.BRANCHES:
                 adapter = CompactAdapter(rules, families.width(block), self.bottleneck)
                 adapters.add(block, branch, seams.Serial, adapter)
 
     def unsupported(self, backbone: nn.Module) -> str | None:
         """Return a reason where blocks lack a branch, or their width is no multiple of terms."""
-        if reason := adapters.missing(backbone, *BRANCHES):
+        if reason := adapters.missing(backbone, *adapters.BRANCHES):
             return reason
         if any(families.width(block) % self.terms for block in families.blocks(backbone)):
             return f"the width of a block is no multiple of terms={self.terms}"

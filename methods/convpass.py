@@ -11,6 +11,7 @@ from methods.base import Method, later, positive, register, share
 from methods.parts import adapters, lean
 from methods.parts.bottlenecks import quick_gelu
 from methods.parts.grid import on_grid
+from methods.parts.starts import zero
 
 
 class Bypass(nn.Module):
@@ -30,10 +31,9 @@ class Bypass(nn.Module):
         self.up = nn.Linear(bottleneck, width)
         nn.init.xavier_uniform_(self.down.weight)
         nn.init.zeros_(self.down.bias)
+        zero(self.conv)
         nn.init.dirac_(self.conv.weight)
-        nn.init.zeros_(self.conv.bias)  # type: ignore[arg-type]
-        nn.init.zeros_(self.up.weight)
-        nn.init.zeros_(self.up.bias)
+        zero(self.up)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the bypass of tokens (B, N, C) or of a map (B, H, W, C)."""
@@ -75,14 +75,14 @@ class Convpass(Method):
         """Add two bypasses per block."""
         prefix = int(getattr(backbone, "num_prefix_tokens", 0))
         for block in families.blocks(backbone):
-            for branch in ("attn", "mlp"):
+            for branch in adapters.BRANCHES:
                 width = families.width(block)
                 bypass = Bypass(width, self.bottleneck, prefix, self.scale, self.dropout)
                 adapters.add(block, branch, seams.Parallel, bypass)
 
     def unsupported(self, backbone: nn.Module) -> str | None:
         """Return a reason where blocks lack attention or MLP."""
-        return adapters.missing(backbone, "attn", "mlp")
+        return adapters.missing(backbone, *adapters.BRANCHES)
 
     def count(self, backbone: nn.Module) -> int:
         """Return 2 [(d h + h) + (9 h^2 + h) + (h d + d)], summed over blocks."""

@@ -14,15 +14,14 @@ from methods.norm import affine
 from methods.parts import adapters
 
 
-class ScaledOutput:
+class ScaledOutput(seams.Extension):
     """`gamma * branch(x)`, one value per channel."""
 
     gamma: nn.Parameter
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         """Return the scaled output (..., C)."""
-        out: Tensor = super().forward(*args, **kwargs)  # type: ignore[misc]
-        return out * self.gamma
+        return super().forward(*args, **kwargs) * self.gamma
 
 
 @register("diffit")
@@ -45,14 +44,13 @@ class DiffFit(Method):
         for parameter in affine(backbone):
             parameter.requires_grad_(True)
         for block in families.blocks(backbone):
-            for name in ("attn", "mlp"):
+            for name in adapters.BRANCHES:
                 gamma = nn.Parameter(torch.ones(families.width(block)))
-                branch = families.branch(block, name)  # type: ignore[arg-type]
-                seams.extend(branch, ScaledOutput, gamma=gamma)  # type: ignore[arg-type]
+                seams.extend(adapters.at(block, name), ScaledOutput, gamma=gamma)
 
     def unsupported(self, backbone: nn.Module) -> str | None:
         """Return a reason where blocks lack attention or MLP."""
-        return adapters.missing(backbone, "attn", "mlp")
+        return adapters.missing(backbone, *adapters.BRANCHES)
 
     def count(self, backbone: nn.Module) -> int:
         """Return biases and norm scales, each once, plus 2 d per block."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -21,22 +21,22 @@ class Decomposed(LowRank):
     attributes: ClassVar[tuple[str, ...]] = (*LowRank.attributes, "magnitudes")
     magnitudes: nn.ParameterList
 
-    def add_branches(self, method: Lora, parts: list[tuple[int, int]]) -> None:
-        """Create the factors, and the magnitudes: the norms of the rows."""
-        super().add_branches(method, parts)
-        norms = self.base_weight.norm(dim=1)
-        self.magnitudes = nn.ParameterList(
-            nn.Parameter(norms[start:stop].detach().clone()) for start, stop in parts
-        )
+    @classmethod
+    def start(cls, method: Lora, layer: nn.Linear, parts: list[targets.Rows]) -> dict[str, Any]:
+        """Return LoRA's factors, and the magnitudes: the norms of the rows."""
+        norms = layer.weight.detach().norm(dim=1)
+        magnitudes = (nn.Parameter(norms[start:stop].clone()) for start, stop in parts)
+        factors = super().start(method, layer, parts)
+        return {**factors, "magnitudes": nn.ParameterList(magnitudes)}
 
     @property
     def weight(self) -> Tensor:
         """Return the effective weight (out, in)."""
-        return self._gains()[:, None] * LowRank.weight.fget(self)  # type: ignore[attr-defined]
+        return self._gains()[:, None] * self.low_rank_weight()
 
     def _gains(self) -> Tensor:
         """Return (out,) of m / ||w + s B A|| in adapted rows, 1 elsewhere."""
-        norms = LowRank.weight.fget(self).detach().norm(dim=1)  # type: ignore[attr-defined]
+        norms = self.low_rank_weight().detach().norm(dim=1)
         gains, end = [], 0
         for (start, stop), magnitude in zip(self.parts, self.magnitudes, strict=True):
             gains += [torch.ones_like(norms[end:start]), magnitude / norms[start:stop]]

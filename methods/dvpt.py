@@ -10,6 +10,7 @@ from benchmark.core.registry import unknown
 from methods import families
 from methods.base import Method, later, positive, register
 from methods.parts import prompts
+from methods.parts.backbone import as_backbone
 from methods.parts.beside import put_beside_mlp
 from methods.parts.bottlenecks import (
     AttendBottleneck,
@@ -62,7 +63,7 @@ class DVPT(Method):
     def edit(self, backbone: nn.Module) -> None:
         """Put the modules beside the MLPs, and in `rows` the prompts into the sequence."""
         rows = self._rows(backbone)
-        position = int(backbone.num_prefix_tokens) if rows else 0  # type: ignore[arg-type]
+        position = as_backbone(backbone).num_prefix_tokens if rows else 0
         stages = families.stages(backbone)
         for stage in stages:
             for run in shared(stage, self.share):

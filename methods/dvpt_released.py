@@ -12,16 +12,17 @@ from methods.base import Method, later, positive, register
 from methods.parts import prompts
 from methods.parts.beside import put_beside_mlp
 from methods.parts.bottlenecks import GatedBottleneck, attend, shared
+from methods.parts.extensions import SwinBlockExtension
 
 
-class PromptedAttention:
+class PromptedAttention(SwinBlockExtension):
     """A Swin block whose attention output gets what prompts read from it on its first tokens."""
 
     prompts: nn.Parameter
 
     def _attn(self, x: Tensor) -> Tensor:
         """Return a (B, H, W, C) with softmax(P a^T / sqrt C) a added to its first m tokens."""
-        out: Tensor = super()._attn(x)  # type: ignore[misc]
+        out = super()._attn(x)
         tokens = out.flatten(1, 2)
         num = min(len(self.prompts), tokens.shape[1])
         first = tokens[:, :num] + attend(self.prompts, tokens)[:, :num]

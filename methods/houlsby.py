@@ -33,13 +33,13 @@ class Houlsby(Method):
     def edit(self, backbone: nn.Module) -> None:
         """Add two adapters per block."""
         for block in families.blocks(backbone):
-            for branch in ("attn", "mlp"):
+            for branch in adapters.BRANCHES:
                 bottleneck = adapters.Bottleneck(families.width(block), self.bottleneck, "gelu", 1)
                 adapters.add(block, branch, seams.Serial, bottleneck)
 
     def unsupported(self, backbone: nn.Module) -> str | None:
         """Return a reason where blocks lack attention or MLP."""
-        return adapters.missing(backbone, "attn", "mlp")
+        return adapters.missing(backbone, *adapters.BRANCHES)
 
     def count(self, backbone: nn.Module) -> int:
         """Return 2 (2 d b + b + d), summed over blocks."""

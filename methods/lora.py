@@ -13,10 +13,10 @@ from torch.nn import functional as F
 from benchmark.core.registry import InputError
 from methods import families, seams
 from methods.base import Method, positive, register
-from methods.parts import lean, targets
+from methods.parts import lean, targets, updates
 
 
-class LowRank:
+class LowRank(seams.Extension):
     """Adds `s B A x` to rows of a linear layer; A (r, in) per part, B (out of the part, r).
 
     `parts` are the row ranges that are adapted: the whole layer, or q and v of a fused qkv.
@@ -26,29 +26,41 @@ class LowRank:
     lean: ClassVar[bool] = True  # `lean.low_rank` does all that the branches do
     attributes: ClassVar[tuple[str, ...]] = ("lora_a", "lora_b", "parts", "scaling", "dropout")
 
-    def add_branches(self, method: Lora, parts: list[tuple[int, int]]) -> None:
-        """Create the factors: A random, B zero, so that step 0 is the backbone."""
-        inner = self.base_weight.shape[1]
-        self.parts, self.scaling, self.dropout = parts, method.scaling, method.dropout
-        like: dict[str, Any] = {
-            "dtype": self.base_weight.dtype,
-            "device": self.base_weight.device,
-        }
-        self.lora_a = nn.Parameter(torch.empty(len(parts), method.rank, inner, **like))
-        self.lora_b = nn.ParameterList(
-            nn.Parameter(torch.zeros(stop - start, method.rank, **like)) for start, stop in parts
-        )
-        for factor in self.lora_a:
+    lora_a: nn.Parameter
+    lora_b: nn.ParameterList
+    parts: list[targets.Rows]
+    scaling: float
+    dropout: float
+    bias: nn.Parameter | None
+
+    @classmethod
+    def start(cls, method: Lora, layer: nn.Linear, parts: list[targets.Rows]) -> dict[str, Any]:
+        """Return what is set on `layer`: A random, B zero, so that step 0 is the backbone."""
+        like: dict[str, Any] = {"dtype": layer.weight.dtype, "device": layer.weight.device}
+        down = nn.Parameter(torch.empty(len(parts), method.rank, layer.in_features, **like))
+        for factor in down:
             nn.init.kaiming_uniform_(factor, a=math.sqrt(5))
+        ups = (torch.zeros(stop - start, method.rank, **like) for start, stop in parts)
+        return {
+            "parts": parts,
+            "scaling": method.scaling,
+            "dropout": method.dropout,
+            "lora_a": down,
+            "lora_b": nn.ParameterList(map(nn.Parameter, ups)),
+        }
 
     @property
     def base_weight(self) -> Tensor:
         """Return the frozen weight (out, in)."""
-        return self._parameters["weight"]  # type: ignore[attr-defined]
+        return updates.frozen_weight(self)
 
     @property
     def weight(self) -> Tensor:
         """Return the effective weight (out, in)."""
+        return self.low_rank_weight()
+
+    def low_rank_weight(self) -> Tensor:
+        """Return W + s B A (out, in), whatever an extension makes of it."""
         rows = [torch.zeros_like(self.base_weight[:0])]
         end = 0
         for (start, stop), a, b in zip(self.parts, self.lora_a, self.lora_b, strict=True):
@@ -69,9 +81,9 @@ class LowRank:
         """Return the layer's output (..., out) plus the low-rank branch."""
         if self._is_lean():
             branches = lean.Branches(self.parts, self.scaling)
-            layer = (self.base_weight, self.bias)  # type: ignore[attr-defined]
+            layer = (self.base_weight, self.bias)
             return lean.low_rank(x, layer, branches, self.lora_a.flatten(0, 1), *self.lora_b)
-        out = F.linear(x, self.base_weight, self.bias)  # type: ignore[attr-defined]
+        out = F.linear(x, self.base_weight, self.bias)
         updates = self.updates(x)
         if self.parts == [(0, len(self.base_weight))]:
             return out + updates[0]
@@ -83,14 +95,14 @@ class LowRank:
 
     def _is_lean(self) -> bool:
         """Return whether `lean.low_rank` will do: the rest is frozen, and nothing drops inputs."""
-        bias: nn.Parameter | None = self.bias  # type: ignore[attr-defined]
-        frozen = not self.base_weight.requires_grad and (bias is None or not bias.requires_grad)
-        drops = self.dropout > 0 and self.training  # type: ignore[attr-defined]
+        layer = (self.base_weight, self.bias)
+        frozen = not any(t is not None and t.requires_grad for t in layer)
+        drops = self.dropout > 0 and self.training
         return self.lean and frozen and not drops and not torch.compiler.is_compiling()
 
     def updates(self, x: Tensor) -> list[Tensor]:
         """Return `s B A x` of each part, (..., out of the part)."""
-        x = F.dropout(x, self.dropout, self.training)  # type: ignore[attr-defined]
+        x = F.dropout(x, self.dropout, self.training)
         hidden = F.linear(x, self.lora_a.flatten(0, 1)).unflatten(-1, (len(self.parts), -1))
         return [F.linear(hidden[..., i, :], self.scaling * b) for i, b in enumerate(self.lora_b)]
 
@@ -133,8 +145,7 @@ class Lora(Method):
                 lean.remake(families.source(block, target))
         for layer, parts in list(targets.places(backbone, self.targets)):
             self._check_rank(layer)
-            seams.extend(layer, self.branches)
-            layer.add_branches(self, parts)  # type: ignore[operator]
+            seams.extend(layer, self.branches, **self.branches.start(self, layer, parts))
 
     def unsupported(self, backbone: nn.Module) -> str | None:
         """Return a reason where no block has one of the targets."""

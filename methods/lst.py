@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,9 @@ from torch.nn import functional as F
 from benchmark.core.registry import InputError
 from methods import families
 from methods.base import Method, later, positive, register
+from methods.parts.backbone import as_backbone
+from methods.parts.extensions import NetworkExtension
+from methods.parts.starts import zero
 from methods.seams import extend
 
 
@@ -27,8 +30,7 @@ class Rung(nn.Module):
         self.depthwise = nn.Conv2d(bottleneck, bottleneck, 3, padding=1, groups=bottleneck)
         self.pointwise = nn.Conv2d(bottleneck, bottleneck, 1)
         self.up = nn.Conv2d(bottleneck, channels, 1)
-        nn.init.zeros_(self.up.weight)
-        nn.init.zeros_(self.up.bias)  # type: ignore[arg-type]
+        zero(self.up)
 
     def forward(self, state: Tensor | None, features: Tensor) -> Tensor:
         """Return the next state (B, r, H, W) from the last one and a map (B, C, H, W)."""
@@ -40,24 +42,26 @@ class Rung(nn.Module):
         return read + self.pointwise(F.gelu(self.depthwise(read)))
 
 
-class Ladder:
+class Ladder(NetworkExtension):
     """A backbone whose outputs are its frozen ones plus what the ladder adds, zero at the start."""
 
     rungs: nn.ModuleList
 
+    def _steps(self) -> list[Rung]:
+        return cast(list[Rung], list(self.rungs))
+
     def forward(self, x: Tensor) -> Tensor:
         """Return pooled features (B, D)."""
-        final, maps = super().forward_intermediates(x, output_fmt="NCHW")  # type: ignore[misc]
+        final, maps = super().forward_intermediates(x, output_fmt="NCHW")
         states = self._climb(maps)
-        pooled: Tensor = self.forward_head(final)  # type: ignore[attr-defined]
-        return pooled + self.rungs[-1].up(states[-1]).mean((2, 3))  # type: ignore[operator]
+        return self.forward_head(final) + self._steps()[-1].up(states[-1]).mean((2, 3))
 
     def forward_intermediates(self, x: Tensor, indices: Any = None, **kwargs: Any) -> Any:
         """Return the maps asked for, each with its rung's addition."""
         only = kwargs.pop("intermediates_only", False)
-        final, maps = super().forward_intermediates(x, **kwargs)  # type: ignore[misc]
-        pairs = zip(maps, self.rungs, self._climb(maps), strict=True)
-        raised = [m + rung.up(state) for m, rung, state in pairs]  # type: ignore[operator]
+        final, maps = super().forward_intermediates(x, **kwargs)
+        pairs = zip(maps, self._steps(), self._climb(maps), strict=True)
+        raised = [m + rung.up(state) for m, rung, state in pairs]
         if isinstance(indices, int):
             raised = raised[-indices:]
         elif indices is not None:
@@ -66,7 +70,7 @@ class Ladder:
 
     def _climb(self, maps: list[Tensor]) -> list[Tensor]:
         states: list[Tensor] = []
-        for rung, features in zip(self.rungs, maps, strict=True):
+        for rung, features in zip(self._steps(), maps, strict=True):
             states.append(rung(states[-1] if states else None, features))
         return states
 
@@ -107,7 +111,7 @@ class LST(Method):
         """Return a reason where the pooled features are not those of the last map."""
         if families.find(backbone) is None:
             return "the family of this backbone is unknown"
-        if _channels(backbone)[-1] != backbone.num_features:
+        if _channels(backbone)[-1] != as_backbone(backbone).num_features:
             return "its pooled features have another width than its last map"
         return None
 
@@ -119,4 +123,4 @@ class LST(Method):
 
 
 def _channels(backbone: nn.Module) -> list[int]:
-    return [level["num_chs"] for level in backbone.feature_info]  # type: ignore[union-attr]
+    return [level["num_chs"] for level in as_backbone(backbone).feature_info]

@@ -9,21 +9,23 @@ from torch import Tensor, nn
 
 from methods import families
 from methods.base import Method, positive, register
+from methods.parts.backbone import as_backbone
+from methods.parts.extensions import NetworkExtension
 from methods.seams import extend
 
 
-class ProbedFeatures:
+class ProbedFeatures(NetworkExtension):
     """Pooled features, and the last dense map, go through `probe`; the backbone has no graph."""
 
     probe: nn.Module
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, D)."""
-        return self.probe(super().forward(x))  # type: ignore[misc]
+        return self.probe(super().forward(x))
 
     def forward_intermediates(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
         """Return timm's maps (B, C, H, W); the last one is probed pixel by pixel."""
-        found = super().forward_intermediates(x, *args, **kwargs)  # type: ignore[misc]
+        found = super().forward_intermediates(x, *args, **kwargs)
         only = kwargs.get("intermediates_only", False)
         maps = found if only else found[1]
         last = self.probe(maps[-1].permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
@@ -52,7 +54,7 @@ class MLPProbe(Method):
 
     def edit(self, backbone: nn.Module) -> None:
         """Put the network behind the backbone."""
-        width: int = backbone.num_features  # type: ignore[assignment]
+        width = as_backbone(backbone).num_features
         layers = (nn.Linear(width, self.bottleneck), nn.GELU(), nn.Linear(self.bottleneck, width))
         extend(backbone, ProbedFeatures, probe=nn.Sequential(*layers))
 
@@ -60,12 +62,13 @@ class MLPProbe(Method):
         """Return a reason where the pooled features are not those of the last map."""
         if families.find(backbone) is None:
             return "the family of this backbone is unknown"
-        last = backbone.feature_info[-1]["num_chs"]  # type: ignore[index]
-        if last != backbone.num_features:
-            return f"its last map has {last} channels, its pooled features {backbone.num_features}"
+        network = as_backbone(backbone)
+        last, width = network.feature_info[-1]["num_chs"], network.num_features
+        if last != width:
+            return f"its last map has {last} channels, its pooled features {width}"
         return None
 
     def count(self, backbone: nn.Module) -> int:
         """Return 2 D h + h + D."""
-        width: int = backbone.num_features  # type: ignore[assignment]
+        width = as_backbone(backbone).num_features
         return 2 * width * self.bottleneck + self.bottleneck + width

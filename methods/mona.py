@@ -12,6 +12,7 @@ from methods import families
 from methods.base import Method, positive, register, share
 from methods.parts import stream
 from methods.parts.grid import on_grid
+from methods.parts.starts import zero
 
 SIDES = (3, 5, 7)  # of the depthwise convolutions
 
@@ -31,8 +32,7 @@ class MonaAdapter(nn.Module):
             for side in SIDES
         )
         self.mix = nn.Conv2d(bottleneck, bottleneck, 1)
-        nn.init.zeros_(self.up.weight)
-        nn.init.zeros_(self.up.bias)
+        zero(self.up)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return what is added to the stream x (B, N, C) or (B, H, W, C)."""

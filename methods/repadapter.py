@@ -12,6 +12,7 @@ from methods import families, seams
 from methods.base import Method, later, positive, register, share
 from methods.parts import adapters, lean
 from methods.parts.inputs import AdaptedInput
+from methods.parts.starts import zero
 
 
 class GroupedAdapter(nn.Module):
@@ -29,8 +30,7 @@ class GroupedAdapter(nn.Module):
         self.up = nn.Conv1d(bottleneck, width, 1, groups=groups)
         nn.init.xavier_uniform_(self.down.weight)
         nn.init.zeros_(self.down.bias)
-        nn.init.zeros_(self.up.weight)
-        nn.init.zeros_(self.up.bias)  # type: ignore[arg-type]
+        zero(self.up)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the adapted input (..., C)."""
@@ -81,16 +81,15 @@ class RepAdapter(Method):
         """Add two adapters per block."""
         for block in families.blocks(backbone):
             sizes = (families.width(block), self.bottleneck, self.groups, self.scale, self.dropout)
-            for branch in _FIRST:
-                adapter = GroupedAdapter(*sizes)
-                adapters.add(block, branch, AdaptedInput, adapter)  # type: ignore[arg-type]
+            for branch in adapters.BRANCHES:
+                adapters.add(block, branch, AdaptedInput, GroupedAdapter(*sizes))
 
     def unsupported(self, backbone: nn.Module) -> str | None:
         """Return a reason where blocks lack attention or MLP, or their width has no such groups."""
         blocks = families.blocks(backbone)
         if any(families.width(block) % self.groups for block in blocks if hasattr(block, "mlp")):
             return f"the width of a block is no multiple of groups={self.groups}"
-        return adapters.missing(backbone, "attn", "mlp")
+        return adapters.missing(backbone, *adapters.BRANCHES)
 
     def count(self, backbone: nn.Module) -> int:
         """Return 2 [(d h + h) + (d h / groups + d)], summed over blocks."""

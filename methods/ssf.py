@@ -12,28 +12,28 @@ from methods import families, seams
 from methods.base import Method, register
 
 
-class ScaleShift:
+class ScaleShift(seams.Extension):
     """`scale * f(x) + shift` per channel, on the output of a linear layer, convolution or norm."""
 
+    weight: Tensor
+    bias: nn.Parameter | None
     scale: nn.Parameter
     shift: nn.Parameter
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the scaled and shifted output; channels are axis 1 of maps, else the last."""
-        out = super().forward(x)  # type: ignore[misc]
-        if _channels_first(self):  # type: ignore[arg-type]
+        out = super().forward(x)
+        if _channels_first(self):
             return out * self.scale[:, None, None] + self.shift[:, None, None]
         return out * self.scale + self.shift
 
     def fold(self) -> None:
         """Write scale and shift into weight and bias."""
-        weight, bias = self.weight, self.bias  # type: ignore[attr-defined,has-type]
-        column = self.scale.view(-1, *[1] * (weight.ndim - 1))
-        weight.data.mul_(column)
-        if bias is None:
+        self.weight.data.mul_(self.scale.view(-1, *[1] * (self.weight.ndim - 1)))
+        if self.bias is None:
             self.bias = nn.Parameter(self.shift.detach().clone())
         else:
-            bias.data.mul_(self.scale).add_(self.shift)
+            self.bias.data.mul_(self.scale).add_(self.shift)
 
 
 def _channels_first(module: nn.Module) -> bool:

@@ -10,6 +10,7 @@ from benchmark.core.registry import unknown
 from methods import families, seams
 from methods.base import Method, later, positive, register
 from methods.parts import prompts
+from methods.parts.adapters import at
 
 
 @register("vpt_deep")
@@ -42,9 +43,9 @@ class VPTDeep(Method):
         for block in families.blocks(backbone):
             tokens = prompts.drawn(backbone, self.start, self.prompts, families.width(block))
             if windows:
-                norms = (block.norm1,) if self.normed else ()
-                prompts.pad_window(block.attn, self.prompts)  # type: ignore[arg-type]
-                seams.extend(block.attn, prompts.PromptsInWindow, prompts=tokens, norms=norms)  # type: ignore[arg-type]
+                attention, norms = at(block, "attn"), (block.norm1,) if self.normed else ()
+                prompts.pad_window(attention, self.prompts)
+                seams.extend(attention, prompts.PromptsInWindow, prompts=tokens, norms=norms)
                 continue
             position = backbone.num_prefix_tokens
             seams.extend(block, prompts.PromptsInBlock, prompts=tokens, position=position)

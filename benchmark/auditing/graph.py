@@ -8,6 +8,7 @@ from torch import Tensor, nn
 import methods
 from benchmark.auditing.probe import Maker, attached, images, loss, trained
 from methods import Method
+from methods.parts.backbone import as_backbone
 
 
 def check_checkpointing(method: Method, make: Maker) -> None:
@@ -16,7 +17,7 @@ def check_checkpointing(method: Method, make: Maker) -> None:
     if not methods.trainable(plain):
         return
     expected = _gradients(plain)
-    plain.set_grad_checkpointing(True)  # type: ignore[operator]
+    as_backbone(plain).set_grad_checkpointing(True)
     for name, gradient in _gradients(plain).items():
         worst = (gradient - expected[name]).abs().max()
         assert worst < 1e-5, f"checkpointing changes the gradient of {name} by {worst:.1e}"

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 import methods
 from benchmark.training.fit import set_mode
 from methods import Method
+from methods.parts.backbone import as_backbone
 
 Maker = Callable[[], nn.Module]
 SIDE, BATCH, CLASSES = 64, 4, 3
@@ -36,7 +37,8 @@ def attached(method: Method, make: Maker) -> nn.Module:
 
 def dense(body: nn.Module, x: Tensor) -> list[Tensor]:
     """Return the feature maps that segmentation reads."""
-    return body.forward_intermediates(x, output_fmt="NCHW", intermediates_only=True)  # type: ignore[operator]
+    network = as_backbone(body)
+    return network.forward_intermediates(x, output_fmt="NCHW", intermediates_only=True)
 
 
 def trained(method: Method, make: Maker, steps: int = STEPS) -> tuple[nn.Module, dict[str, bool]]:

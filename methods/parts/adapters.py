@@ -13,6 +13,10 @@ from torch.nn import functional as F
 
 from methods import families, seams
 from methods.parts import lean
+from methods.parts.starts import zero
+
+Branch = Literal["attn", "mlp"]
+BRANCHES: tuple[Branch, ...] = ("attn", "mlp")
 
 
 class Bottleneck(nn.Module):
@@ -38,8 +42,7 @@ class Bottleneck(nn.Module):
         self.scale = scale
         nn.init.kaiming_uniform_(self.down.weight, a=5**0.5)
         nn.init.zeros_(self.down.bias)
-        nn.init.zeros_(self.up.weight)
-        nn.init.zeros_(self.up.bias)
+        zero(self.up)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the adapter's output for `x` (..., C)."""
@@ -60,16 +63,21 @@ def size(width: int, bottleneck: int) -> int:
     return 2 * width * bottleneck + bottleneck + width
 
 
-def add(block: nn.Module, branch: Literal["attn", "mlp"], mixin: type, adapter: nn.Module) -> None:
+def add(block: nn.Module, branch: Branch, mixin: type, adapter: nn.Module) -> None:
     """Put `adapter` at a branch of `block`."""
+    if mixin is not seams.Serial:  # which reads the branch's output, that nothing made from a norm
+        lean.remake(families.source(block, branch))
+    seams.extend(at(block, branch), mixin, adapter=adapter)
+
+
+def at(block: nn.Module, branch: Branch) -> nn.Module:
+    """Return the branch of a block; `unsupported` has made sure that there is one."""
     module = families.branch(block, branch)
     assert module is not None
-    if mixin is not seams.Serial:
-        lean.remake(families.source(block, branch))
-    seams.extend(module, mixin, adapter=adapter)
+    return module
 
 
-def missing(backbone: nn.Module, *branches: Literal["attn", "mlp"]) -> str | None:
+def missing(backbone: nn.Module, *branches: Branch) -> str | None:
     """Return why adapters have no place in `backbone`, or None."""
     blocks = families.blocks(backbone)
     for name in branches:

@@ -14,16 +14,18 @@ from torch.nn import functional as F
 from benchmark.core.registry import unknown
 from methods import families, seams
 from methods.base import positive, share
+from methods.parts.updates import frozen_weight
 
 ROLES = ("qkv", "proj", "fc1", "fc2")
 
 
-class Factored:
+class Factored(seams.Extension):
     """Adds `s V Sigma_i U^T` to each (d, d) piece i of a linear layer; U and V are shared.
 
     Pieces lie along the output (qkv, fc1) or along the input (fc2).
     """
 
+    bias: nn.Parameter | None
     u: nn.Parameter  # (d, r)
     v: nn.Parameter  # (d, r)
     scale: float
@@ -36,7 +38,7 @@ class Factored:
     @property
     def base_weight(self) -> Tensor:
         """Return the frozen weight (out, in)."""
-        return self._parameters["weight"]  # type: ignore[attr-defined]
+        return frozen_weight(self)
 
     @property
     def weight(self) -> Tensor:
@@ -47,14 +49,14 @@ class Factored:
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the layer's output (..., out) plus the update through rank r."""
-        out = F.linear(x, self.base_weight, self.bias)  # type: ignore[attr-defined]
+        out = F.linear(x, self.base_weight, self.bias)
         if self._along_output():
             inner = torch.einsum("...r,psr->...ps", x @ self.u, self.sigma())
-            inner = F.dropout(inner, self.dropout, self.training)  # type: ignore[attr-defined]
+            inner = F.dropout(inner, self.dropout, self.training)
             return out + self.scale * (inner @ self.v.T).flatten(-2)
         parts = x.unflatten(-1, (-1, len(self.u))) @ self.u
         inner = torch.einsum("...pr,psr->...s", parts, self.sigma())
-        inner = F.dropout(inner, self.dropout, self.training)  # type: ignore[attr-defined]
+        inner = F.dropout(inner, self.dropout, self.training)
         return out + self.scale * inner @ self.v.T
 
     def _along_output(self) -> bool:

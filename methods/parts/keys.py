@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from methods import families, seams
 from methods.parts import prompts
+from methods.parts.adapters import at
 
 
 class PromptedKeys(seams.LinearExtension):
@@ -55,8 +56,7 @@ def add(backbone: nn.Module, block: nn.Module, keys: nn.Parameter, values: nn.Pa
     """Give the attention of `block` trained keys and values (m, C)."""
     windows = families.family(backbone).windows
     position = 0 if windows else int(getattr(backbone, "num_prefix_tokens", 0))
-    attention, layer = families.branch(block, "attn"), families.linear(block, "qkv")
-    assert attention is not None
+    attention, layer = at(block, "attn"), families.linear(block, "qkv")
     assert layer is not None
     seams.extend(layer, PromptedKeys, prompt_keys=keys, prompt_values=values, position=position)
     kind = MoreKeysInWindow if windows else MoreKeys

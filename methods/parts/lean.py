@@ -37,12 +37,12 @@ class Recipe:
     make: Make
 
 
-class Source:
+class Source(seams.Extension):
     """Notes on its output how it was made; the note lives as long as the output does."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the module's output, with its recipe."""
-        forward: Make = super().forward  # type: ignore[misc]
+        forward = super().forward
         out = forward(x)
         if out.requires_grad and not torch.compiler.is_compiling():
             setattr(out, RECIPE, Recipe(x, _as_now(forward, x)))
@@ -190,8 +190,8 @@ def low_rank(
     `layer` is the frozen (W, c); `a` (P r, in) holds the A of all P parts, `ups` their B (rows, r).
     """
     recipe = _recipe(x)
-    x, weight, bias, a, *ups = _cast(x, *layer, a, *ups)  # type: ignore[assignment]
-    return _LowRank.apply((recipe, branches, bias), x, weight, a, *ups)
+    x, weight, bias, *factors = _cast(x, *layer, a, *ups)
+    return _LowRank.apply((recipe, branches, bias), x, weight, *factors)
 
 
 class _LowRank(torch.autograd.Function):

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from methods import families, seams
+from methods.parts.backbone import as_backbone
+from methods.parts.extensions import NetworkExtension, WindowExtension
 
 
 class PromptsAtInput(seams.Extension):
@@ -32,16 +34,15 @@ class PromptsAtInput(seams.Extension):
         return seams.insert(x, rows, self.position)
 
 
-class OwnPrefix(seams.Extension):
+class OwnPrefix(NetworkExtension):
     """A backbone of dynamic image size, whose position table does not know of the prompts."""
 
-    num_prefix_tokens: int
     num_prompts: int
 
     def _pos_embed(self, x: Tensor) -> Any:
         # timm splits the table after `num_prefix_tokens` rows, of which the prompts have none
         self.num_prefix_tokens -= self.num_prompts
-        out = super()._pos_embed(x)  # type: ignore[misc]
+        out = super()._pos_embed(x)
         self.num_prefix_tokens += self.num_prompts
         return out
 
@@ -62,10 +63,11 @@ def insert_at_input(
     `num_prefix_tokens` grows with them, so that timm's own pooling, and its splitting of prefix
     and patch tokens for dense features, leave them out; rotary embeddings skip them as well.
     """
-    position = int(backbone.num_prefix_tokens)  # type: ignore[arg-type]
+    network = as_backbone(backbone)
+    position = network.num_prefix_tokens
     assert isinstance(backbone.norm_pre, nn.Module)
     seams.extend(backbone.norm_pre, PromptsAtInput, position=position, normed=normed, **parameters)
-    backbone.num_prefix_tokens = position + num  # type: ignore[assignment]
+    network.num_prefix_tokens = position + num
     if getattr(backbone, "dynamic_img_size", False):
         seams.extend(backbone, OwnPrefix, num_prompts=num)
     for block in families.blocks(backbone):
@@ -76,7 +78,8 @@ def skip_in_rotation(block: nn.Module, num: int) -> None:
     """Tell rotary attention that `num` more tokens have no place in the image."""
     attention = families.branch(block, "attn")
     if attention is not None and hasattr(attention, "num_prefix_tokens"):
-        attention.num_prefix_tokens += num  # type: ignore[operator,assignment]
+        rotary = as_backbone(attention)  # of one name with the network's, and of one meaning
+        rotary.num_prefix_tokens += num
 
 
 def no_sequence(backbone: nn.Module) -> str | None:
@@ -101,14 +104,14 @@ class PromptsInBlock(seams.Extension):
         return seams.remove(x, len(self.prompts), self.position)
 
 
-class PaddedWindow(seams.Extension):
+class PaddedWindow(WindowExtension):
     """Swin's attention over `extra_rows` more rows in front, without relative position or mask."""
 
     extra_rows: int
 
     def _get_rel_pos_bias(self) -> Tensor:
         num = self.extra_rows
-        bias = super()._get_rel_pos_bias()  # type: ignore[misc]
+        bias = super()._get_rel_pos_bias()
         return nn.functional.pad(bias, (num, 0, num, 0))
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -120,8 +123,9 @@ class PaddedWindow(seams.Extension):
 
 def pad_window(attention: nn.Module, num: int) -> None:
     """Note that `num` more rows will stand in front of each window of `attention`."""
-    before: int = getattr(attention, "extra_rows", 0)
-    attention.extra_rows = before + num  # type: ignore[assignment]
+    # keys and prompts of one block add up; the annotation is for `__setattr__` of a module
+    rows: Any = getattr(attention, "extra_rows", 0) + num
+    attention.extra_rows = rows
 
 
 class PromptsInWindow(PaddedWindow):
@@ -159,6 +163,8 @@ def drawn(backbone: nn.Module, start: str, num: int, width: int) -> nn.Parameter
     """
     if start == "normal":
         return normal(num, width, std=0.02)
-    side: int = backbone.patch_embed.proj.kernel_size[0]  # type: ignore[union-attr,index,assignment]
+    patches = getattr(backbone.patch_embed, "proj", None)
+    assert isinstance(patches, nn.Conv2d)
+    side = patches.kernel_size[0]
     bound = (6 / (3 * side**2 + families.width(families.blocks(backbone)[0]))) ** 0.5
     return nn.Parameter(torch.empty(num, width).uniform_(-bound, bound))

@@ -44,9 +44,7 @@ class Updated(seams.Extension):
     @property
     def base_weight(self) -> Tensor:
         """Return the frozen weight (out, in)."""
-        weight = self._parameters["weight"]
-        assert weight is not None
-        return weight
+        return frozen_weight(self)
 
     @property
     def weight(self) -> Tensor:
@@ -110,6 +108,13 @@ class WeightMethod(Method):
             layer.base_weight.data.copy_(layer.weight)
             seams.restore(layer, "parts", "updates")
         return module
+
+
+def frozen_weight(layer: nn.Module) -> Tensor:
+    """Return the weight (out, in) of a layer whose `weight` is a property of its extension."""
+    weight = layer._parameters["weight"]
+    assert weight is not None
+    return weight
 
 
 def seeded(*shape: int, bound: float | None = None, seed: int = 0) -> Tensor:
