@@ -203,3 +203,35 @@ def test_of_equal_copies_the_richer_one_is_kept(tmp_path):
     assert list(loaded.rows["test_ece"]) == [0.2]
     text = report([tmp_path / "a", tmp_path / "b"], tmp_path, options=Options(metric="ece")).text
     assert "less is better: ece" in text
+
+
+def test_every_table_says_where_patients_may_be_on_both_sides(tmp_path):
+    groups = {
+        "busi": ("unknown", "BUSI: which images share a patient is unknown."),
+        "drive": ("unknown", "DRIVE: which images share a patient is unknown."),
+        "hippo": ("inferred", "MSD Hippocampus: groups (brain) are inferred: by number."),
+        "ham": ("given", ""),
+        "old": ("", ""),  # a record of before it was noted
+    }
+    for name, (grouping, note) in groups.items():
+        for method, score in (("linear", 0.2), ("lora", 0.3), ("full", 0.4)):
+            data = {"grouping": grouping, "group_note": note}
+            put(tmp_path, score, data, dataset=name, method=method)
+            put(tmp_path, score, data, dataset=name, method=method, lr=0.5)
+    told = (
+        "MSD Hippocampus: groups (brain) are inferred: by number. Which images share a patient is "
+        "unknown on busi, drive: training and test may share patients."
+    )
+    (table,) = build(tmp_path)
+    assert told in table.caption
+    options = Options(ablation="lr", efficiency=True, formats=("markdown",))
+    made = report([tmp_path], tmp_path / "out", options=options)
+    sheets = [p for p in made.paths if p.suffix == ".md" and p.stem != "licences"]
+    assert len(sheets) >= 4  # scores, ranks, costs and the ablation
+    for path in sheets:
+        assert "unknown on busi, drive" in path.read_text(), path
+
+
+def test_a_table_of_given_groups_needs_no_word_on_them(tmp_path):
+    put(tmp_path, 0.2, {"grouping": "given"}, dataset="ham")
+    assert "patient" not in build(tmp_path)[0].caption

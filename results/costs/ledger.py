@@ -83,6 +83,7 @@ class Ledger:
     image_size: int
     entries: tuple[Entry, ...]
     devices: tuple[str, ...]
+    groups: str = ""  # what its scores have to say of the data's groups (`Table.groups`)
 
     def agreement(self, name: str) -> float | None:
         """Return Spearman's correlation of a combined score with the score.
@@ -138,7 +139,7 @@ def build(frame: Frame, table: Table, folders: Sequence[Path] = ()) -> Ledger:
             )
         )
     devices = tuple(sorted(chosen["device"].unique()))
-    return Ledger(table.name, table.image_size, tuple(marked), devices)
+    return Ledger(table.name, table.image_size, tuple(marked), devices, table.groups)
 
 
 def _times(row: dict[str, float], name: str) -> float | None:
@@ -269,4 +270,4 @@ def note(ledger: Ledger) -> str:
         value = ledger.agreement(name)
         if value is not None:
             parts.append(f"{name.upper()} orders methods as the score does: Spearman {value:.2f}.")
-    return " ".join(parts)
+    return " ".join(filter(None, [*parts, ledger.groups]))

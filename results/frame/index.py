@@ -26,7 +26,7 @@ from results.frame import rows
 from results.frame.scan import Found, scan
 
 INDEX = "index.parquet"
-VERSION = f"peft-medical-benchmark index 1, record {SCHEMA}"
+VERSION = f"peft-medical-benchmark index 2, record {SCHEMA}"
 FEWEST = 1000  # records, below which reading them is as quick
 PART = 5000  # records at a time
 SHARE = 0.02  # of the records that may be outside before the index is written again

@@ -25,6 +25,7 @@ BESIDE = (PREDICTIONS, PEEK, EXTERNAL)  # what a row tells of: `has_predictions`
 # what every finished cell tells; a runs folder of failures alone has these columns too, empty
 FINISHED = (
     *("labels", "metric", "synthetic", "classes", "task", "ordinal", "device", "sources"),
+    *("grouping", "group_note"),
     *(field.name for field in fields(Cost)),
 )
 _UNDONE = {"unsupported.txt": "n/a", "error.txt": "failed"}
@@ -60,6 +61,8 @@ def done(folder: str) -> dict[str, Any]:
         "ordinal": data.ordinal,
         "device": str(gpu) if gpu else "cpu",
         "sources": _text(record.provenance.get("sources")),
+        "grouping": data.grouping,
+        "group_note": data.group_note,
         "selected_step": record.selected_step,
     }
     for start, numbers in (("val_", record.val), ("test_", record.test), ("", vars(record.cost))):

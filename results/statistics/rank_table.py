@@ -46,4 +46,4 @@ def _note(s: Statistics) -> str:
     if s.unranked:
         names = ", ".join(brief(m, s.table.methods) for m in s.unranked)
         parts.append(f"Not ranked, a column is empty: {names}.")
-    return " ".join(parts)
+    return " ".join(filter(None, [*parts, s.table.groups]))

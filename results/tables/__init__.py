@@ -45,7 +45,8 @@ NO_COSTS = Costs(math.nan, math.nan, math.nan, math.nan)
 class Table:
     """The table of one setting (`select.SETTING`); `chosen` are the rows behind each column.
 
-    `note` tells the table from others of its backbone and image size. `tied` holds, where the
+    `note` tells the table from others of its backbone and image size. `groups` is what every sheet
+    of these cells has to say of their data's groups (`caption.of_groups`). `tied` holds, where the
     statistics are known, the methods of a column that noise does not tell from its best.
     """
 
@@ -61,6 +62,7 @@ class Table:
     normalize: str = ""
     precision: str = ""
     note: str = ""
+    groups: str = ""
     tied: Mapping[Column, Collection[str]] = field(default_factory=dict)
 
     @property
@@ -114,6 +116,8 @@ def _table(rows: pd.DataFrame, setting: Mapping[str, Any], metric: str | None) -
         caption.caption(chosen, empty, lacking),
         caption.missing(chosen, methods, empty),
     ]
+    groups = caption.of_groups(pd.concat(chosen.values())) if chosen else ""
+    sentences.append(groups)
     if setting["note"]:
         sentences.append("Records of other weights, precision or normalization: in other tables.")
     costs = _costs(done)
@@ -124,6 +128,7 @@ def _table(rows: pd.DataFrame, setting: Mapping[str, Any], metric: str | None) -
         costs={method: costs.get(method, NO_COSTS) for method in methods},
         caption=" ".join(filter(None, sentences)),
         chosen=chosen,
+        groups=groups,
         **{**setting, "image_size": int(setting["image_size"])},
     )
 

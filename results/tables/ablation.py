@@ -17,6 +17,7 @@ from benchmark.core.registry import InputError, unknown
 from benchmark.core.spec import format_spec, parse_spec
 from benchmark.scores import metric_of
 from results.frame import Frame
+from results.tables.caption import of_groups
 from results.tables.columns import columns_of
 from results.tables.external import averaged
 from results.tables.naming import brief
@@ -135,5 +136,5 @@ def _note(rows: pd.DataFrame) -> str:
         "equal, what else was tuned chosen on validation within each value. The test set is read "
         "for each value: this table informs, it selects nothing. Fingerprints: data "
         f"{', '.join(f'{name} {value}' for name, value in data)}; weights "
-        f"{', '.join(sorted(rows['weights'].unique()))}."
-    )
+        f"{', '.join(sorted(rows['weights'].unique()))}. {of_groups(rows)}"
+    ).strip()

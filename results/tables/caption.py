@@ -145,6 +145,23 @@ def _by_loss(chosen: Chosen) -> list[str]:
     return [f"Undefined on validation, where the loss chose instead: {where}."] if names else []
 
 
+def of_groups(rows: pd.DataFrame) -> str:
+    """Return what a reader must know of the groups of the data sets in `rows`; "" for nothing.
+
+    A test set that may share patients with training makes every score of a table look better than
+    it is. Records of before `grouping` was noted say nothing.
+    """
+    facts = rows[["dataset", "grouping", "group_note"]].drop_duplicates().sort_values("dataset")
+    unknown = ", ".join(dict.fromkeys(facts["dataset"][facts["grouping"] == "unknown"]))
+    sentences = list(dict.fromkeys(facts["group_note"][facts["grouping"] == "inferred"]))
+    if unknown:
+        sentences.append(
+            f"Which images share a patient is unknown on {unknown}: training and test may share "
+            "patients."
+        )
+    return " ".join(sentences)
+
+
 def missing(chosen: Chosen, methods: Sequence[str], empty: Empty) -> str:
     """Return a sentence that names the entries without all runs of their column; "" for none."""
     named = []

@@ -64,7 +64,8 @@ def _sheet(table: Table) -> Sheet | None:
         for name in ("own test", "external")
         if row[name].num_seeds == 1
     }
-    return Sheet(f"External test sets of {table.title}", data, note=NOTE, marks=once)
+    note = f"{NOTE} {table.groups}".strip()
+    return Sheet(f"External test sets of {table.title}", data, note=note, marks=once)
 
 
 def averaged(values: Sequence[float | None], metric: str) -> Score:

@@ -78,5 +78,5 @@ def _sheet(table: Table) -> Sheet | None:
         for name in forms
         if row[name].num_seeds == 1
     }
-    note = f"{NOTE} Cells: {num_cells}."
+    note = f"{NOTE} Cells: {num_cells}. {table.groups}".strip()
     return Sheet(f"Peek gap on {table.title}", data, note=note, forms=forms, marks=once)
