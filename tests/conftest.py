@@ -1,9 +1,15 @@
 """Fixtures that several test files share."""
 
+import functools
 import os
 from pathlib import Path
 
 import pytest
+
+from benchmark.data.sets import phantom
+
+# Drawing a phantom takes 20 ms, and dozens of tests prepare the same hundreds of them.
+phantom.render = functools.cache(phantom.render.__wrapped__)
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ colour statistic gives the grade away.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import scipy  # its parts are imported when they are named: listing data sets stays fast
@@ -60,8 +61,9 @@ def _stratum_of(kind: int, index: int) -> int:
     return (blots > 0) << 1 | (clusters > 0) << 2
 
 
+@lru_cache(maxsize=1)  # image and mask are asked for one after the other
 def render(kind: int, index: int) -> Phantom:
-    """Return phantom `index` of the series `kind`; the same on every machine."""
+    """Return phantom `index` of the series `kind`, read-only; the same on every machine."""
     rng = np.random.default_rng([kind, index, 0])
     grade = grade_of(kind, index)
     disc = np.array([rng.uniform(30, 42), rng.uniform(54, 74)])
@@ -70,7 +72,9 @@ def render(kind: int, index: int) -> Phantom:
     canvas = _background(rng, disc)
     canvas -= _vessels(rng, disc, new_vessels=grade == 4)[..., None] * _VESSEL
     canvas, mask = _lesions(rng, canvas, disc, load_of(kind, index))
-    return Phantom(_camera(rng, canvas), mask, grade)
+    image = _camera(rng, canvas)
+    image.flags.writeable = mask.flags.writeable = False  # whoever asks next gets the same arrays
+    return Phantom(image, mask, grade)
 
 
 _VESSEL = np.array([0.22, 0.26, 0.16])
