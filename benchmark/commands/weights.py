@@ -56,11 +56,15 @@ def _check(names: list[str]) -> int:
     from benchmark.backbones import weights
 
     here = [n for n in names or _published() if names or backbones.cache_path(n).exists()]
-    damaged = [name for name in here if not weights.is_whole(backbones.cache_path(name))]
+    code = 0
     for name in here:
-        state = "damaged: delete it, it is fetched again" if name in damaged else "whole"
-        print(f"{name}: {state} ({backbones.cache_path(name)})")
-    return 1 if damaged else 0
+        path, state = backbones.cache_path(name), "whole"
+        try:
+            weights.read_cached(path)
+        except InputError:
+            code, state = 1, "damaged: delete it, it is fetched again"
+        print(f"{name}: {state} ({path})")
+    return code
 
 
 def _published() -> list[str]:
