@@ -143,17 +143,11 @@ class Sweep:
 
     @cached_property
     def _resolved(self) -> tuple[list[Cell], dict[str, str]]:
-        from benchmark.data import open_dataset
+        from benchmark.data import open_dataset, refuse_in_tree
         from benchmark.sweep.resolve import Resolver
 
-        for source in {Path(spec) for grid in self.grids for spec in grid.datasets}:
-            # every picture below a folder of classes is read: those of our reports would be, too
-            is_tree = source.is_dir() and not (source / "manifest.csv").exists()
-            if is_tree and self.runs.resolve().is_relative_to(source.resolve()):
-                raise InputError(
-                    f"the runs folder {str(self.runs)!r} lies inside the data {str(source)!r}, "
-                    "whose folders are classes; choose another runs folder"
-                )
+        for spec in {spec for grid in self.grids for spec in grid.datasets}:
+            refuse_in_tree(self.runs, spec, "the runs folder")
         resolver = Resolver() if self.gpu is None else Resolver(on_gpu=self.gpu)
         cells = resolver.cells(self.grids)
         if self.test_on:

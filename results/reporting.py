@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.core.files import write_text
+from benchmark.core.files import filled, write_text
 from benchmark.core.registry import InputError, unknown
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ class Options:
     whether it is reported; None: all are. `lookup` answers for a ("data", "backbone" or "method",
     name) what its records do not hold: citation, licence, url; `display` with its name for readers
     or "", `family` with that of a method. `paper` are the designs of a paper's tables by the start
-    of their file names. `figure_width` is that of a column or page in inches.
+    of their file names. `figure_width` is that of a column or page in inches. `replaces`: `out` is
+    a folder of reports alone, in which every file may be replaced; else those of the user stay.
     """
 
     metric: str | None = None
@@ -66,6 +67,7 @@ class Options:
     paper: Mapping[str, Design] = field(default_factory=dict)
     figure_width: float = 3.5
     figure_titles: bool = True
+    replaces: bool = False
 
 
 FORMATS = {"terminal": "txt", "markdown": "md", "csv": "csv", "latex": "tex", "html": "html"}
@@ -101,7 +103,8 @@ def report(
         )
     statistics = stats.build(tables.build(loaded, options.metric), runs, options.against)
     built = [tables.with_ties(s.table, s.tied) for s in statistics]
-    ledgers = [ledger.build(loaded, s.table, runs) for s in statistics]
+    places = [*runs, *filter(None, [out])]  # times and pictures: beside records, or in the report
+    ledgers = [ledger.build(loaded, s.table, places) for s in statistics]
     main = [scores.sheet(table) for table in built]
     costs = [ledger.sheet(one) for one in ledgers if one.entries]
     used = sources.collect(built, options.lookup)
@@ -139,23 +142,24 @@ def report(
     files |= {"licences.md": sheet.markdown(licences), "citations.bib": sources.bibtex(used)}
     drawn, undrawn = figures.draw(
         loaded,
-        runs,
+        places,
         statistics,
         options.figures,
         options.figure_width,
         titles=options.figure_titles,
         display=lambda kind, name: options.display(kind, name) or name,
     )
-    paths = []
+    paths: list[Path] = []
     if out is not None:
-        for name, body in files.items():
-            write_text(out / name, body)
-            paths.append(out / name)
-        paths += [
-            path for stem, figure in drawn.items() for path in figures.write(figure, out, stem)
-        ]
-        if "html" in options.formats:
-            paths.append(html.write(loaded, statistics, ledgers, out, files))
+        with filled(out, files, replaces=options.replaces) as folder:
+            for name, body in files.items():
+                write_text(folder / name, body)
+                paths.append(folder / name)
+            for stem, figure in drawn.items():
+                paths += figures.write(figure, folder, stem)
+            if "html" in options.formats:
+                paths.append(html.write(loaded, statistics, ledgers, folder, files))
+        paths = [out / path.relative_to(folder) for path in paths]
     parts = []
     for s, one, costs_of_one in zip(statistics, main, ledgers, strict=True):
         parts += [sheet.terminal(one), words.text(s)]

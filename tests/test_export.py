@@ -207,7 +207,7 @@ def test_predict_never_replaces_what_it_did_not_make(runs, pictures, tmp_path, c
     out.mkdir()
     (out / "0.png").write_bytes(b"mine")
     assert main(["predict", cell, str(folder), "--out", str(out)]) == 2
-    assert "no mask that `predict` made" in capsys.readouterr().err
+    assert "is not what this program wrote there" in capsys.readouterr().err
     assert (out / "0.png").read_bytes() == b"mine"
     assert all((folder / p.name).read_bytes() == p.read_bytes() for p in pictures)
     manifest = tmp_path / "manifest.csv"

@@ -164,7 +164,9 @@ def test_latency_in_multiples_of_the_bare_backbone(tmp_path):
 def test_inference_is_timed_as_trained_and_merged(tmp_path):
     for method in ("lora(rank=8)", "dvpt(merge=rows,prompts=4,bottleneck=4)"):
         write(tmp_path, [50], method=method, backbone="tiny_vit", image_size=32)
-    path = latency.write(tmp_path, Watch(torch.device("cpu"), rounds=1, repeats=1), batch=2)
+    path = latency.write(
+        [tmp_path], tmp_path / "out", Watch(torch.device("cpu"), rounds=1, repeats=1), batch=2
+    )
     dvpt, lora = json.loads(path.read_text())["rows"]
     bare = sum(p.numel() for p in backbones.create("tiny_vit", 32).parameters())
     assert min(lora["ms"], lora["merged_ms"], lora["bare_ms"], dvpt["ms"]) > 0
@@ -172,4 +174,4 @@ def test_inference_is_timed_as_trained_and_merged(tmp_path):
     assert (dvpt["merged_ms"], dvpt["merged_active"], dvpt["active"] > bare) == (None, None, True)
     assert dvpt["gflop"] > lora["gflop"] > 0  # four more tokens, and no branch on each layer
     with pytest.raises(InputError, match="there is no finished cell below"):
-        latency.write(tmp_path / "none", Watch(torch.device("cpu")), batch=2)
+        latency.write([tmp_path / "none"], tmp_path, Watch(torch.device("cpu")), batch=2)

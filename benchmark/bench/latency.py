@@ -7,7 +7,7 @@ weights hold does not matter for the time; the head is the same for all methods 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -24,6 +24,7 @@ from benchmark.bench.timing import Watch, interleaved
 from benchmark.core.files import write_json
 from benchmark.core.record import read_records
 from benchmark.core.registry import InputError
+from benchmark.trained import check_code
 from benchmark.training.provenance import hardware
 
 NAME = "latency.json"
@@ -53,7 +54,7 @@ def measure(spec: str, backbone: nn.Module, image_size: int, watch: Watch, batch
         InputError: for a method that this backbone cannot take.
     """
     images = batch_of(batch, image_size, watch.device, "fp32").images
-    method = methods.build(spec)
+    method = methods.build(spec, recorded=True)
     body = method.attach(copy.deepcopy(backbone))
     forms = {BARE: copy.deepcopy(backbone), "ms": body}
     if method.is_mergeable(body):
@@ -80,18 +81,22 @@ def _size(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-def of_records(runs: Path, watch: Watch, batch: int) -> Iterator[tuple[dict[str, Any], Latency]]:
-    """Yield (backbone, image size and method, its latency) of every kind of cell below `runs`.
+def of_records(
+    folders: Sequence[Path], watch: Watch, batch: int, allowed: Collection[str] = ()
+) -> Iterator[tuple[dict[str, Any], Latency]]:
+    """Yield (backbone, image size and method, its latency) of every kind of cell in `folders`.
 
     Raises:
-        InputError: when there is no finished cell.
+        InputError: when there is no finished cell, or a method of the user's own that is not
+            `allowed` to be imported.
     """
     kinds: dict[tuple[str, int], list[str]] = {}
-    for record in read_records(runs)[0]:
-        cell = record.cell
+    for cell in (record.cell for runs in folders for record in read_records(runs)[0]):
+        check_code(cell.method, allowed)
         kinds.setdefault((cell.backbone, cell.image_size), []).append(cell.method)
     if not kinds:
-        raise InputError(f"there is no finished cell below {str(runs)!r} to time")
+        named = ", ".join(repr(str(runs)) for runs in folders)
+        raise InputError(f"there is no finished cell below {named} to time")
     for (name, size), specs in kinds.items():
         backbone = backbones.create(name, size)
         for spec in sorted(set(specs)):
@@ -99,10 +104,13 @@ def of_records(runs: Path, watch: Watch, batch: int) -> Iterator[tuple[dict[str,
             yield where, measure(spec, backbone, size, watch, batch)
 
 
-def write(runs: Path, watch: Watch, batch: int) -> Path:
-    """Time all methods of the records below `runs`; write and return RUNS/latency.json."""
-    rows = [{**where, **asdict(latency)} for where, latency in of_records(runs, watch, batch)]
+def write(
+    folders: Sequence[Path], out: Path, watch: Watch, batch: int, allowed: Collection[str] = ()
+) -> Path:
+    """Time all methods of the records in `folders`; write and return OUT/latency.json."""
+    found = of_records(folders, watch, batch, allowed)
+    rows = [{**where, **asdict(latency)} for where, latency in found]
     machine = hardware(watch.device)
     device = machine["gpu"] if watch.device.type == "cuda" else CPU
-    write_json(runs / NAME, {"device": device, "batch": batch, "rows": rows})
-    return runs / NAME
+    write_json(out / NAME, {"device": device, "batch": batch, "rows": rows})
+    return out / NAME

@@ -55,3 +55,14 @@ def axes_of(arguments: argparse.Namespace) -> dict[str, Any]:
             raise InputError(f"--tune {name} and --{name.replace('_', '-')} are both given")
         given[name] = values
     return given
+
+
+def add_allow_code(parser: argparse.ArgumentParser) -> None:
+    """Add `--allow-code`: a record may come from anybody, and names the module of its method."""
+    parser.add_argument(
+        "--allow-code",
+        metavar="MODULE:CLASS",
+        action="append",
+        default=[],
+        help="import this method of your own, where a cell was trained with it; repeatable",
+    )

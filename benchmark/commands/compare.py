@@ -21,4 +21,5 @@ def run(arguments: argparse.Namespace) -> int:
     from results.papers.report import compare
 
     runs = arguments.runs or [RUNS]
-    return show(compare(runs, arguments.out or report_folder(runs[0]), arguments.paper))
+    out = arguments.out or report_folder(runs[0])
+    return show(compare(runs, out, arguments.paper, replaces=arguments.out is None))

@@ -79,9 +79,10 @@ def _list() -> int:
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    from benchmark.core.registry import InputError
-    from benchmark.data import datasets, open_dataset, show, split
+    from benchmark.data import datasets, open_dataset, refuse_in_tree, show, split
 
+    out = arguments.out or RUNS / "data"
+    refuse_in_tree(out, arguments.name, "--out")
     try:
         dataset = open_dataset(arguments.name)
     except InputError:
@@ -100,17 +101,19 @@ def _show(arguments: argparse.Namespace) -> int:
     if arguments.name not in datasets and "@" not in arguments.name:
         print("\nas understood; correct it and save it beside the data as dataset.toml:\n")
         print(show.proposal(dataset))
-    path = (arguments.out or RUNS / "data") / f"{dataset.card.name}.png"
+    path = out / f"{dataset.card.name}.png"
     show.montage(dataset, parts.train, path)
     print(f"\nmontage of training images: {path}")
     return 0
 
 
 def _prepare(arguments: argparse.Namespace) -> int:
-    from benchmark.data import datasets, decoded, located, open_dataset, prepare
+    from benchmark.data import datasets, decoded, located, open_dataset, prepare, refuse_in_tree
     from benchmark.data.readers import unpack
     from benchmark.data.sets import medmnist
 
+    cache = arguments.out or RUNS / "cache"
+    refuse_in_tree(cache, arguments.name, "--out")
     name, _, place = located(arguments.name).partition("@")
     if name in datasets and place:
         for archive in unpack.unpack(Path(place)):
@@ -120,7 +123,6 @@ def _prepare(arguments: argparse.Namespace) -> int:
     dataset = open_dataset(arguments.name)
     if arguments.group_duplicates:
         return _group(dataset, arguments)
-    cache = arguments.out or RUNS / "cache"
     for text in arguments.image_size.split(","):
         if not (text.isdigit() and int(text)):
             raise InputError(f"--image-size {text!r} must be a number of pixels above 0")
@@ -132,12 +134,14 @@ def _prepare(arguments: argparse.Namespace) -> int:
 
 def _group(dataset: Dataset, arguments: argparse.Namespace) -> int:
     """Write a manifest in which near-duplicates share a group."""
+    from benchmark.core.files import refuse_inside
     from benchmark.data import prepare
     from benchmark.data.doctor import many, merged_groups, near_duplicates
 
+    out = arguments.out or RUNS / "data" / f"{dataset.card.name}_grouped"
+    refuse_inside(out, filter(Path.exists, [Path(arguments.name)]))
     pairs = near_duplicates(dataset.read_image, len(dataset), arguments.threshold)
     groups = merged_groups(list(dataset.groups), pairs)
-    out = arguments.out or RUNS / "data" / f"{dataset.card.name}_grouped"
     path = prepare.write_manifest(dataset, groups, out)
     count = len(set(dataset.groups))
     what = many(len(pairs), "near-duplicate pair")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmark.commands._axes import add_runs
+from benchmark.commands._axes import add_allow_code, add_runs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,13 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", default="timm", help="timm, peft or safetensors")
     parser.add_argument("--out", type=Path, help="folder to write (default: KEY-FORMAT)")
     parser.add_argument("--weights", metavar="BACKBONE", help="such as file:PATH@NAME")
-    parser.add_argument(
-        "--allow-code",
-        metavar="MODULE:CLASS",
-        action="append",
-        default=[],
-        help="import this method of your own, where the cell was trained with it",
-    )
+    add_allow_code(parser)
     add_runs(parser)
 
 

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.commands._axes import add_runs
+from benchmark.commands._axes import add_allow_code, add_runs
 from benchmark.core.registry import InputError
 
 if TYPE_CHECKING:
@@ -19,8 +15,6 @@ if TYPE_CHECKING:
 
     from benchmark.data.readers.declared import Declaration
     from benchmark.trained import Trained
-
-MADE = "predicted.json"  # in a folder of masks: the files that `predict` wrote, with their hashes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,13 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="a .csv, or a folder for masks")
     parser.add_argument("--threshold", type=float, help="two classes: predict the second from here")
     parser.add_argument("--weights", metavar="BACKBONE", help="such as file:PATH@NAME")
-    parser.add_argument(
-        "--allow-code",
-        metavar="MODULE:CLASS",
-        action="append",
-        default=[],
-        help="import this method of your own, where the cell was trained with it",
-    )
+    add_allow_code(parser)
     add_runs(parser)
 
 
@@ -123,27 +111,19 @@ def _table(trained: Trained, inputs: list[Input], out: Path, threshold: float | 
 
 
 def _masks(trained: Trained, inputs: list[Input], out: Path, threshold: float | None) -> None:
-    """Write one mask per picture as PNG, and one per volume as NIfTI with its affine.
-
-    All are written aside and moved when the last one is there: a failure leaves nothing.
-    """
+    """Write one mask per picture as PNG, and one per volume as NIfTI with its affine."""
     from PIL import Image
 
+    from benchmark.core.files import filled
     from benchmark.data.readers import volumes
 
     targets = _targets(inputs, out)
     known = {one.name: one for one in inputs}
-    predicted = trained.masks(list(known), threshold, lambda name: known[str(name)].read())
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=".predict-"))
-    except OSError as error:
-        raise InputError(f"cannot write to {str(out)!r} ({error.strerror})") from None
     slices: list[np.ndarray] = []
-    try:
-        for name, mask in predicted:
+    with filled(out, targets.values()) as folder:
+        for name, mask in trained.masks(list(known), threshold, lambda n: known[str(n)].read()):
             one = known[str(name)]
-            place = temporary / targets[one.path]
+            place = folder / targets[one.path]
             if one.slice is None:
                 Image.fromarray(mask).save(place)
                 continue
@@ -152,50 +132,19 @@ def _masks(trained: Trained, inputs: list[Input], out: Path, threshold: float | 
             if len(slices) == geometry.shape[one.axis]:
                 volumes.write_mask(one.path, place, slices, one.axis, one.declared)
                 slices = []
-        out.mkdir(exist_ok=True)
-        made = _made(out)
-        for target in targets.values():
-            made[target] = _sha256(temporary / target)
-            shutil.move(temporary / target, out / target)
-        (out / MADE).write_text(json.dumps(made, indent=1))
-    except OSError as error:
-        raise InputError(f"cannot write to {str(out)!r} ({error.strerror or error})") from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _targets(inputs: list[Input], out: Path) -> dict[Path, str]:
-    """Return the name of each input's mask; none replaces a file that is not a mask of ours."""
+    """Return the name of each input's mask; two of one name, and inputs in `out`, are refused."""
+    from benchmark.core.files import refuse_inside
     from benchmark.data.readers import volumes
 
     if out.suffix or out.is_file():
         raise InputError(f"this cell segments: --out {str(out)!r} must be a folder for masks")
     paths = list(dict.fromkeys(one.path for one in inputs))
-    lies = next(
-        (p for p in paths if out.resolve() in (p.resolve().parent, *p.resolve().parents)), None
-    )
-    if lies is not None:
-        raise InputError(f"the input {str(lies)!r} lies in --out {str(out)!r}; name another folder")
+    refuse_inside(out, paths)
     named = {p: p.name if volumes.is_volume(p) else f"{p.stem or p.name}.png" for p in paths}
     names = list(named.values())
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InputError(f"several images would write the mask {twice[0]!r}; predict them apart")
-    made = _made(out)
-    for name in names:
-        if (out / name).exists() and made.get(name) != _sha256(out / name):
-            raise InputError(
-                f"{str(out / name)!r} exists and is no mask that `predict` made; name another --out"
-            )
     return named
-
-
-def _made(out: Path) -> dict[str, str]:
-    try:
-        return dict(json.loads((out / MADE).read_text()))
-    except (OSError, ValueError, TypeError):
-        return {}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

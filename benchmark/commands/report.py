@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.commands._axes import OUT, RUNS, report_folder
+from benchmark.commands._axes import OUT, RUNS, add_allow_code, report_folder
 from benchmark.core.registry import InputError, module_names, unknown
 from benchmark.core.spec import split_list
 
@@ -52,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="--efficiency, and time inference here",
     )
+    add_allow_code(parser)
     parser.add_argument("--efficiency", action="store_true", help="show what the methods cost")
     parser.add_argument(
         "--rescore", action="store_true", help="first compute new scores from stored predictions"
@@ -136,11 +137,11 @@ def run(arguments: argparse.Namespace) -> int:
     runs = arguments.runs or ([] if arguments.scores else [RUNS])
     if arguments.rescore:
         _rescore(runs)
-    if arguments.latency:
-        _latency(runs)
-    if arguments.panels:
-        _panels(runs, arguments.panels, sources)
     out = arguments.out or report_folder((runs or arguments.scores)[0])
+    if arguments.latency:
+        _latency(runs, out, arguments)
+    if arguments.panels:
+        _panels(runs, out, sources, arguments)
     shown = arguments.efficiency or arguments.latency
     options = Options(
         arguments.metric,
@@ -157,6 +158,7 @@ def run(arguments: argparse.Namespace) -> int:
         figure_width=WIDTHS[arguments.figure_width],
         figure_titles=not arguments.no_titles,
         keep=keep,
+        replaces=arguments.out is None,
     )
     return show(report([*runs, *arguments.scores], out, options=options))
 
@@ -217,26 +219,35 @@ def _sources(pairs: list[str]) -> dict[str, str]:
     return found
 
 
-def _panels(folders: list[Path], num: int, sources: dict[str, str]) -> None:
+def _panels(
+    folders: list[Path], out: Path, sources: dict[str, str], arguments: argparse.Namespace
+) -> None:
     """Read test images and attention again; `results` cannot, it knows no torch."""
+    from benchmark.core.files import filled
     from benchmark.trained.panels import write
     from benchmark.training.session import Session
 
-    for folder in folders:
-        paths, skipped = write(folder, Session(cache=folder / "cache", sources=sources), num)
-        print(f"wrote {len(paths)} files to {folder / 'panels'}/")
-        for reason in skipped:
-            print(f"no panels of {reason}", file=sys.stderr)
+    num, allowed = arguments.panels, arguments.allow_code
+    with filled(out, replaces=arguments.out is None) as made:
+        for folder in folders:
+            # records of others are read where they lie: nothing is written beside them
+            session = Session(cache=out / "cache", sources=sources)
+            paths, skipped = write(folder, made, session, num, allowed)
+            print(f"wrote {len(paths)} files to {out / 'panels'}/")
+            for reason in skipped:
+                print(f"no panels of {reason}", file=sys.stderr)
 
 
-def _latency(folders: list[Path]) -> None:
-    """Time the methods of each folder; `results` cannot, it knows no torch."""
-    from benchmark.bench.latency import write
+def _latency(folders: list[Path], out: Path, arguments: argparse.Namespace) -> None:
+    """Time the methods of the folders; `results` cannot, it knows no torch."""
+    from benchmark.bench.latency import NAME, write
     from benchmark.bench.timing import Watch
+    from benchmark.core.files import filled
     from benchmark.training.session import best_device
 
-    for folder in folders:
-        print(f"wrote {write(folder, Watch(best_device()), batch=16)}")
+    with filled(out, [NAME], replaces=arguments.out is None) as made:
+        write(folders, made, Watch(best_device()), batch=16, allowed=arguments.allow_code)
+    print(f"wrote {out / NAME}")
 
 
 def show(report: Report) -> int:

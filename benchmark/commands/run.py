@@ -120,7 +120,7 @@ def run(arguments: argparse.Namespace) -> int:
         without = without[without["key"].isin({cell.key for cell in plan.left})]
     if len(without) < len(results):
         formats = FORMATS.split(",")
-        show(sweep.report(arguments.runs / "report", formats=formats))
+        show(sweep.report(arguments.runs / "report", formats=formats, replaces=True))
         print(f"records: {arguments.runs}/DATASET/BACKBONE/METHOD/.../record.json")
         print(f"next: {next_step(results, arguments.runs)}")
     for row in without.itertuples():

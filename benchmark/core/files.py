@@ -10,7 +10,7 @@ import os
 import shutil
 import stat
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ PEEK = "peek.json"  # scores of unselected checkpoints; no table reads it
 RESCORED = "rescored.json"  # scores computed later from the predictions
 EXTERNAL = "external"  # a folder: scores on sets that were not trained on
 
+MADE = "made.json"  # in a folder that the user named: what this program wrote there, with SHA-256
 PART = ".part"  # the end of what is not whole yet: a process that is killed leaves it
 NO_ROOM = 2**20  # bytes; a disk with less than that is full
 
@@ -59,6 +60,12 @@ def digest(content: str | bytes, digits: int = 16) -> str:
     """Return the first hex digits of the SHA-256 of `content`: 16 tell 10^8 things apart."""
     data = content.encode() if isinstance(content, str) else content
     return hashlib.sha256(data).hexdigest()[:digits]
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's content, which may be larger than memory."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _beside(path: Path) -> Path:
@@ -135,6 +142,70 @@ def written_folder(
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def filled(folder: Path, names: Iterable[str] = (), *, replaces: bool = False) -> Iterator[Path]:
+    """Yield a new folder whose files are moved into `folder` when the block ends well.
+
+    For folders that the user names: a failure leaves them as they were, and a file there is
+    replaced only if this program wrote it and nobody changed it since (`MADE` knows). `names` are
+    looked at first, so that nobody waits for what cannot be written. With `replaces` everything is
+    the program's own.
+
+    Raises:
+        InputError: such a file is there, or nothing can be written.
+    """
+    if not replaces:
+        _refuse_foreign(folder, names)
+    is_new = not folder.exists()
+    # inside, because beside it may be another file system, or a folder without the right to write
+    temporary = _beside(folder / "filled")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        found = [path for path in sorted(temporary.rglob("*")) if path.is_file()]
+        made = {str(path.relative_to(temporary)): sha256_of(path) for path in found}
+        if not replaces:
+            _refuse_foreign(folder, made)
+        for name in made:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (temporary / name).replace(folder / name)
+        write_json(folder / MADE, _made(folder) | made)
+        is_new = False
+    except OSError as error:
+        raise _unwritable(folder, error.strerror or error) from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if is_new:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _refuse_foreign(folder: Path, names: Iterable[str]) -> None:
+    made = _made(folder)
+    for name in names:
+        path = folder / name
+        if path.is_dir() or (path.exists() and made.get(name) != sha256_of(path)):
+            raise InputError(
+                f"{str(path)!r} exists, and is not what this program wrote there; move it away, or "
+                "name another folder"
+            )
+
+
+def _made(folder: Path) -> dict[str, str]:
+    try:
+        return {str(name): str(total) for name, total in read_json(folder / MADE, "").items()}
+    except (InputError, AttributeError):
+        return {}  # then every file there is the user's
+
+
+def refuse_inside(folder: Path, inputs: Iterable[Path], flag: str = "--out") -> None:
+    """Raise InputError where one of the `inputs` lies in `folder`, which is to be written into."""
+    for path in inputs:
+        if path.resolve().is_relative_to(folder.resolve()):
+            raise InputError(
+                f"the input {str(path)!r} lies in {flag} {str(folder)!r}; name another folder"
+            )
 
 
 def write_text(path: Path, text: str) -> None:

@@ -24,6 +24,7 @@ __all__ = [
     "decoded",
     "located",
     "open_dataset",
+    "refuse_in_tree",
     "split",
 ]
 
@@ -63,6 +64,20 @@ def open_dataset(spec: str) -> Dataset:
     if "/" in spec or path.suffix in openers:
         raise InputError(f"there is no data at {spec!r}; give a manifest.csv, a folder or an .npz")
     raise unknown("data set", spec, datasets)
+
+
+def refuse_in_tree(folder: Path, spec: str, flag: str) -> None:
+    """Raise InputError where `folder`, to be written into, lies in the tree of classes `spec`.
+
+    Every picture below a folder of classes is read: those that are written there would be, too.
+    """
+    source = Path(spec)
+    is_tree = source.is_dir() and not (source / "manifest.csv").exists()
+    if is_tree and folder.resolve().is_relative_to(source.resolve()):
+        raise InputError(
+            f"{flag} {str(folder)!r} lies inside the data {spec!r}, whose folders are classes; "
+            "choose another folder"
+        )
 
 
 def _open_named(entry: Entry, folder: Path) -> Dataset:

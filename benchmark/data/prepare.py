@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmark.core.files import write_text
+from benchmark.core.files import filled, refuse_inside, write_text
 from benchmark.core.registry import InputError
 from benchmark.data.base import Dataset
 from benchmark.data.show import shown
@@ -22,33 +22,33 @@ def write_manifest(dataset: Dataset, groups: list[str], out: Path) -> Path:
     Images stay where they are; masks are written as class numbers to `out`/masks.
 
     Raises:
-        InputError: for a set that is not made of one file per image.
+        InputError: for a set that is not made of one file per image, and an `out` that holds images
+            of the set, or files that this program did not write.
     """
     if len(set(dataset.files)) != len(dataset):
         raise InputError(
             f"{dataset.card.name!r} is not made of one file per image; its groups are "
             f"{dataset.card.group_key or 'its own'} and cannot be changed"
         )
+    refuse_inside(out, dataset.files)
     target = "label" if dataset.read_mask is None else "mask"
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["image", target, "group", *(["split"] if any(dataset.splits) else [])])
-    for row, path in enumerate(dataset.files):
-        value = shown(dataset, row)[0] if target == "label" else _mask(dataset, row, out)
-        name = os.path.relpath(path.resolve(), out.resolve())
-        writer.writerow([name, value, groups[row], *filter(None, [dataset.splits[row]])])
-    write_text(out / "manifest.csv", stream.getvalue())
+    with filled(out, ["manifest.csv"]) as folder:
+        stream = io.StringIO()
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["image", target, "group", *(["split"] if any(dataset.splits) else [])])
+        for row, path in enumerate(dataset.files):
+            if dataset.read_mask is None:
+                value = shown(dataset, row)[0]
+            else:
+                value = f"masks/{row:06d}.png"
+                (folder / "masks").mkdir(exist_ok=True)
+                # 0 and 255 alone would be read as a foreground of 255: there, 1 is the foreground
+                mask = np.ascontiguousarray(dataset.read_mask(row))
+                Image.fromarray(mask).save(folder / value)
+            name = os.path.relpath(path.resolve(), out.resolve())
+            writer.writerow([name, value, groups[row], *filter(None, [dataset.splits[row]])])
+        write_text(folder / "manifest.csv", stream.getvalue())
     return out / "manifest.csv"
-
-
-def _mask(dataset: Dataset, row: int, out: Path) -> str:
-    assert dataset.read_mask is not None
-    name = f"masks/{row:06d}.png"
-    values = dataset.read_mask(row)
-    (out / "masks").mkdir(parents=True, exist_ok=True)
-    # 0 and 255 alone would be read as a foreground of 255: there, 1 is the foreground
-    Image.fromarray(np.ascontiguousarray(values)).save(out / name)
-    return name
 
 
 def write_listing(dataset: Dataset, out: Path) -> Path:

@@ -1,6 +1,6 @@
 """`report --panels N`: what pictures need beyond records: test images, and where prompts look.
 
-Written to `RUNS/panels/`: `images-DATA-SIZE.npz` (`ids`, `images`) per data set and image size, and
+Written to `OUT/panels/`: `images-DATA-SIZE.npz` (`ids`, `images`) per data set and image size, and
 `attention-KEY.npz` per cell whose prompts read the image. Nothing is trained or scored.
 
 Legend: n images, S image side, B images, N tokens, m prompts, (h, w) the grid of tokens.
@@ -9,7 +9,7 @@ Legend: n images, S image side, B images, N tokens, m prompts, (h, w) the grid o
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,9 @@ from methods.parts.bottlenecks import AttendBottleneck, RowsBottleneck
 FOLDER = "panels"
 
 
-def write(runs: Path, session: Session, num: int) -> tuple[list[Path], list[str]]:
+def write(
+    runs: Path, out: Path, session: Session, num: int, allowed: Collection[str] = ()
+) -> tuple[list[Path], list[str]]:
     """Write images and attention of `num` test images each; return (paths, what was left out).
 
     One cell per method, data set, label fraction and image size: that of the lowest seeds.
@@ -39,7 +41,7 @@ def write(runs: Path, session: Session, num: int) -> tuple[list[Path], list[str]
     skipped: dict[str, None] = {}
     for folder, record in _cells(runs):
         try:
-            for path in _write(runs, folder, record, session, num):
+            for path in _write(out, folder, record, session, num, allowed):
                 paths[path] = None
         except InputError as error:
             skipped[f"{record.cell.dataset}: {error}"] = None
@@ -62,7 +64,14 @@ def _cells(runs: Path) -> Iterator[tuple[Path, Record]]:
     yield from ((folder, record) for _, folder, record in found.values())
 
 
-def _write(runs: Path, folder: Path, record: Record, session: Session, num: int) -> Iterator[Path]:
+def _write(
+    out: Path,
+    folder: Path,
+    record: Record,
+    session: Session,
+    num: int,
+    allowed: Collection[str],
+) -> Iterator[Path]:
     cell = record.cell
     segments = record.data.task == "segmentation"
     if not (segments or reads(cell.method)):
@@ -75,12 +84,12 @@ def _write(runs: Path, folder: Path, record: Record, session: Session, num: int)
     rows = picked(kinds, num, strata=segments)
     ids, images = [data.test.ids[i] for i in rows], _images(data.test, rows)
     if segments:
-        yield _save(runs / FOLDER / f"images-{cell.data}-{cell.image_size}.npz", ids, images)
+        yield _save(out / FOLDER / f"images-{cell.data}-{cell.image_size}.npz", ids, images)
     if reads(cell.method) and (folder / DELTA).exists():
-        trained = load(folder, session.source(cell.backbone), session.device)
+        trained = load(folder, session.source(cell.backbone), session.device, allowed)
         found = attention(trained, images)
         if found:
-            yield _save(runs / FOLDER / f"attention-{cell.key}.npz", ids, images, **found)
+            yield _save(out / FOLDER / f"attention-{cell.key}.npz", ids, images, **found)
 
 
 def reads(method: str) -> bool:

@@ -1,6 +1,6 @@
 """Where DVPT's prompts look: attention of the prompts over the image, block by block.
 
-The maps come from `RUNS/panels/` (`report --panels N`): 1 is what even attention would give.
+The maps come from `OUT/panels/` (`report --panels N`): 1 is what even attention would give.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Segmentation panels: image, truth, what each method predicts, and where it errs.
 
-Masks are the stored predictions; the images come from `RUNS/panels/` (`report --panels N`).
+Masks are the stored predictions; the images come from `OUT/panels/` (`report --panels N`).
 
 Legend: n images, S image side.
 """

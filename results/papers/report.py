@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmark.core.files import write_text
+from benchmark.core.files import filled, write_text
 from benchmark.core.registry import InputError
 from benchmark.core.spec import base_name
 from results import frame, tables
@@ -24,8 +24,10 @@ from results.tables.naming import brief
 from results.tables.sheet import WIDTH, Sheet, as_csv, markdown, terminal
 
 
-def compare(runs: Sequence[Path], out: Path, name: str) -> Report:
+def compare(runs: Sequence[Path], out: Path, name: str, *, replaces: bool = False) -> Report:
     """Write claims.csv and claims.md, or published.csv, into `out` and return them as text.
+
+    `replaces` as in `results.Options`.
 
     Raises:
         InputError: for an unknown paper, no readable record, or none of the paper's methods.
@@ -35,7 +37,7 @@ def compare(runs: Sequence[Path], out: Path, name: str) -> Report:
     head = f"{paper.title}\n{paper.citation}\nread in: {paper.source}"
     head = "\n".join(textwrap.fill(line, WIDTH) for line in head.splitlines())
     if paper.numbers:
-        return _numbers(paper, loaded, out, head)
+        return _numbers(paper, loaded, out, head, replaces)
     judged = _judge(paper, loaded, runs)
     if not any(findings for _, findings in judged):
         wanted = " or ".join(paper.methods)
@@ -57,14 +59,14 @@ def compare(runs: Sequence[Path], out: Path, name: str) -> Report:
             title = f"\n{number}. {claim}: published {group['published'].iloc[0]}"
             texts.append(terminal(Sheet(title, group[shown])))
     values = pd.concat([_frame(table, findings) for table, findings in judged])
-    files = {
-        out / "claims.csv": as_csv(values),
-        out / "claims.md": "\n\n".join([*parts, markdown(protocol)]),
-    }
-    for path, body in files.items():
-        write_text(path, body)
+    files = {"claims.csv": as_csv(values), "claims.md": "\n\n".join([*parts, markdown(protocol)])}
+    with filled(out, files, replaces=replaces) as made:
+        for file, body in files.items():
+            write_text(made / file, body)
     text = "\n".join(filter(None, [*texts, terminal(protocol)]))
-    return Report(text, tuple(files), loaded.faults, loaded.notes, {"claims": values})
+    return Report(
+        text, tuple(out / file for file in files), loaded.faults, loaded.notes, {"claims": values}
+    )
 
 
 def _judge(
@@ -112,7 +114,7 @@ _COLUMNS = (
 )
 
 
-def _numbers(paper: Paper, loaded: frame.Frame, out: Path, head: str) -> Report:
+def _numbers(paper: Paper, loaded: frame.Frame, out: Path, head: str, replaces: bool) -> Report:
     """Return published numbers beside cells of the same method, backbone, data and metric."""
     metrics = {n.metric for n in paper.numbers if f"test_{n.metric}" in loaded.rows}
     built = {metric: tables.build(loaded, metric) for metric in sorted(metrics)}
@@ -133,7 +135,8 @@ def _numbers(paper: Paper, loaded: frame.Frame, out: Path, head: str) -> Report:
             }
         )
     values = pd.DataFrame(rows)
-    write_text(out / "published.csv", as_csv(values))
+    with filled(out, ["published.csv"], replaces=replaces) as made:
+        write_text(made / "published.csv", as_csv(values))
     shown = Sheet(
         "Published and measured",
         values,
