@@ -7,9 +7,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from benchmark.core.citation import Citation
 from methods import families
 from methods.base import Method, positive, register
 from methods.parts import adapters, stream
+
+PAPER = Citation(
+    ("Steitz, Jan-Martin O.", "Roth, Stefan"),
+    "Adapters Strike Back",
+    2024,
+    "IEEE/CVF Conference on Computer Vision and Pattern Recognition",
+    "inproceedings",
+    arxiv="2406.06820",
+)
 
 
 class ChannelScaled(adapters.Bottleneck):
@@ -39,7 +49,10 @@ class AdapterPlus(Method):
 
     bottleneck: int = 8
 
-    paper = "Steitz and Roth 2024, Adapters Strike Back, arXiv 2406.06820, sec. 3"
+    display = "Adapter+"
+    family = "Adapters"
+    works = (PAPER,)
+    passage = "sec. 3"
     lr = 2e-3
 
     def __post_init__(self) -> None:

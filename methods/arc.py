@@ -7,10 +7,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from benchmark.core.citation import Citation
 from methods import families
 from methods.base import Method, positive, register
 from methods.parts import adapters
 from methods.parts.inputs import AdaptedInput
+
+PAPER = Citation(
+    ("Dong, Wei", "Yan, Dawei", "Lin, Zhijun", "Wang, Peng"),
+    "Efficient Adaptation of Large Vision Transformer via Adapter Re-Composing",
+    2023,
+    "Advances in Neural Information Processing Systems",
+    "inproceedings",
+    arxiv="2310.06234",
+)
 
 
 class Recomposed(nn.Module):
@@ -37,7 +47,10 @@ class ARC(Method):
 
     bottleneck: int = 50
 
-    paper = "Dong et al. 2023, Adapter Re-Composing, arXiv 2310.06234, eq. 4-5"
+    display = "ARC"
+    family = "Adapters"
+    works = (PAPER,)
+    passage = "eq. 4-5"
     lr = 2e-3
 
     def __post_init__(self) -> None:

@@ -6,8 +6,18 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from benchmark.core.citation import Citation
 from methods import families
 from methods.base import Method, register
+
+PAPER = Citation(
+    ("Touvron, Hugo", "Cord, Matthieu", "El-Nouby, Alaaeldin", "Verbeek, Jakob", "Jégou, Hervé"),
+    "Three Things Everyone Should Know About Vision Transformers",
+    2022,
+    "European Conference on Computer Vision",
+    "inproceedings",
+    arxiv="2203.09795",
+)
 
 
 @register("attention")
@@ -15,7 +25,9 @@ from methods.base import Method, register
 class Attention(Method):
     """Everything inside the attention of every block; MLPs and norms outside of it stay frozen."""
 
-    paper = "Touvron et al. 2022, Three Things Everyone Should Know About ViT, arXiv 2203.09795"
+    display = "Attention tuning"
+    family = "Selective"
+    works = (PAPER,)
     lr = 1e-4
     mergeable = True
 

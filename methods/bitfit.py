@@ -6,8 +6,18 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from benchmark.core.citation import Citation
 from methods import families
 from methods.base import Method, register
+
+PAPER = Citation(
+    ("Ben Zaken, Elad", "Goldberg, Yoav", "Ravfogel, Shauli"),
+    "BitFit: Simple Parameter-efficient Fine-tuning for Transformer-based Masked Language-models",
+    2022,
+    "Annual Meeting of the Association for Computational Linguistics",
+    "inproceedings",
+    arxiv="2106.10199",
+)
 
 
 @register("bitfit")
@@ -20,7 +30,8 @@ class BitFit(Method):
 
     display = "BitFit"
     family = "Selective"
-    paper = "Zaken et al. 2022, BitFit, arXiv 2106.10199, eq. 2"
+    works = (PAPER,)
+    passage = "eq. 2"
     lr = 2e-3
     mergeable = True
 

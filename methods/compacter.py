@@ -8,10 +8,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmark.core.citation import Citation
 from benchmark.core.registry import InputError
 from methods import families, seams
 from methods.base import Method, positive, register
 from methods.parts import adapters
+
+PAPER = Citation(
+    ("Karimi Mahabadi, Rabeeh", "Henderson, James", "Ruder, Sebastian"),
+    "Compacter: Efficient Low-Rank Hypercomplex Adapter Layers",
+    2021,
+    "Advances in Neural Information Processing Systems",
+    "inproceedings",
+    arxiv="2106.04647",
+)
 
 
 class HyperLinear(nn.Module):
@@ -58,7 +68,10 @@ class Compacter(Method):
     bottleneck: int = 24
     terms: int = 4
 
-    paper = "Mahabadi et al. 2021, Compacter, arXiv 2106.04647, eq. 5-6"
+    display = "Compacter"
+    family = "Adapters"
+    works = (PAPER,)
+    passage = "eq. 5-6"
     lr = 3e-3
 
     def __post_init__(self) -> None:

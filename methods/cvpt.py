@@ -8,9 +8,17 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmark.core.citation import OTHERS, Citation
 from methods import families
 from methods.base import Method, positive, register
 from methods.parts import prompts, stream, targets
+
+PAPER = Citation(
+    ("Huang, Lingyun", OTHERS),
+    "CVPT: Cross-Attention help Visual Prompt Tuning adapt visual task",
+    2024,
+    arxiv="2408.14961",
+)
 
 
 class CrossAttention(nn.Module):
@@ -52,7 +60,10 @@ class CVPT(Method):
 
     prompts: int = 10
 
-    paper = "Huang et al. 2024, Cross Visual Prompt Tuning, arXiv 2408.14961, eq. 4"
+    display = "CVPT"
+    family = "Prompts"
+    works = (PAPER,)
+    passage = "eq. 4"
     identity = False
     lr = 2e-3
 

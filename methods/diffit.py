@@ -8,10 +8,30 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from benchmark.core.citation import Citation
 from methods import families, seams
 from methods.base import Method, register
 from methods.norm import affine
 from methods.parts import adapters
+
+PAPER = Citation(
+    (
+        "Xie, Enze",
+        "Yao, Lewei",
+        "Shi, Han",
+        "Liu, Zhili",
+        "Zhou, Daquan",
+        "Liu, Zhaoqiang",
+        "Li, Jiawei",
+        "Li, Zhenguo",
+    ),
+    "DiffFit: Unlocking Transferability of Large Diffusion Models via Simple Parameter-Efficient "
+    "Fine-Tuning",
+    2023,
+    "IEEE/CVF International Conference on Computer Vision",
+    "inproceedings",
+    arxiv="2304.06648",
+)
 
 
 class ScaledOutput(seams.Extension):
@@ -34,7 +54,8 @@ class DiffFit(Method):
 
     display = "DiffFit"
     family = "Selective"
-    paper = "Xie et al. 2023, DiffFit, arXiv 2304.06648, sec. 3.3 and eq. 4"
+    works = (PAPER,)
+    passage = "sec. 3.3 and eq. 4"
     lr = 1e-3
 
     def edit(self, backbone: nn.Module) -> None:

@@ -9,9 +9,27 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmark.core.citation import Citation
 from methods.base import register
 from methods.lora import Lora, LowRank
 from methods.parts import targets
+
+PAPER = Citation(
+    (
+        "Liu, Shih-Yang",
+        "Wang, Chien-Yi",
+        "Yin, Hongxu",
+        "Molchanov, Pavlo",
+        "Wang, Yu-Chiang Frank",
+        "Cheng, Kwang-Ting",
+        "Chen, Min-Hung",
+    ),
+    "DoRA: Weight-Decomposed Low-Rank Adaptation",
+    2024,
+    "International Conference on Machine Learning",
+    "inproceedings",
+    arxiv="2402.09353",
+)
 
 
 class Decomposed(LowRank):
@@ -65,7 +83,8 @@ class DoRA(Lora):
     branches = Decomposed
     display = "DoRA"
     family = "Low-rank"
-    paper = "Liu et al. 2024, DoRA, arXiv 2402.09353, eq. 5 and sec. 4.3"
+    works = (PAPER,)
+    passage = "eq. 5 and sec. 4.3"
 
     def count(self, backbone: nn.Module) -> int:
         """Return LoRA's count plus the adapted rows."""

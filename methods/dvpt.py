@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
+from benchmark.core.citation import OTHERS, Citation
 from benchmark.core.registry import unknown
 from methods import families
 from methods.base import Method, later, positive, register
@@ -17,6 +18,16 @@ from methods.parts.bottlenecks import (
     GatedBottleneck,
     RowsBottleneck,
     shared,
+)
+
+DVPT_PAPER = Citation(
+    ("He, Along", OTHERS),
+    "DVPT: Dynamic Visual Prompt Tuning of large pre-trained models for medical image analysis",
+    2025,
+    "Neural Networks 185:107168",
+    "article",
+    arxiv="2307.09787",
+    doi="10.1016/j.neunet.2025.107168",
 )
 
 STARTS = ("gate", "fast_gate", "up")
@@ -50,7 +61,8 @@ class DVPT(Method):
 
     display = "DVPT"
     family = "Prompts"
-    paper = "He et al. 2025, DVPT, Neural Networks 185:107168, arXiv 2307.09787"
+    works = (DVPT_PAPER,)
+    passage = "as the text describes it"
     lr = 2e-3
 
     def __post_init__(self) -> None:

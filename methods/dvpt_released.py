@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from methods import families, seams
 from methods.base import Method, later, positive, register
+from methods.dvpt import DVPT_PAPER
 from methods.parts import prompts
 from methods.parts.beside import put_beside_mlp
 from methods.parts.bottlenecks import GatedBottleneck, attend, shared
@@ -54,7 +55,8 @@ class DVPTReleased(Method):
 
     display = "DVPT (released code)"
     family = "Prompts"
-    paper = "He et al. 2025, DVPT, released code (commit 180a4a4), arXiv 2307.09787"
+    works = (DVPT_PAPER,)
+    passage = "the released code, commit 180a4a4"
     identity = False
     lr = 3e-3
 

@@ -4,10 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from benchmark.core.citation import Citation
 from methods.base import Method, positive, register
 from methods.parts.union import Union
 from methods.prefix import Prefix
 from methods.vpt_deep import VPTDeep
+
+PAPER = Citation(
+    (
+        "Han, Cheng",
+        "Wang, Qifan",
+        "Cui, Yiming",
+        "Cao, Zhiwen",
+        "Wang, Wenguan",
+        "Qi, Siyuan",
+        "Liu, Dongfang",
+    ),
+    "E2VPT: An Effective and Efficient Approach for Visual Prompt Tuning",
+    2023,
+    "IEEE/CVF International Conference on Computer Vision",
+    "inproceedings",
+    arxiv="2307.13770",
+)
 
 
 @register("e2vpt")
@@ -22,7 +40,10 @@ class E2VPT(Union):
     prompts: int = 10
     keys: int = 5
 
-    paper = "Han et al. 2023, E2VPT, arXiv 2307.13770, eq. 4-6"
+    display = "E2VPT"
+    family = "Prompts"
+    works = (PAPER,)
+    passage = "eq. 4-6"
     lr = 1e-3
 
     def __post_init__(self) -> None:

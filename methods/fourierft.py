@@ -7,8 +7,26 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from benchmark.core.citation import Citation
 from methods.base import positive, register
 from methods.parts.updates import Update, WeightMethod, seeded
+
+PAPER = Citation(
+    (
+        "Gao, Ziqi",
+        "Wang, Qichao",
+        "Chen, Aochuan",
+        "Liu, Zijing",
+        "Wu, Bingzhe",
+        "Chen, Liang",
+        "Li, Jia",
+    ),
+    "Parameter-Efficient Fine-Tuning with Discrete Fourier Transform",
+    2024,
+    "International Conference on Machine Learning",
+    "inproceedings",
+    arxiv="2405.03003",
+)
 
 
 class Spectrum(Update):
@@ -41,7 +59,10 @@ class FourierFT(WeightMethod):
     number: int = 1000
     scale: float = 150.0
 
-    paper = "Gao et al. 2024, FourierFT, arXiv 2405.03003, eq. 2-4"
+    display = "FourierFT"
+    family = "Sparse"
+    works = (PAPER,)
+    passage = "eq. 2-4"
     lr = 1e-1
 
     def __post_init__(self) -> None:

@@ -8,8 +8,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmark.core.citation import Citation
 from methods import families, seams
 from methods.base import Method, positive, register
+
+PAPER = Citation(
+    ("Chavan, Arnav", "Liu, Zhuang", "Gupta, Deepak", "Xing, Eric", "Shen, Zhiqiang"),
+    "One-for-All: Generalized LoRA for Parameter-Efficient Fine-tuning",
+    2023,
+    arxiv="2306.07967",
+)
 
 
 class Generalized(seams.LinearExtension):
@@ -41,7 +49,10 @@ class GLoRA(Method):
 
     rank: int = 4
 
-    paper = "Chavan et al. 2023, One-for-All: Generalized LoRA, arXiv 2306.07967, eq. 10"
+    display = "GLoRA"
+    family = "Mixed"
+    works = (PAPER,)
+    passage = "eq. 10"
     lr = 5e-4
     mergeable = True
 

@@ -10,11 +10,26 @@ from typing import Any
 
 from torch import nn
 
+from benchmark.core.citation import Citation
 from benchmark.core.registry import InputError, unknown
 from benchmark.core.spec import parse_spec
 from methods import families
 from methods.base import Method, register, trainable
 from methods.parts import targets
+
+PAPER = Citation(
+    (
+        "Mangrulkar, Sourab",
+        "Gugger, Sylvain",
+        "Debut, Lysandre",
+        "Belkada, Younes",
+        "Paul, Sayak",
+        "Bossan, Benjamin",
+    ),
+    "PEFT: State-of-the-art Parameter-Efficient Fine-Tuning methods",
+    2022,
+    "https://github.com/huggingface/peft",
+)
 
 # Tuners whose default start changes the function.
 MOVED = {"FOURIERFT", "LILY", "RANDLORA"}
@@ -36,7 +51,9 @@ class HuggingFace(Method):
     targets: str = "fc1+fc2"
     options: str = ""
 
-    paper = "Mangrulkar et al. 2022, PEFT, github.com/huggingface/peft, and the tuner's paper"
+    display = "Hugging Face PEFT"
+    family = "Mixed"
+    works = (PAPER,)
     lr = 1e-3
     mergeable = True
 

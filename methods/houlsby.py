@@ -6,9 +6,28 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from benchmark.core.citation import Citation
 from methods import families, seams
 from methods.base import Method, positive, register
 from methods.parts import adapters
+
+PAPER = Citation(
+    (
+        "Houlsby, Neil",
+        "Giurgiu, Andrei",
+        "Jastrzebski, Stanislaw",
+        "Morrone, Bruna",
+        "de Laroussilhe, Quentin",
+        "Gesmundo, Andrea",
+        "Attariyan, Mona",
+        "Gelly, Sylvain",
+    ),
+    "Parameter-Efficient Transfer Learning for NLP",
+    2019,
+    "International Conference on Machine Learning",
+    "inproceedings",
+    arxiv="1902.00751",
+)
 
 
 @register("houlsby")
@@ -24,7 +43,8 @@ class Houlsby(Method):
 
     display = "Houlsby adapter"
     family = "Adapters"
-    paper = "Houlsby et al. 2019, Parameter-Efficient Transfer Learning, arXiv 1902.00751, fig. 2"
+    works = (PAPER,)
+    passage = "fig. 2"
     lr = 3e-3
 
     def __post_init__(self) -> None:

@@ -7,9 +7,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from benchmark.core.citation import Citation
 from benchmark.core.registry import InputError
 from methods.base import positive, register
 from methods.parts.updates import Update, WeightMethod
+
+PAPER = Citation(
+    ("Yuan, Shen", "Liu, Haotian", "Xu, Hongteng"),
+    "Bridging The Gap between Low-rank and Orthogonal Adaptation via Householder Reflection "
+    "Adaptation",
+    2024,
+    "Advances in Neural Information Processing Systems",
+    "inproceedings",
+    arxiv="2405.17484",
+)
 
 
 class Reflected(Update):
@@ -37,7 +48,10 @@ class HRA(WeightMethod):
 
     rank: int = 8
 
-    paper = "Yuan et al. 2024, Householder Reflection Adaptation, arXiv 2405.17484, eq. 3"
+    display = "HRA"
+    family = "Orthogonal"
+    works = (PAPER,)
+    passage = "eq. 3"
     lr = 2e-3
 
     def __post_init__(self) -> None:

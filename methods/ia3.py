@@ -8,9 +8,27 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from benchmark.core.citation import Citation
 from methods import families, seams
 from methods.base import Method, register
 from methods.parts import targets
+
+PAPER = Citation(
+    (
+        "Liu, Haokun",
+        "Tam, Derek",
+        "Muqeeth, Mohammed",
+        "Mohta, Jay",
+        "Huang, Tenghao",
+        "Bansal, Mohit",
+        "Raffel, Colin",
+    ),
+    "Few-Shot Parameter-Efficient Fine-Tuning is Better and Cheaper than In-Context Learning",
+    2022,
+    "Advances in Neural Information Processing Systems",
+    "inproceedings",
+    arxiv="2205.05638",
+)
 
 
 class ScaledRows(seams.LinearExtension):
@@ -47,7 +65,10 @@ class ScaledInput(seams.LinearExtension):
 class IA3(Method):
     """l_k * K, l_v * V and W_2 (l_ff * act(W_1 x)), all ones at the start (eq. in sec. 3.3)."""
 
-    paper = "Liu et al. 2022, Few-Shot PEFT is Better and Cheaper, arXiv 2205.05638, sec. 3.3"
+    display = "(IA)3"
+    family = "Selective"
+    works = (PAPER,)
+    passage = "sec. 3.3"
     lr = 5e-3
     mergeable = True
 

@@ -6,8 +6,26 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from benchmark.core.citation import Citation
 from benchmark.core.registry import InputError
 from methods.base import Method, register
+
+PAPER = Citation(
+    (
+        "Caron, Mathilde",
+        "Touvron, Hugo",
+        "Misra, Ishan",
+        "Jégou, Hervé",
+        "Mairal, Julien",
+        "Bojanowski, Piotr",
+        "Joulin, Armand",
+    ),
+    "Emerging Properties in Self-Supervised Vision Transformers",
+    2021,
+    "IEEE/CVF International Conference on Computer Vision",
+    "inproceedings",
+    arxiv="2104.14294",
+)
 
 
 @register("knn")
@@ -17,7 +35,7 @@ class KNearestNeighbours(Method):
 
     display = "k-NN"
     family = "Reference"
-    paper = "reference: k-nearest neighbours, Caron et al. 2021, arXiv:2104.14294"
+    works = (PAPER,)
     head = "neighbours"
     mergeable = True
     k: int = 20

@@ -7,8 +7,34 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from benchmark.core.citation import Citation
 from methods.base import positive, register
 from methods.parts.updates import Update, WeightMethod
+
+LYCORIS = Citation(
+    (
+        "Yeh, Shih-Ying",
+        "Hsieh, Yu-Guan",
+        "Gao, Zhidong",
+        "Yang, Bernard B. W.",
+        "Oh, Giyeong",
+        "Gong, Yanmin",
+    ),
+    "Navigating Text-To-Image Customization: From LyCORIS Fine-Tuning to Model Evaluation",
+    2024,
+    "International Conference on Learning Representations",
+    "inproceedings",
+    arxiv="2309.14859",
+)
+
+PAPER = Citation(
+    ("Hyeon-Woo, Nam", "Ye-Bin, Moon", "Oh, Tae-Hyun"),
+    "FedPara: Low-rank Hadamard Product for Communication-Efficient Federated Learning",
+    2022,
+    "International Conference on Learning Representations",
+    "inproceedings",
+    arxiv="2108.06098",
+)
 
 
 class Hadamard(Update):
@@ -38,7 +64,10 @@ class LoHa(WeightMethod):
     rank: int = 4
     alpha: float = 4.0
 
-    paper = "Hyeon-Woo et al. 2022, FedPara, arXiv 2108.06098, prop. 1; LyCORIS arXiv 2309.14859"
+    display = "LoHa"
+    family = "Low-rank"
+    works = (PAPER, LYCORIS)
+    passage = "prop. 1"
     lr = 2e-3
 
     def __post_init__(self) -> None:

@@ -7,8 +7,24 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from benchmark.core.citation import Citation
 from methods.base import positive, register
+from methods.loha import LYCORIS
 from methods.parts.updates import Update, WeightMethod, kaiming
+
+KRONA = Citation(
+    (
+        "Edalati, Ali",
+        "Tahaei, Marzieh",
+        "Kobyzev, Ivan",
+        "Nia, Vahid Partovi",
+        "Clark, James J.",
+        "Rezagholizadeh, Mehdi",
+    ),
+    "KronA: Parameter Efficient Tuning with Kronecker Adapter",
+    2022,
+    arxiv="2212.10650",
+)
 
 
 def near_square(number: int) -> tuple[int, int]:
@@ -43,7 +59,9 @@ class LoKr(WeightMethod):
     rank: int = 8
     alpha: float = 8.0
 
-    paper = "Yeh et al. 2024, LyCORIS, arXiv 2309.14859; KronA, Edalati et al. arXiv 2212.10650"
+    display = "LoKr"
+    family = "Low-rank"
+    works = (LYCORIS, KRONA)
     lr = 3e-3
 
     def __post_init__(self) -> None:

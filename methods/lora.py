@@ -10,10 +10,36 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmark.core.citation import Citation
 from benchmark.core.registry import InputError
 from methods import families, seams
 from methods.base import Method, positive, register
 from methods.parts import lean, targets, updates
+
+PAPER = Citation(
+    (
+        "Hu, Edward J.",
+        "Shen, Yelong",
+        "Wallis, Phillip",
+        "Allen-Zhu, Zeyuan",
+        "Li, Yuanzhi",
+        "Wang, Shean",
+        "Wang, Lu",
+        "Chen, Weizhu",
+    ),
+    "LoRA: Low-Rank Adaptation of Large Language Models",
+    2022,
+    "International Conference on Learning Representations",
+    "inproceedings",
+    arxiv="2106.09685",
+)
+
+RSLORA = Citation(
+    ("Kalajdzievski, Damjan",),
+    "A Rank Stabilization Scaling Factor for Fine-Tuning with LoRA",
+    2023,
+    arxiv="2312.03732",
+)
 
 
 class LowRank(seams.Extension):
@@ -125,7 +151,8 @@ class Lora(Method):
     branches: ClassVar[type[LowRank]] = LowRank
     display = "LoRA"
     family = "Low-rank"
-    paper = "Hu et al. 2022, LoRA, arXiv 2106.09685, eq. 3; rsLoRA arXiv 2312.03732"
+    works: ClassVar[tuple[Citation, ...]] = (PAPER, RSLORA)
+    passage = "eq. 3"
     lr = 2e-3
     mergeable = True
 

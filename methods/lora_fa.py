@@ -7,8 +7,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from benchmark.core.citation import Citation
 from methods.base import positive, register
 from methods.parts.updates import Update, WeightMethod, seeded
+
+PAPER = Citation(
+    ("Zhang, Longteng", "Zhang, Lin", "Shi, Shaohuai", "Chu, Xiaowen", "Li, Bo"),
+    "LoRA-FA: Memory-efficient Low-rank Adaptation for Large Language Models Fine-tuning",
+    2023,
+    arxiv="2308.03303",
+)
 
 
 class HalfFrozen(Update):
@@ -38,7 +46,10 @@ class LoraFA(WeightMethod):
     rank: int = 8
     alpha: float = 8.0
 
-    paper = "Zhang et al. 2023, LoRA-FA, arXiv 2308.03303, sec. 3.1"
+    display = "LoRA-FA"
+    family = "Low-rank"
+    works = (PAPER,)
+    passage = "sec. 3.1"
     lr = 5e-3
 
     def __post_init__(self) -> None:

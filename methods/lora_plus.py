@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from benchmark.core.citation import Citation
 from benchmark.core.registry import InputError
 from methods.base import register
 from methods.lora import Lora
+
+PAPER = Citation(
+    ("Hayou, Soufiane", "Ghosh, Nikhil", "Yu, Bin"),
+    "LoRA+: Efficient Low Rank Adaptation of Large Models",
+    2024,
+    "International Conference on Machine Learning",
+    "inproceedings",
+    arxiv="2402.12354",
+)
 
 
 @register("lora_plus")
@@ -22,7 +32,10 @@ class LoraPlus(Lora):
 
     ratio: float = 16.0
 
-    paper = "Hayou et al. 2024, LoRA+, arXiv 2402.12354, sec. 4"
+    display = "LoRA+"
+    family = "Low-rank"
+    works = (PAPER,)
+    passage = "sec. 4"
     lr = 5e-4
 
     def __post_init__(self) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmark.core.citation import Citation
 from benchmark.core.registry import InputError
 from methods import families
 from methods.base import Method, later, positive, register
@@ -16,6 +17,15 @@ from methods.parts.backbone import as_backbone
 from methods.parts.extensions import NetworkExtension
 from methods.parts.starts import zero
 from methods.seams import extend
+
+PAPER = Citation(
+    ("Sung, Yi-Lin", "Cho, Jaemin", "Bansal, Mohit"),
+    "LST: Ladder Side-Tuning for Parameter and Memory Efficient Transfer Learning",
+    2022,
+    "Advances in Neural Information Processing Systems",
+    "inproceedings",
+    arxiv="2206.06522",
+)
 
 
 class Rung(nn.Module):
@@ -90,7 +100,8 @@ class LST(Method):
 
     display = "LST"
     family = "Adapters"
-    paper = "Sung et al. 2022, LST: Ladder Side-Tuning, arXiv 2206.06522, eq. 1"
+    works = (PAPER,)
+    passage = "eq. 1"
     lr = 2e-3
     reads = "maps"
 

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from benchmark.core.citation import Citation
 from methods.adaptformer import AdaptFormer
 from methods.base import Method, positive, register
 from methods.parts.union import Union
 from methods.prefix import Prefix
+
+PAPER = Citation(
+    ("He, Junxian", "Zhou, Chunting", "Ma, Xuezhe", "Berg-Kirkpatrick, Taylor", "Neubig, Graham"),
+    "Towards a Unified View of Parameter-Efficient Transfer Learning",
+    2022,
+    "International Conference on Learning Representations",
+    "inproceedings",
+    arxiv="2110.04366",
+)
 
 
 @register("mam")
@@ -22,7 +32,10 @@ class MAM(Union):
     bottleneck: int = 64
     scale: float = 4.0
 
-    paper = "He et al. 2022, Towards a Unified View of PEFT, arXiv 2110.04366, sec. 4.6"
+    display = "MAM adapter"
+    family = "Mixed"
+    works = (PAPER,)
+    passage = "sec. 4.6"
     lr = 1e-3
 
     def __post_init__(self) -> None:

@@ -12,6 +12,7 @@ from methods.base import Method, positive, register
 from methods.parts.backbone import as_backbone
 from methods.parts.extensions import NetworkExtension
 from methods.seams import extend
+from methods.vpt_deep import VPT
 
 
 class ProbedFeatures(NetworkExtension):
@@ -44,7 +45,8 @@ class MLPProbe(Method):
 
     display = "MLP probe"
     family = "Reference"
-    paper = "MLP-k of Jia et al. 2022, arXiv 2203.12119, sec. 4.1"
+    works = (VPT,)
+    passage = "MLP-k, sec. 4.1"
     identity = False
     lr = 1e-3
     reads = "last"

@@ -8,11 +8,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmark.core.citation import Citation
 from methods import families
 from methods.base import Method, positive, register, share
 from methods.parts import stream
 from methods.parts.grid import on_grid
 from methods.parts.starts import zero
+
+PAPER = Citation(
+    ("Yin, Dongshuo", "Hu, Leiyi", "Li, Bin", "Zhang, Youqun", "Yang, Xue"),
+    "5%>100%: Breaking Performance Shackles of Full Fine-Tuning on Visual Recognition Tasks",
+    2025,
+    "IEEE/CVF Conference on Computer Vision and Pattern Recognition",
+    "inproceedings",
+    arxiv="2408.08345",
+)
 
 SIDES = (3, 5, 7)  # of the depthwise convolutions
 
@@ -57,7 +67,10 @@ class Mona(Method):
     bottleneck: int = 64
     dropout: float = 0.1
 
-    paper = "Yin et al. 2025, 5%>100%: Mona, arXiv 2408.08345, eq. 4-6"
+    display = "Mona"
+    family = "Adapters"
+    works = (PAPER,)
+    passage = "eq. 4-6"
     lr = 1e-3
 
     def __post_init__(self) -> None:

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from benchmark.core.citation import Citation
 from methods.base import Method, positive, register
 from methods.lora import Lora
 from methods.parts.union import Union
 from methods.pfeiffer import Pfeiffer
 from methods.vpt_deep import VPTDeep
+
+PAPER = Citation(
+    ("Zhang, Yuanhan", "Zhou, Kaiyang", "Liu, Ziwei"),
+    "Neural Prompt Search",
+    2022,
+    arxiv="2206.04673",
+)
 
 
 @register("noah")
@@ -24,7 +32,10 @@ class NOAH(Union):
     rank: int = 4
     bottleneck: int = 8
 
-    paper = "Zhang et al. 2022, Neural Prompt Search, arXiv 2206.04673, fig. 2"
+    display = "NOAH"
+    family = "Mixed"
+    works = (PAPER,)
+    passage = "fig. 2"
     lr = 1e-3
 
     def __post_init__(self) -> None:

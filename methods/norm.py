@@ -7,7 +7,17 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from benchmark.core.citation import Citation
 from methods.base import Method, register
+
+PAPER = Citation(
+    ("Basu, Samyadeep", "Hu, Shell", "Massiceti, Daniela", "Feizi, Soheil"),
+    "Strong Baselines for Parameter-Efficient Few-Shot Fine-Tuning",
+    2024,
+    "AAAI Conference on Artificial Intelligence",
+    "inproceedings",
+    arxiv="2304.01917",
+)
 
 _NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
 
@@ -26,7 +36,8 @@ class Norm(Method):
 
     display = "LN-tune"
     family = "Selective"
-    paper = "Basu et al. 2024, Strong Baselines for PEFT (LN-tune), arXiv 2304.01917, sec. 3"
+    works = (PAPER,)
+    passage = "sec. 3"
     lr = 2e-3
     mergeable = True
 

@@ -7,8 +7,28 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from benchmark.core.citation import Citation
 from methods.base import positive, register
 from methods.parts.updates import Update, WeightMethod
+
+PAPER = Citation(
+    (
+        "Qiu, Zeju",
+        "Liu, Weiyang",
+        "Feng, Haiwen",
+        "Xue, Yuxuan",
+        "Feng, Yao",
+        "Liu, Zhen",
+        "Zhang, Dan",
+        "Weller, Adrian",
+        "Schölkopf, Bernhard",
+    ),
+    "Controlling Text-to-Image Diffusion by Orthogonal Finetuning",
+    2023,
+    "Advances in Neural Information Processing Systems",
+    "inproceedings",
+    arxiv="2306.07280",
+)
 
 
 def largest_divisor(number: int, most: int) -> int:
@@ -50,7 +70,10 @@ class OFT(WeightMethod):
 
     block: int = 32
 
-    paper = "Qiu et al. 2023, Orthogonal Finetuning, arXiv 2306.07280, eq. 4"
+    display = "OFT"
+    family = "Orthogonal"
+    works = (PAPER,)
+    passage = "eq. 4"
     lr = 1e-3
 
     def __post_init__(self) -> None:

@@ -6,8 +6,19 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from benchmark.core.citation import Citation
 from methods import families
 from methods.base import Method, positive, register
+from methods.vpt_deep import VPT
+
+PAPER = Citation(
+    ("Yosinski, Jason", "Clune, Jeff", "Bengio, Yoshua", "Lipson, Hod"),
+    "How transferable are features in deep neural networks?",
+    2014,
+    "Advances in Neural Information Processing Systems",
+    "inproceedings",
+    arxiv="1411.1792",
+)
 
 
 @register("partial")
@@ -19,7 +30,7 @@ class Partial(Method):
 
     display = "Partial"
     family = "Reference"
-    paper = "Yosinski et al. 2014, arXiv 1411.1792; Partial-k of Jia et al. 2022, arXiv 2203.12119"
+    works = (PAPER, VPT)
     lr = 1e-4
     reads = "last"
     mergeable = True

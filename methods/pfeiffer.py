@@ -6,9 +6,25 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from benchmark.core.citation import Citation
 from methods import families, seams
 from methods.base import Method, positive, register
 from methods.parts import adapters
+
+PAPER = Citation(
+    (
+        "Pfeiffer, Jonas",
+        "Kamath, Aishwarya",
+        "Rücklé, Andreas",
+        "Cho, Kyunghyun",
+        "Gurevych, Iryna",
+    ),
+    "AdapterFusion: Non-Destructive Task Composition for Transfer Learning",
+    2021,
+    "Conference of the European Chapter of the Association for Computational Linguistics",
+    "inproceedings",
+    arxiv="2005.00247",
+)
 
 
 @register("pfeiffer")
@@ -24,7 +40,8 @@ class Pfeiffer(Method):
 
     display = "Pfeiffer adapter"
     family = "Adapters"
-    paper = "Pfeiffer et al. 2021, AdapterFusion, arXiv 2005.00247, sec. 3 and fig. 3"
+    works = (PAPER,)
+    passage = "sec. 3 and fig. 3"
     lr = 1e-3
 
     def __post_init__(self) -> None:

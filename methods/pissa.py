@@ -7,8 +7,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from benchmark.core.citation import Citation
 from methods.base import positive, register
 from methods.parts.updates import Update, WeightMethod
+
+PAPER = Citation(
+    ("Meng, Fanxu", "Wang, Zhaohui", "Zhang, Muhan"),
+    "PiSSA: Principal Singular Values and Singular Vectors Adaptation of Large Language Models",
+    2024,
+    "Advances in Neural Information Processing Systems",
+    "inproceedings",
+    arxiv="2404.02948",
+)
 
 
 class Principal(Update):
@@ -44,7 +54,10 @@ class PiSSA(WeightMethod):
 
     rank: int = 8
 
-    paper = "Meng et al. 2024, PiSSA, arXiv 2404.02948, eq. 2-4"
+    display = "PiSSA"
+    family = "Low-rank"
+    works = (PAPER,)
+    passage = "eq. 2-4"
     lr = 2e-4
 
     def __post_init__(self) -> None:

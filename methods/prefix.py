@@ -6,9 +6,19 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from benchmark.core.citation import Citation
 from methods import families
 from methods.base import Method, positive, register
 from methods.parts import keys, prompts
+
+PAPER = Citation(
+    ("Li, Xiang Lisa", "Liang, Percy"),
+    "Prefix-Tuning: Optimizing Continuous Prompts for Generation",
+    2021,
+    "Annual Meeting of the Association for Computational Linguistics",
+    "inproceedings",
+    arxiv="2101.00190",
+)
 
 
 @register("prefix")
@@ -22,7 +32,10 @@ class Prefix(Method):
 
     prompts: int = 10
 
-    paper = "Li and Liang 2021, Prefix-Tuning, arXiv 2101.00190, eq. 3"
+    display = "Prefix tuning"
+    family = "Prompts"
+    works = (PAPER,)
+    passage = "eq. 3"
     identity = False
     lr = 2e-3
 

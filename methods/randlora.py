@@ -7,8 +7,25 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from benchmark.core.citation import Citation
 from methods.base import positive, register
 from methods.parts.updates import Update, WeightMethod, seeded
+
+PAPER = Citation(
+    (
+        "Albert, Paul",
+        "Zhang, Frederic Z.",
+        "Saratchandran, Hemanth",
+        "Rodriguez-Opazo, Cristian",
+        "van den Hengel, Anton",
+        "Abbasnejad, Ehsan",
+    ),
+    "RandLoRA: Full-rank parameter-efficient fine-tuning of large models",
+    2025,
+    "International Conference on Learning Representations",
+    "inproceedings",
+    arxiv="2502.00987",
+)
 
 
 class Bases(Update):
@@ -47,7 +64,10 @@ class RandLoRA(WeightMethod):
     rank: int = 32
     alpha: float = 640.0
 
-    paper = "Albert et al. 2025, RandLoRA, arXiv 2502.00987, eq. 3"
+    display = "RandLoRA"
+    family = "Low-rank"
+    works = (PAPER,)
+    passage = "eq. 3"
     lr = 1e-3
 
     def __post_init__(self) -> None:

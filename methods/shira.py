@@ -7,8 +7,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from benchmark.core.citation import OTHERS, Citation
 from methods.base import positive, register
 from methods.parts.updates import Update, WeightMethod, seeded
+
+PAPER = Citation(
+    ("Bhardwaj, Kartikeya", OTHERS),
+    "Sparse High Rank Adapters",
+    2024,
+    "Advances in Neural Information Processing Systems",
+    "inproceedings",
+    arxiv="2406.13175",
+)
 
 
 class Sparse(Update):
@@ -37,7 +47,10 @@ class SHiRA(WeightMethod):
 
     rank: int = 8
 
-    paper = "Bhardwaj et al. 2024, Sparse High Rank Adapters, arXiv 2406.13175, sec. 3.1"
+    display = "SHiRA"
+    family = "Sparse"
+    works = (PAPER,)
+    passage = "sec. 3.1"
     lr = 2e-3
 
     def __post_init__(self) -> None:

@@ -7,8 +7,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from benchmark.core.citation import Citation
 from methods.base import positive, register
 from methods.parts.updates import Update, WeightMethod, seeded
+
+PAPER = Citation(
+    ("Kopiczko, Dawid J.", "Blankevoort, Tijmen", "Asano, Yuki M."),
+    "VeRA: Vector-based Random Matrix Adaptation",
+    2024,
+    "International Conference on Learning Representations",
+    "inproceedings",
+    arxiv="2310.11454",
+)
 
 
 class Scaled(Update):
@@ -40,7 +50,10 @@ class VeRA(WeightMethod):
 
     rank: int = 256
 
-    paper = "Kopiczko et al. 2024, VeRA, arXiv 2310.11454, eq. 2"
+    display = "VeRA"
+    family = "Low-rank"
+    works = (PAPER,)
+    passage = "eq. 2"
     lr = 1e-2
 
     def __post_init__(self) -> None:

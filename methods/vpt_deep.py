@@ -6,11 +6,29 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from benchmark.core.citation import Citation
 from benchmark.core.registry import unknown
 from methods import families, seams
 from methods.base import Method, later, positive, register
 from methods.parts import prompts
 from methods.parts.adapters import at
+
+VPT = Citation(
+    (
+        "Jia, Menglin",
+        "Tang, Luming",
+        "Chen, Bor-Chun",
+        "Cardie, Claire",
+        "Belongie, Serge",
+        "Hariharan, Bharath",
+        "Lim, Ser-Nam",
+    ),
+    "Visual Prompt Tuning",
+    2022,
+    "European Conference on Computer Vision",
+    "inproceedings",
+    arxiv="2203.12119",
+)
 
 
 @register("vpt_deep")
@@ -28,7 +46,8 @@ class VPTDeep(Method):
 
     display = "VPT-deep"
     family = "Prompts"
-    paper = "Jia et al. 2022, Visual Prompt Tuning, arXiv 2203.12119, eq. 7-8"
+    works = (VPT,)
+    passage = "eq. 7-8"
     identity = False
     lr = 1e-3
 

@@ -10,6 +10,7 @@ from benchmark.core.registry import unknown
 from methods import families
 from methods.base import Method, later, positive, register
 from methods.parts import prompts
+from methods.vpt_deep import VPT
 
 
 @register("vpt_shallow")
@@ -22,7 +23,8 @@ class VPTShallow(Method):
 
     display = "VPT-shallow"
     family = "Prompts"
-    paper = "Jia et al. 2022, Visual Prompt Tuning, arXiv 2203.12119, eq. 4-6"
+    works = (VPT,)
+    passage = "eq. 4-6"
     identity = False
     lr = 3e-3
 

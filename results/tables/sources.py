@@ -104,7 +104,8 @@ def _structured(source: Source) -> Iterator[str]:
         fields["title"] = f"{{{fields['title']}}}"  # braces keep its capitals
         if number == 0:
             fields |= {"url": source.url} if source.url else {}
-            fields["note"] = escape(f"Licence: {source.licence}")
+            if source.licence:
+                fields["note"] = escape(f"Licence: {source.licence}")
         key = f"{source.kind}-{source.name}{'' if len(source.works) == 1 else f'-{number + 1}'}"
         body = "".join(f"  {name} = {{{value}}},\n" for name, value in fields.items())
         yield f"@{work.entry}{{{key.replace('_', '-')},\n{body}}}\n"
