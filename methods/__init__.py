@@ -6,16 +6,29 @@ model = build("lora(rank=8)").attach(timm.create_model("vit_base_patch16_224", n
 
 from benchmark.core.registry import discover
 from methods import families, seams
-from methods.base import Method, build, delta, load_delta, merge, methods, register, trainable
+from methods.base import (
+    Method,
+    Range,
+    build,
+    delta,
+    load_delta,
+    merge,
+    methods,
+    of_cell,
+    register,
+    trainable,
+)
 
 __all__ = [
     "Method",
+    "Range",
     "build",
     "delta",
     "families",
     "load_delta",
     "merge",
     "methods",
+    "of_cell",
     "register",
     "seams",
     "trainable",

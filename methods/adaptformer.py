@@ -6,11 +6,29 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from benchmark.core.citation import Citation
 from benchmark.core.registry import unknown
 from methods import families, seams
-from methods.base import Method, later, positive, register, share
+from methods.base import Method, Range, later, positive, register, share
 from methods.parts import adapters
 from methods.parts.beside import put_beside_mlp
+
+PAPER = Citation(
+    (
+        "Chen, Shoufa",
+        "Ge, Chongjian",
+        "Tong, Zhan",
+        "Wang, Jiangliu",
+        "Song, Yibing",
+        "Wang, Jue",
+        "Luo, Ping",
+    ),
+    "AdaptFormer: Adapting Vision Transformers for Scalable Visual Recognition",
+    2022,
+    "Advances in Neural Information Processing Systems",
+    "inproceedings",
+    arxiv="2205.13535",
+)
 
 
 @register("adaptformer")
@@ -29,8 +47,18 @@ class AdaptFormer(Method):
 
     display = "AdaptFormer"
     family = "Adapters"
-    paper = "Chen et al. 2022, AdaptFormer, arXiv 2205.13535, eq. 2-3"
+    works = (PAPER,)
+    passage = "eq. 2-3"
     lr = 2e-3
+    ranges = (
+        Range(
+            "scale",
+            0.01,
+            10,
+            "the authors keep .1; tuned up to 10 per task by Jie et al. 2023, arXiv:2307.16867, "
+            "binary_adapter/configs of github.com/JieShibo/PETL-ViT",
+        ),
+    )
 
     def __post_init__(self) -> None:
         positive(bottleneck=self.bottleneck)

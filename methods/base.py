@@ -12,6 +12,8 @@ from typing import Any, ClassVar, Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
+from benchmark.core.cell import Cell
+from benchmark.core.citation import Citation, source
 from benchmark.core.registry import ENTRY_POINTS, InputError, Registry, unknown
 from benchmark.core.spec import format_spec, parse_spec
 from methods import families
@@ -43,19 +45,35 @@ def register(name: str) -> Callable[[M], M]:
 
 
 @dataclasses.dataclass(frozen=True)
+class Range:
+    """Where trials draw a value, log-uniformly, and who says so."""
+
+    name: str  # "lr", "weight_decay" or a field of the method
+    low: float
+    high: float
+    source: str
+
+
+OURS = "this benchmark's for all methods whose authors state none for AdamW: "
+
+
+@dataclasses.dataclass(frozen=True)
 class Method:
     """A frozen dataclass whose fields are the hyper-parameters; `str` is its spec.
 
-    A subclass defines `edit` and `count`, states `paper`, and whether attaching leaves the
-    function unchanged at step 0 (`identity`).
+    A subclass defines `edit` and `count`, states its source (`works`, or one line of `paper`), and
+    whether attaching leaves the function unchanged at step 0 (`identity`).
     """
 
     name: ClassVar[str]
     display: ClassVar[str] = ""  # as tables and figures print it ("LoRA"); empty: the name
     family: ClassVar[str] = ""  # the heading that a paper's table puts it under ("Low-rank")
-    paper: ClassVar[str] = ""
+    works: ClassVar[tuple[Citation, ...]] = ()  # what to cite, the paper that defines it first
+    passage: ClassVar[str] = ""  # where that paper defines it: "eq. 3 and sec. 4.1"
+    paper: ClassVar[str] = ""  # the source in one line; made of the two above where not given
     identity: ClassVar[bool] = True
     lr: ClassVar[float] = 1e-3  # default peak learning rate of AdamW
+    ranges: ClassVar[tuple[Range, ...]] = ()  # what the authors searched
     live_batch_norm: ClassVar[bool] = False  # running statistics move in training
     mergeable: ClassVar[bool] = False
     # what is read of frozen blocks below the lowest trained tensor, so that it can be kept: "" (not
@@ -115,6 +133,8 @@ class Method:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Refuse a class that lacks what the contract asks for, by name."""
         super().__init_subclass__(**kwargs)
+        if "paper" not in vars(cls) and cls.works:
+            cls.paper = source(cls.works, cls.passage)
         missing = [
             f"{name}(self, backbone)"
             for name in ("edit", "count")
@@ -147,9 +167,25 @@ class Method:
         """Return whether what is trained on this `backbone` can be folded into its weights."""
         return self.mergeable
 
-    def search_space(self) -> dict[str, tuple[float, float]]:
-        """Return the ranges (log-uniform) from which trials of an equal budget are drawn."""
-        return {"lr": (self.lr / 10, self.lr * 10), "weight_decay": (1e-5, 1e-1)}
+    def search_space(self) -> dict[str, Range]:
+        """Return the ranges from which trials of an equal budget are drawn.
+
+        Always of "lr" and "weight_decay", and of the fields in `ranges` that are at their default:
+        a spec that sets such a field has chosen it.
+        """
+        lr = Range("lr", self.lr / 10, self.lr * 10, OURS + "a decade each way of the default")
+        decay = Range("weight_decay", 1e-5, 1e-1, OURS + "1e-5 to .1")
+        space, default = {"lr": lr, "weight_decay": decay}, type(self)()
+        for r in self.ranges:
+            value = getattr(self, r.name, None)
+            if r.name not in space and not isinstance(value, float):
+                raise InputError(
+                    f"{self.name} searches {r.name!r}, which is neither lr nor weight_decay nor a "
+                    "field of it that holds a float"
+                )
+            if r.name in space or value == getattr(default, r.name):
+                space[r.name] = r
+        return space
 
     def static(self) -> Method | None:
         """Return the method with what makes it depend on the image switched off, if anything does.
@@ -184,6 +220,12 @@ def build(spec: str, *, recorded: bool = False) -> Method:
         before = {f.name: f.metadata["recorded"] for f in fields if "recorded" in f.metadata}
         arguments = before | arguments
     return cls(**arguments)
+
+
+def of_cell(cell: Cell) -> Method:
+    """Return the method that a cell trains: its spec, with what its trial changed of it."""
+    method = build(cell.method, recorded=True)
+    return dataclasses.replace(method, **parse_spec(f"tuned({cell.tuned})")[1])
 
 
 def _installed(name: str) -> type[Method] | None:

@@ -6,12 +6,20 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from benchmark.core.citation import Citation
 from methods import families, seams
-from methods.base import Method, later, positive, register, share
+from methods.base import Method, Range, later, positive, register, share
 from methods.parts import adapters, lean
 from methods.parts.bottlenecks import quick_gelu
 from methods.parts.grid import on_grid
 from methods.parts.starts import zero
+
+PAPER = Citation(
+    ("Jie, Shibo", "Deng, Zhi-Hong"),
+    "Convolutional Bypasses Are Better Vision Transformer Adapters",
+    2022,
+    arxiv="2207.07039",
+)
 
 
 class Bypass(nn.Module):
@@ -64,8 +72,12 @@ class Convpass(Method):
 
     display = "Convpass"
     family = "Adapters"
-    paper = "Jie and Deng 2022, Convolutional Bypasses, arXiv 2207.07039, eq. 5-6"
+    works = (PAPER,)
+    passage = "eq. 5-6"
     lr = 1e-3
+    ranges = (
+        Range("scale", 0.01, 100, "the authors' search per task, github.com/JieShibo/PETL-ViT"),
+    )
 
     def __post_init__(self) -> None:
         positive(bottleneck=self.bottleneck)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from benchmark.core.registry import unknown
 from methods import families, seams
 from methods.base import Method, later, register
+from methods.fact_tt import FACT
 from methods.parts import factors
 
 
@@ -49,8 +50,10 @@ class FacTTK(Method):
 
     display = "FacT-TK"
     family = "Low-rank"
-    paper = "Jie and Deng 2023, FacT, arXiv 2212.03145, eq. 7"
+    works = (FACT,)
+    passage = "eq. 7"
     lr = 3e-3
+    ranges = (factors.SCALES,)
     mergeable = True
 
     def __post_init__(self) -> None:

@@ -7,9 +7,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from benchmark.core.citation import Citation
 from methods import families, seams
 from methods.base import Method, later, register
 from methods.parts import factors
+
+FACT = Citation(
+    ("Jie, Shibo", "Deng, Zhi-Hong"),
+    "FacT: Factor-Tuning for Lightweight Adaptation on Vision Transformer",
+    2023,
+    "AAAI Conference on Artificial Intelligence",
+    "inproceedings",
+    arxiv="2212.03145",
+)
 
 
 class TensorTrain(factors.Factored):
@@ -38,8 +48,10 @@ class FacTTT(Method):
 
     display = "FacT-TT"
     family = "Low-rank"
-    paper = "Jie and Deng 2023, FacT, arXiv 2212.03145, eq. 5"
+    works = (FACT,)
+    passage = "eq. 5"
     lr = 3e-3
+    ranges = (factors.SCALES,)
     mergeable = True
 
     def __post_init__(self) -> None:

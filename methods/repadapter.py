@@ -7,12 +7,28 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from benchmark.core.citation import Citation
 from benchmark.core.registry import InputError
 from methods import families, seams
-from methods.base import Method, later, positive, register, share
+from methods.base import Method, Range, later, positive, register, share
 from methods.parts import adapters, lean
 from methods.parts.inputs import AdaptedInput
 from methods.parts.starts import zero
+
+PAPER = Citation(
+    (
+        "Luo, Gen",
+        "Huang, Minglang",
+        "Zhou, Yiyi",
+        "Sun, Xiaoshuai",
+        "Jiang, Guannan",
+        "Wang, Zhiyu",
+        "Ji, Rongrong",
+    ),
+    "Towards Efficient Visual Adaption via Structural Re-parameterization",
+    2023,
+    arxiv="2302.08106",
+)
 
 
 class GroupedAdapter(nn.Module):
@@ -65,8 +81,12 @@ class RepAdapter(Method):
 
     display = "RepAdapter"
     family = "Adapters"
-    paper = "Luo et al. 2023, RepAdapter, arXiv 2302.08106, eq. 7 and 10-11"
+    works = (PAPER,)
+    passage = "eq. 7 and 10-11"
     lr = 1e-3
+    ranges = (
+        Range("scale", 0.1, 10, "scripts/search_repblock.sh of github.com/luogen1996/RepAdapter"),
+    )
     mergeable = True
 
     def __post_init__(self) -> None:

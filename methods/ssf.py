@@ -8,8 +8,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from benchmark.core.citation import Citation
 from methods import families, seams
-from methods.base import Method, register
+from methods.base import Method, Range, register
+
+PAPER = Citation(
+    ("Lian, Dongze", "Zhou, Daquan", "Feng, Jiashi", "Wang, Xinchao"),
+    "Scaling & Shifting Your Features: A New Baseline for Efficient Model Tuning",
+    2022,
+    "Advances in Neural Information Processing Systems",
+    "inproceedings",
+    arxiv="2210.08823",
+)
 
 
 class ScaleShift(seams.Extension):
@@ -70,8 +80,10 @@ class SSF(Method):
 
     display = "SSF"
     family = "Selective"
-    paper = "Lian et al. 2022, Scaling & Shifting Your Features, arXiv 2210.08823, eq. 3"
+    works = (PAPER,)
+    passage = "eq. 3"
     lr = 2e-3
+    ranges = (Range("lr", 1e-3, 1e-2, "train_scripts/vit of github.com/dongzelian/SSF"),)
     mergeable = True
 
     def edit(self, backbone: nn.Module) -> None:

@@ -30,6 +30,8 @@ class Cell:
     evenly spaced, the last one at the last step. `head_lr` is the peak rate of the fresh head, 0
     where it is `lr`. With `views` > 0 each image has so many fixed augmented views, of which every
     step draws one: another protocol than fresh augmentation, but one whose features can be kept.
+    `tuned` is what a trial changes of the method's fields ("scale=10.0"): beside `method`, so that
+    the trials of a method have one name and start alike.
     """
 
     dataset: str
@@ -56,6 +58,7 @@ class Cell:
     balance: str = field(default="none", metadata={"later": True})
     output: str = field(default="softmax", metadata={"later": True})
     views: int = field(default=0, metadata={"later": True})
+    tuned: str = field(default="", metadata={"later": True})
 
     @functools.cached_property
     def key(self) -> str:

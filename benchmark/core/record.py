@@ -95,6 +95,7 @@ class Provenance(TypedDict, total=False):
     compiled: bool
     trained_together: int
     sources: dict[str, dict[str, Any]]
+    search_space: dict[str, dict[str, Any]]  # of the method: low, high and source by name
 
 
 @dataclass(frozen=True, kw_only=True)

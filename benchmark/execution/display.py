@@ -141,6 +141,7 @@ class Display:
             labels: varied["fraction"] or varied["shots"] or all_of_it,
             f"split {cell.split_seed}": varied["split_seed"],
             f"seed {cell.seed}": varied["seed"] or all_of_it,
+            cell.tuned: bool(cell.tuned),
             f"lr {cell.lr:g}": varied["lr"] and self.methods.count(cell.method) > 1,
         }
         return " ".join(word for word, is_shown in words.items() if is_shown)

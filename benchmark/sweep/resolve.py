@@ -19,6 +19,7 @@ from benchmark.training.augment import MOST_VIEWS, Augmentation, policies
 from benchmark.training.session import best_device
 
 LOWEST_HEAD_LR = 1e-3
+_TRIED = ("lr", "weight_decay")  # axes of cells that every method's trials draw
 
 
 @dataclass
@@ -45,7 +46,10 @@ class Resolver:
         backbone = backbones.resolve(values["backbone"])
         self._remember(backbone.name, values["backbone"])
         preprocessing = backbones.preprocessing(values["backbone"])
-        values |= trial(method.search_space(), number) if number else {}
+        drawn = trial(method.search_space(), number) if number else {}
+        # what no cell has an axis for is a field of the method
+        own = {name: drawn.pop(name) for name in list(drawn) if name not in _TRIED}
+        values |= drawn | {"tuned": ",".join(f"{name}={value}" for name, value in own.items())}
         values["views"] = _views(values["views"], values["augment"])
         balance.check(values["balance"], dataset.card.task)
         head.check_output(values["output"], dataset.card.ordinal)

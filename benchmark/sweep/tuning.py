@@ -5,26 +5,32 @@ A trial is a cell. Which trial is reported is decided afterwards, on validation 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from functools import cache
+from typing import TYPE_CHECKING
 
 from benchmark.core.registry import InputError
 
-Ranges = dict[str, tuple[float, float]]
+if TYPE_CHECKING:
+    from methods import Range  # which takes torch
 
 
-def trial(space: Ranges, number: int) -> dict[str, float]:
+def trial(space: Mapping[str, Range], number: int) -> dict[str, float]:
     """Return the values of trial 1, 2, ... of a space of log-uniform ranges, to two digits.
 
     Halton points, the same for every method in the unit cube: a larger budget holds a smaller one,
-    and no method is tuned with luckier draws. Trial 0 is the method's default and not drawn here.
+    and no method is tuned with luckier draws. A method that searches more values does so with as
+    many trials, and with the same points in the axes that it shares with others. Trial 0 is the
+    method's default and not drawn here.
     """
-    for name, (low, high) in space.items():
-        if not 0 < low <= high:
-            raise InputError(f"the search range {low:g} to {high:g} of {name} must lie above 0")
+    for name, r in space.items():
+        if not 0 < r.low <= r.high < math.inf:
+            raise InputError(f"the search range {r.low:g} to {r.high:g} of {name} must lie above 0")
     point = _points(len(space), number + 1)[number + 1]  # point 1 is the middle: the default
     return {
-        name: float(f"{low * (high / low) ** share:.1e}")
-        for (name, (low, high)), share in zip(space.items(), point, strict=True)
+        name: float(f"{r.low * (r.high / r.low) ** share:.1e}")
+        for (name, r), share in zip(space.items(), point, strict=True)
     }
 
 

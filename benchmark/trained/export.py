@@ -82,7 +82,7 @@ def _write_head(trained: Trained, out: Path) -> None:
 
 
 def _merged(trained: Trained) -> nn.Module:
-    method = methods.build(trained.record.cell.method, recorded=True)
+    method = methods.of_cell(trained.record.cell)
     body = copy.deepcopy(trained.model.body)
     assert isinstance(body, nn.Module)
     if not method.is_mergeable(body):
@@ -119,7 +119,7 @@ def to_peft(trained: Trained, out: Path) -> None:
     Raises:
         InputError: where the method is not LoRA.
     """
-    method = methods.build(trained.record.cell.method, recorded=True)
+    method = methods.of_cell(trained.record.cell)
     if type(method) is not Lora:
         raise InputError(f"only lora has a PEFT form here, not {method.name}; use another format")
     tensors, ranks = {}, {}

@@ -132,7 +132,7 @@ def _trained(
     cell: Cell, session: Session, model: Model, setup: Setup, splits: Splits, on_step: Listener
 ) -> Progress:
     """Train the cell, alone or with planned ones like it; the test part is not looked at."""
-    if methods.build(cell.method, recorded=True).head == "neighbours":
+    if methods.of_cell(cell).head == "neighbours":
         return memorize(setup, splits.train, splits.val, cell.steps)
     if cell.key not in session.ahead:
         members = _members(cell, session, model, setup, splits)
@@ -212,7 +212,7 @@ def prepare(
 
 def _unsupported(cell: Cell, backbone: nn.Module, card: Card) -> str | None:
     """Return why the method cannot do this cell, or None."""
-    method = methods.build(cell.method, recorded=True)
+    method = methods.of_cell(cell)
     if method.head == "neighbours" and card.task != "classification":
         return f"{method.name} votes on one class per image"
     return method.unsupported(backbone)
@@ -225,7 +225,7 @@ def setup_of(cell: Cell, session: Session, model: Model, task: Task, checkpoint:
         task=task,
         device=session.device,
         precision=cell.precision,
-        live_batch_norm=methods.build(cell.method, recorded=True).live_batch_norm,
+        live_batch_norm=methods.of_cell(cell).live_batch_norm,
         state=lambda: trained_state(model),
         restore=lambda state: load_state(model, state),
         checkpoint=checkpoint,
@@ -240,7 +240,7 @@ def assemble(cell: Cell, backbone: nn.Module, card: Card) -> tuple[Model, Task]:
     """
     device = next(backbone.parameters()).device
     torch.manual_seed(seed(cell, "init"))
-    method = methods.build(cell.method, recorded=True)
+    method = methods.of_cell(cell)
     body = as_backbone(method.attach(backbone))
     own_trained(body)
     torch.manual_seed(seed(cell, "head"))
@@ -296,11 +296,12 @@ def _provenance(
     cell: Cell, session: Session, card: Card, kept: bool, progress: Progress
 ) -> Provenance:
     preprocessing = backbones.preprocessing(session.source(cell.backbone))
-    sources = citations.of_cell(
-        card, cell.backbone, methods.build(cell.method, recorded=True).paper
-    )
+    method = methods.of_cell(cell)
+    method_source = citations.of_method(method.paper, method.works)
+    sources = citations.of_cell(card, cell.backbone, method_source)
     found = provenance(preprocessing, session.device)
-    found |= {"cached_features": kept, "sources": sources}
+    space = {name: asdict(r) for name, r in method.search_space().items()}
+    found |= {"cached_features": kept, "sources": sources, "search_space": space}
     found |= {"compiled": True} if session.settings.compile else {}
     found |= {"trained_together": progress.together} if progress.together > 1 else {}
     return cast(Provenance, found)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from benchmark.core.registry import unknown
 from methods import families, seams
-from methods.base import positive, share
+from methods.base import Range, positive, share
 from methods.parts.updates import frozen_weight
 
 ROLES = ("qkv", "proj", "fc1", "fc2")
@@ -95,6 +95,9 @@ def unsupported(backbone: nn.Module) -> str | None:
 
 
 STARTS = ("released", "xavier")
+SCALES = Range(
+    "scale", 0.01, 100, "the authors' search per task; FacT/configs of github.com/JieShibo/PETL-ViT"
+)
 
 
 def outer(backbone: nn.Module, rank: int, start: str) -> tuple[nn.Parameter, nn.Parameter]:

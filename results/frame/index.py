@@ -15,18 +15,22 @@ import json
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 
 import pandas as pd
 
-from benchmark.core.files import written
+from benchmark.core.cell import Cell
+from benchmark.core.files import digest, written
 from benchmark.core.record import SCHEMA
 from benchmark.core.registry import InputError
 from results.frame import rows
 from results.frame.scan import Found, scan
 
 INDEX = "index.parquet"
-VERSION = f"peft-medical-benchmark index 2, record {SCHEMA}"
+# the fields of a cell are columns: rows of before a new one would lack it
+_CELL = digest(",".join(field.name for field in fields(Cell)))
+VERSION = f"peft-medical-benchmark index 2, record {SCHEMA}, cell {_CELL}"
 FEWEST = 1000  # records, below which reading them is as quick
 PART = 5000  # records at a time
 SHARE = 0.02  # of the records that may be outside before the index is written again

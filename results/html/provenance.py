@@ -21,6 +21,7 @@ AXES = {
     "lr": "learning rates (of the chosen trials)",
     "head_lr": "learning rates of the head (0: the cell's own)",
     "weight_decay": "weight decay",
+    "tuned": "fields of methods (of the chosen trials)",
     "warmup": "warm-up",
     "clip": "largest gradient norm",
     "evaluations": "evaluations on validation",
@@ -57,7 +58,9 @@ def counted(values: Iterable[object]) -> str:
 def _protocol(chosen: pd.DataFrame) -> list[list[str]]:
     rows = []
     for name, title in AXES.items():
-        if name in chosen and len(values := chosen[name].dropna().drop_duplicates()):
+        if name in chosen and len(
+            values := chosen[name].dropna().drop_duplicates().loc[lambda v: v != ""]
+        ):
             shown = sorted(values, key=lambda v: (isinstance(v, str), v))
             rows.append([title, ", ".join(f"{v:g}" if _is_number(v) else str(v) for v in shown)])
     return rows

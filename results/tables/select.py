@@ -20,6 +20,7 @@ TUNED = (
     "views",
     "balance",
     "output",
+    "tuned",
 )
 # Cells that differ in one of these stand in tables of their own; in one of those below, in columns.
 SETTING = ("backbone", "weights", "normalize", "image_size", "precision")

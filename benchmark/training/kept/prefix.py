@@ -92,7 +92,7 @@ def find(model: Model, cell: Cell) -> Prefix | None:
     The method must have said what of the frozen blocks it reads (`Method.reads`). One image tells
     which outputs depend on a trained tensor.
     """
-    reads = methods.build(cell.method, recorded=True).reads
+    reads = methods.of_cell(cell).reads
     if not reads:
         return None
     device = next(model.parameters()).device
