@@ -74,6 +74,54 @@ def test_oft():
     agree(layer, mine("oft(block=4)", layer), upper=layer.oft_R["default"].weight)
 
 
+def test_boft_with_one_factor():
+    config = peft.BOFTConfig(boft_block_size=4, boft_n_butterfly_factor=1, target_modules=["0"])
+    layer = rival(config)
+    update = mine("boft(block=4,factors=1)", layer)
+    with torch.no_grad():
+        layer.boft_s["default"].fill_(1.0)
+        blocks = layer.boft_R["default"][0]
+        rows, columns = update.rotations[0].places
+        skew = (blocks - blocks.transpose(1, 2)) / 2
+        update.rotations[0].upper.copy_(skew[:, rows, columns])
+        x, weight = torch.randn(3, COLUMNS), layer.get_base_layer().weight
+        assert not torch.allclose(update(weight), weight, atol=1e-3)
+        assert torch.allclose(layer(x), F.linear(x, update(weight)), atol=2e-5)
+
+
+def test_boft_with_several_factors_is_a_product_of_dense_matrices():
+    block, factors, columns = 4, 3, 32
+    torch.manual_seed(0)
+    weight = torch.randn(6, columns, dtype=torch.float64)
+    update = build(f"boft(block={block},factors={factors})").update(weight).double()
+    expected = weight
+    with torch.no_grad():
+        for level, rotation in enumerate(update.rotations):
+            rotation.upper.normal_(std=0.5)
+            dense = torch.zeros(columns, columns, dtype=torch.float64)
+            for i, values in enumerate(rotation.upper):
+                q = torch.zeros(block, block, dtype=torch.float64)
+                q[tuple(torch.triu_indices(block, block, 1))] = values
+                q = q - q.T
+                eye = torch.eye(block)
+                piece = slice(i * block, (i + 1) * block)
+                dense[piece, piece] = (eye + q) @ torch.linalg.inv(eye - q)
+            # the library's `block_butterfly_perm`: in each stretch even half-blocks, then odd ones
+            half, stretch = block // 2, block * 2**level
+            order = []
+            for start in range(0, columns, stretch):
+                units = [range(s, s + half) for s in range(start, start + stretch, half)]
+                order += [i for unit in (*units[::2], *units[1::2]) for i in unit]
+            permutation = torch.eye(columns, dtype=torch.float64)[order]
+            expected = expected @ permutation @ dense @ permutation.T
+        found = update(weight)
+    assert torch.allclose(found, expected, atol=1e-12)
+    assert torch.allclose(found @ found.T, weight @ weight.T, atol=1e-10)  # angles are kept
+    # three factors carry an input to 16 others: more than one block of 4 would
+    moved = update(torch.eye(columns, dtype=torch.float64))
+    assert ((moved.abs() > 1e-9).sum(1) == 16).all()
+
+
 def test_fourierft():
     layer = rival(peft.FourierFTConfig(n_frequency=20, scaling=150.0, target_modules=["0"]))
     places = layer.indices["default"]
