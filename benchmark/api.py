@@ -62,6 +62,10 @@ class Sweep:
         suite: a named grid, which the other arguments change.
         config: TOML file with the same names as these arguments.
         tune_budget: trials of every method, from the ranges that it declares.
+        tuned_from: folder of records of such trials, whose best on validation gives the rates of
+            cells that name none.
+        until_converged: train each cell until its validation stops improving: `patience` is 5,
+            `steps` at most 2,000 and `evaluations` 40 where they are not given.
         test_on: external data sets of the same classes, which what was trained is also scored on.
         peek: also measure what choosing the checkpoint on the test set would have gained.
         compile: `torch.compile` each model.
@@ -73,7 +77,9 @@ class Sweep:
         lr: learning rates; None: each method's own.
         head_lr: learning rate of the head; None: as `lr`, but at least 1e-3.
         weight_decay: of AdamW, on matrices.
-        steps: optimiser steps.
+        steps: optimiser steps; with `patience` at most so many.
+        patience: train until so many evaluations in a row are no better, then as many more while
+            the rate falls to 0; 0: all the steps, the same for every method.
         epochs: length in epochs instead of steps.
         batch_size: images in a batch.
         warmup: share of the steps with a rising learning rate.
@@ -102,6 +108,8 @@ class Sweep:
         suite: str | None = None,
         config: str | Path | None = None,
         tune_budget: int | None = None,
+        tuned_from: str | Path | None = None,
+        until_converged: bool = False,
         test_on: Values[str] = None,
         peek: bool = False,
         compile: bool = False,
@@ -113,6 +121,7 @@ class Sweep:
         head_lr: Values[float] = None,
         weight_decay: Values[float] = None,
         steps: Values[int] = None,
+        patience: Values[int] = None,
         epochs: Values[float] = None,
         batch_size: Values[int] = None,
         warmup: Values[float] = None,
@@ -134,21 +143,30 @@ class Sweep:
         self.settings = Settings(peek=peek, compile=compile, deterministic=deterministic)
         self.gpu = gpu
         self.grids = request(
-            axes, suite=suite, config=None if config is None else Path(config), budget=tune_budget
+            axes,
+            suite=suite,
+            config=None if config is None else Path(config),
+            budget=tune_budget,
+            until_converged=until_converged,
         )
+        if tuned_from is not None and tune_budget is not None:
+            raise InputError("tune_budget tunes, and tuned_from takes what was tuned; give one")
+        self.tuned_from = None if tuned_from is None else Path(tuned_from)
         self.test_on = () if test_on is None else read_items("test_on", test_on, str)
 
     def __repr__(self) -> str:
         return f"Sweep({', '.join(map(str, self.grids))}, runs={str(self.runs)!r})"
 
     @cached_property
-    def _resolved(self) -> tuple[list[Cell], dict[str, str]]:
+    def _resolved(self) -> tuple[list[Cell], dict[str, str], tuple[str, ...]]:
         from benchmark.data import open_dataset, refuse_in_tree
         from benchmark.sweep.resolve import Resolver
+        from benchmark.sweep.tuning import read_chosen
 
         for spec in {spec for grid in self.grids for spec in grid.datasets}:
             refuse_in_tree(self.runs, spec, "the runs folder")
         resolver = Resolver() if self.gpu is None else Resolver(on_gpu=self.gpu)
+        resolver.earlier = None if self.tuned_from is None else read_chosen(self.tuned_from)
         cells = resolver.cells(self.grids)
         if self.test_on:
             from benchmark.trained import external
@@ -158,7 +176,7 @@ class Sweep:
             for other in map(open_dataset, self.test_on):
                 for dataset in trained:
                     external.check(dataset, other)
-        return cells, resolver.sources
+        return cells, resolver.sources, tuple(dict.fromkeys(resolver.notes))
 
     @property
     def cells(self) -> list[Cell]:
@@ -192,7 +210,7 @@ class Sweep:
         left = planned.left
         known = estimate.read(self.runs) if left else estimate.Estimate()
         forecast = estimate.Forecast(left, known, num_jobs(executor, jobs, len(left)))
-        return replace(planned, forecast=forecast)
+        return replace(planned, forecast=forecast, notes=self._resolved[2] if left else ())
 
     def run(
         self,

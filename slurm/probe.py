@@ -28,7 +28,7 @@ def probe(cells: Sequence[Cell], sources: dict[str, str], runs: Path, estimate: 
     unknown = {kind(cell): cell for cell in cells if estimate.seconds(cell) is None}
     for cell in unknown.values():
         # a folder of its own: the record of four steps is no result
-        short = replace(cell, steps=STEPS, evaluations=1)
+        short = replace(cell, steps=STEPS, evaluations=1, patience=0)
         with tempfile.TemporaryDirectory() as folder:
             record = _run(short, sources, Path(folder), runs / "cache")
         if record is not None:

@@ -325,6 +325,7 @@ TOGETHER = [
     {"lr": (1e-2, 1e-3), "seeds": (0, 1), "fractions": (0.5, 1.0), "weight_decay": (0.1,)},
     {"seeds": (0, 1), "augment": ("default",), "views": (2,), "balance": ("sampler",)},
     {"lr": (1e-4, 1e-2), "head_lr": (1e-3,), "clip": (0.1,)},
+    {"lr": (1.0, 1e-2), "seeds": (0, 1), "patience": (2,), "evaluations": (12,)},
 ]
 
 
@@ -335,12 +336,16 @@ def test_probes_trained_at_once_are_those_trained_alone(axes, output, images, tm
     cells, sources = plan(dataset, output=(output,), steps=(12,), **axes)
     session = session_in(tmp_path, sources)
     session.planned = cells
+    lengths = set()
     for cell in cells:
         joint = run(cell, session, tmp_path / "joint")
         alone = run(cell, session_in(tmp_path, sources), tmp_path / "alone")
         assert joint.provenance["trained_together"] == len(cells)
         assert "trained_together" not in alone.provenance
         assert joint.selected_step == alone.selected_step
+        assert joint.cost.steps_done == alone.cost.steps_done == joint.history[-1]["step"]
+        assert [p["step"] for p in joint.history] == [p["step"] for p in alone.history]
+        lengths.add(joint.cost.steps_done)
         for part in ("val", "test"):
             wanted = pytest.approx(getattr(alone, part), rel=1e-3, abs=1e-5, nan_ok=True)
             assert getattr(joint, part) == wanted
@@ -348,6 +353,8 @@ def test_probes_trained_at_once_are_those_trained_alone(axes, output, images, tm
         for name, tensor in mine.items():
             torch.testing.assert_close(tensor, other[name], rtol=1e-4, atol=1e-5)
     assert not session.ahead
+    # until converged, some end while others go on
+    assert (len(lengths) > 1) == (axes.get("patience") is not None)
 
 
 def test_only_cells_that_differ_in_what_a_head_sees_are_trained_at_once(images, tmp_path):

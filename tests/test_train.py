@@ -13,7 +13,8 @@ from benchmark.training.batches import Shuffled
 from benchmark.training.checkpoint import Interrupted
 from benchmark.training.fit import Setup, evaluate, fit, set_mode
 from benchmark.training.head import Model
-from benchmark.training.optimizer import learning_rate, optimizer_of
+from benchmark.training.optimizer import optimizer_of
+from benchmark.training.schedule import decay_start, evaluation_steps, last_step, learning_rate
 from benchmark.training.source import Images, Subset
 from benchmark.training.tasks.classification import Classification
 
@@ -78,6 +79,56 @@ def test_schedule_starts_at_lr_over_warmup_and_ends_near_zero():
     assert rates[55] == pytest.approx(0.5 * (1 + math.cos(math.pi * 45 / 90)))
     assert 0 < rates[-1] < 0.001
     assert all(a >= b for a, b in itertools.pairwise(rates[9:]))
+
+
+def test_until_converged_the_rate_is_constant_until_patience_ends():
+    config = cell(steps=100, evaluations=10, patience=2, warmup=0.5, lr=1.0)
+    assert evaluation_steps(config) == tuple(range(10, 101, 10))
+    # warm-up over half of the first two evaluations, then the peak for as long as it takes
+    assert [learning_rate(t, config) for t in (0, 4, 9, 10, 70, 99)] == [0.1, 0.5, 1, 1, 1, 1]
+    assert last_step(config, 0) == 100
+    # the best is at 30: two evaluations later, and not one, the decay begins
+    assert [decay_start(config, step, 30) for step in (30, 40, 50)] == [0, 0, 50]
+    assert last_step(config, 50) == 70
+    decay = [learning_rate(t, config, 50) for t in range(50, 70)]
+    assert decay[0] == 1
+    assert decay[5] == pytest.approx(0.5)  # 1 - sqrt(5 / 20)
+    assert decay[19] == pytest.approx(1 - math.sqrt(19 / 20))
+    assert [learning_rate(t, config, 50) for t in (49, 20)] == [1, 1]
+    # what still improves decays in time to end with the most steps
+    assert [decay_start(config, step, step) for step in (70, 80)] == [0, 80]
+    assert last_step(config, 80) == 100
+    assert decay_start(cell(steps=100, evaluations=10), 80, 10) == 0
+
+
+class Scripted:
+    """A classification whose score on validation is said beforehand, one number per evaluation."""
+
+    def __init__(self, values):
+        self.task, self.values = Classification(("a", "b"), "balanced_accuracy"), iter(values)
+
+    def __getattr__(self, name):
+        return getattr(self.task, name)
+
+    def scores(self, results, groups):
+        return {"balanced_accuracy": next(self.values), "loss": 1.0}
+
+
+def test_training_ends_when_validation_stops_improving(tmp_path):
+    config = cell(steps=40, evaluations=20, patience=3)
+    scores = [0.5, 0.6, 0.6, 0.55, 0.5, 0.58, 0.7, 0.65]
+    setup = make_setup(tmp_path, task=Scripted(scores))
+    progress = fit(setup, subset(16), subset(8, 1), config)
+    # best at step 4, three evaluations later the decay begins, and three later all ends: the better
+    # score within the decay is taken, and lengthens nothing
+    assert progress.decays_from == 10
+    assert progress.step == 16
+    assert progress.selected_step == 14
+    assert [p["step"] for p in progress.history] == [2, 4, 6, 8, 10, 12, 14, 16]
+    rising = make_setup(tmp_path / "other", task=Scripted([i / 100 for i in range(20)]))
+    rising.checkpoint.parent.mkdir()
+    progress = fit(rising, subset(16), subset(8, 1), config)
+    assert (progress.step, progress.decays_from, progress.selected_step) == (40, 34, 40)
 
 
 def test_batches_are_full_and_run_through_all_images():
@@ -199,15 +250,25 @@ def test_a_loss_that_is_not_finite_is_a_failure(tmp_path):
         fit(setup, train, subset(8, 1), cell())
 
 
-@pytest.mark.parametrize("at", [1, 6, 7])
-def test_stopped_between_evaluations_and_resumed_equals_uninterrupted(tmp_path, at):
+# until converged, before the decay, where it begins and within it
+STOPS = [(at, {}) for at in (1, 6, 7)]
+STOPS += [
+    (at, {"steps": 40, "evaluations": 20, "patience": 2, "lr": 0.5}) for at in (3, 9, 10, 11, 12)
+]
+
+
+@pytest.mark.parametrize(("at", "changes"), STOPS)
+def test_stopped_between_evaluations_and_resumed_equals_uninterrupted(tmp_path, at, changes):
     whole = make_setup(tmp_path, checkpoint=tmp_path / "whole.pt")
-    expected = fit(whole, subset(16), subset(8, 1), cell())
+    config = cell(**changes)
+    expected = fit(whole, subset(16), subset(8, 1), config)
     with pytest.raises(Interrupted, match=f"after step {at}"):
-        fit(make_setup(tmp_path), subset(16), subset(8, 1), cell(), lambda step: step == at)
+        fit(make_setup(tmp_path), subset(16), subset(8, 1), config, lambda step: step == at)
     steps = []
-    found = fit(make_setup(tmp_path), subset(16), subset(8, 1), cell(), steps.append)
+    found = fit(make_setup(tmp_path), subset(16), subset(8, 1), config, steps.append)
     assert steps[0] == at + 1
+    assert (found.step, found.decays_from) == (expected.step, expected.decays_from)
+    assert found.decays_from == (10 if changes else 0)
     assert found.history == expected.history
     assert all(torch.equal(found.best[n], t) for n, t in expected.best.items())
 

@@ -124,7 +124,7 @@ def test_trials_of_a_scale_are_trials_of_one_method_in_tables(tmp_path):
 def grids(tune_budget=None, **flags):
     import argparse
 
-    names = dict.fromkeys([*AXES, "tune"])
+    names = dict.fromkeys([*AXES, "tune", "max_steps", "until_converged"])
     axes = axes_of(argparse.Namespace(**{**names, "tune": [], **flags}))
     return request(axes, budget=tune_budget)
 

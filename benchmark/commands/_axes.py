@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.core.registry import InputError
-from benchmark.sweep.grid import AXES, Grid
+from benchmark.sweep.grid import AXES, CONVERGED, Grid
 from benchmark.sweep.plan import PLANS
 from benchmark.sweep.tuning import read_tuned
 
@@ -31,6 +31,17 @@ def add_axes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tune-budget", type=int, metavar="N", help="trials of every method, from its own ranges"
     )
+    parser.add_argument(
+        "--tuned-from", type=Path, metavar="RUNS", help="rates that the trials there chose"
+    )
+    most, spaced, patience = (CONVERGED[name][0] for name in ("steps", "evaluations", "patience"))
+    parser.add_argument(
+        "--until-converged",
+        action="store_true",
+        help="train each cell until validation stops improving, instead of equally long: patience "
+        f"{patience}, at most {most:,} steps, {spaced} evaluations, unless given",
+    )
+    parser.add_argument("--max-steps", metavar="N", help="--steps of cells until converged")
 
 
 def add_runs(parser: argparse.ArgumentParser) -> None:
@@ -54,6 +65,12 @@ def axes_of(arguments: argparse.Namespace) -> dict[str, Any]:
         if given[name] is not None:
             raise InputError(f"--tune {name} and --{name.replace('_', '-')} are both given")
         given[name] = values
+    if arguments.max_steps is not None:
+        if given["steps"] is not None:
+            raise InputError("--max-steps and --steps are both given; they are the same axis")
+        if not arguments.until_converged and given["patience"] in (None, "0"):
+            raise InputError("--max-steps is for --until-converged; write --steps for all cells")
+        given["steps"] = arguments.max_steps
     return given
 
 

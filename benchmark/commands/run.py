@@ -95,6 +95,8 @@ def run(arguments: argparse.Namespace) -> int:
         suite=arguments.suite,
         config=arguments.config,
         tune_budget=arguments.tune_budget,
+        tuned_from=arguments.tuned_from,
+        until_converged=arguments.until_converged,
         test_on=arguments.test_on,
         peek=arguments.peek,
         compile=arguments.compile,

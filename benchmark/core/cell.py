@@ -32,6 +32,9 @@ class Cell:
     step draws one: another protocol than fresh augmentation, but one whose features can be kept.
     `tuned` is what a trial changes of the method's fields ("scale=10.0"): beside `method`, so that
     the trials of a method have one name and start alike.
+    With `patience` > 0 training ends when so many evaluations in a row brought nothing better, and
+    a decay after them (`benchmark.training.schedule`); `steps` is the most that is done then, and
+    `warmup` a share of the steps of the first `patience` evaluations.
     """
 
     dataset: str
@@ -59,6 +62,7 @@ class Cell:
     output: str = field(default="softmax", metadata={"later": True})
     views: int = field(default=0, metadata={"later": True})
     tuned: str = field(default="", metadata={"later": True})
+    patience: int = field(default=0, metadata={"later": True})
 
     @functools.cached_property
     def key(self) -> str:

@@ -36,8 +36,10 @@ class Cost:
     model is restored from, `full_bytes` what a copy of the whole model would take. `train_s` is
     the time of training with its validation, `peak_mib` the largest memory (of the GPU; without
     one, of the process); `reserved_mib` is what torch took of the GPU for it, `host_mib` the peak
-    of the process on the host. `micro_batch` images went through the model at once; 0: not
-    recorded.
+    of the process on the host. `micro_batch` images went through the model at once; `steps_done`
+    are the steps of the optimiser, which until converged are fewer than the cell allows. The method
+    adds `inserted_tokens` to the `image_tokens` that meet in one attention. 0 of these four: not
+    recorded, or none.
     """
 
     trainable_params: int = count()
@@ -53,6 +55,9 @@ class Cost:
     reserved_mib: float = count(default=0.0)
     host_mib: float = count(default=0.0)
     micro_batch: int = count(default=0)
+    steps_done: int = count(default=0)
+    image_tokens: int = count(default=0)
+    inserted_tokens: int = count(default=0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -116,7 +116,7 @@ class Display:
             # where several train at once, only the record knows what a cell took
             alone = self.forecast.jobs == 1 and cell == self.current
             seconds = seconds if alone else record.cost.train_s + FIXED_S
-            self.forecast.learn(cell, seconds)
+            self.forecast.learn(cell, seconds, record.cost.steps_done)
             metric = metric_of(record.data.metric)
             val, test = (metric.text(part[metric.name]) for part in (record.val, record.test))
             text = f"{metric.display} val {val}  test {test}"

@@ -33,17 +33,46 @@ def kind(cell: Cell) -> Kind:
     return (*model, cell.image_size, cell.batch_size, cell.precision, kept)
 
 
+def _protocol(cell: Cell) -> tuple[Kind, int, int]:
+    return kind(cell), cell.patience, cell.steps
+
+
 @dataclass
 class Estimate:
-    """Seconds and MiB by kind of cell: lists of (seconds per step, MiB of the host or 0)."""
+    """Seconds and MiB by kind of cell: lists of (seconds per step, MiB of the host or 0).
+
+    `lengths` are the steps that cells took until they converged, by kind and protocol.
+    """
 
     known: dict[Kind, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
+    lengths: dict[tuple[Kind, int, int], list[int]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+
+    def add(self, cell: Cell, seconds: float, mib: float, steps_done: int = 0) -> None:
+        """Note what a finished cell took; 0 steps done: all that it was allowed."""
+        steps = steps_done or cell.steps
+        self.known[kind(cell)].append((seconds / steps, mib))
+        if cell.patience:
+            self.lengths[_protocol(cell)].append(steps)
+
+    def steps(self, cell: Cell) -> int | None:
+        """Return how many steps a cell will do; None where that shows only as it converges."""
+        if not cell.patience:
+            return cell.steps
+        found = self.lengths.get(_protocol(cell))
+        return round(statistics.median(found)) if found else None
 
     def seconds(self, cell: Cell) -> float | None:
-        """Return the predicted seconds of a cell, or None where no cell of its kind ended."""
+        """Return the predicted seconds of a cell, or None where no cell of its kind ended.
+
+        Of a cell that trains until it converges it is the time of the most steps, unless one of its
+        kind has shown how many it takes.
+        """
         measured = self.known.get(kind(cell))
+        steps = self.steps(cell) or cell.steps
         # a median: one cell on a busy machine must not double the time limit of a sweep
-        return statistics.median(s for s, _ in measured) * cell.steps if measured else None
+        return statistics.median(s for s, _ in measured) * steps if measured else None
 
     def mib(self, cells: Iterable[Cell]) -> float | None:
         """Return the largest memory that a cell of these kinds took, or None if unknown."""
@@ -70,12 +99,12 @@ def read(runs: Path) -> Estimate:
             cell, cost = Cell.from_dict(values["cell"]), values["cost"]
             on_gpu = values.get("provenance", {}).get("hardware", {}).get("gpu")
             mib = cost.get("host_mib", 0.0 if on_gpu else cost["peak_mib"])
-            seconds = 1.1 * cost["train_s"] / cell.steps
-            if not (0 <= seconds < math.inf and 0 <= mib < math.inf):
+            seconds, steps = 1.1 * cost["train_s"], cost.get("steps_done", 0)
+            if not (0 <= seconds < math.inf and 0 <= mib < math.inf and 0 <= steps < math.inf):
                 continue
+            estimate.add(cell, seconds, mib, steps)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError):
             continue  # `report` names records that cannot be read
-        estimate.known[kind(cell)].append((seconds, mib))
     return estimate
 
 
@@ -91,7 +120,9 @@ def sentence(cells: Sequence[Cell], known: Estimate, jobs: int = 1) -> str:
     if not number:
         return f"predicted: {rest}; the first cell of each kind shows it"
     seconds = (known.total_s(cells)[0] + FIXED_S * number) / jobs
-    text = f"predicted: {length(seconds)} for {number} cell{'s' * (number > 1)}"
+    bounds = any(known.seconds(cell) and known.steps(cell) is None for cell in cells)
+    most = "at most " if bounds else ""  # one of a kind that has not converged yet
+    text = f"predicted: {most}{length(seconds)} for {number} cell{'s' * (number > 1)}"
     mib = known.mib(cells)
     text += f", {jobs * mib / 1024:.1f} GiB" if mib else ""
     return f"{text}; {rest}" if rest else text
@@ -117,11 +148,11 @@ class Forecast:
         """Return what the cells that are left will take, as far as old records tell."""
         return sentence(self.left, self.old, self.jobs)
 
-    def learn(self, cell: Cell, seconds: float) -> None:
-        """Take a cell off the list that ended after so many seconds."""
+    def learn(self, cell: Cell, seconds: float, steps_done: int = 0) -> None:
+        """Take a cell off the list that ended after so many seconds; 0 steps: all of them."""
         if cell in self.left:
             self.left.remove(cell)
-        self.fresh.known[kind(cell)].append((seconds / cell.steps, 0.0))
+        self.fresh.add(cell, seconds, 0.0, steps_done)
 
     def drop(self, cell: Cell) -> None:
         """Take a cell off the list whose time says nothing: it failed, or was not trained."""
@@ -138,7 +169,7 @@ class Forecast:
             known = self.fresh.seconds(cell)
             known = self.old.seconds(cell) if known is None else known
             if known is None and current is not None and step and kind(cell) == kind(current):
-                known = elapsed_s / step * cell.steps
+                known = elapsed_s / step * (self.old.steps(cell) or cell.steps)
             if known is None:
                 unknown.add(kind(cell))
             else:

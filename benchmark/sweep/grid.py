@@ -31,6 +31,7 @@ class Grid:
     head_lr: tuple[float | None, ...] = (None,)
     weight_decay: tuple[float, ...] = (1e-4,)
     steps: tuple[int, ...] = (80,)
+    patience: tuple[int, ...] = (0,)
     epochs: tuple[float | None, ...] = (None,)
     batch_size: tuple[int, ...] = (16,)
     warmup: tuple[float, ...] = (0.1,)
@@ -68,6 +69,7 @@ AXES: dict[str, tuple[Callable[[str], Any], str]] = {
     "head_lr": (float, "learning rate of the head; left out: as `lr`, but at least 1e-3"),
     "weight_decay": (float, "weight decay of AdamW on matrices"),
     "steps": (int, "optimiser steps, the same for every label fraction"),
+    "patience": (int, "train until so many evaluations in a row are no better; 0: all the steps"),
     "epochs": (float, "length in epochs instead of steps"),
     "batch_size": (int, "images in a batch"),
     "warmup": (float, "share of the steps with a rising learning rate"),
@@ -116,6 +118,10 @@ def with_budget(grid: Grid, budget: int) -> Grid:
     if grid.lr != (None,) or len(grid.weight_decay) > 1:
         raise InputError("tune_budget draws lr and weight_decay; leave out lr and weight_decay")
     return replace(grid, trial=tuple(range(budget)))
+
+
+# Until converged, what is not given: at most 2,000 steps, scored every 50, and 250 without a gain.
+CONVERGED: dict[str, tuple[int, ...]] = {"patience": (5,), "steps": (2000,), "evaluations": (40,)}
 
 
 def with_axes(grid: Grid, axes: Mapping[str, Any]) -> Grid:

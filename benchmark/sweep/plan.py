@@ -28,12 +28,19 @@ class Plan:
     failed: tuple[Cell, ...]
     unsupported: tuple[Cell, ...]
     forecast: Forecast = field(default_factory=lambda: Forecast([]), compare=False)
+    notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        """Return two lines for people: counts, and the predicted time where cells are left."""
-        number = sum(map(len, (self.todo, self.done, self.failed, self.unsupported)))
-        text = f"{number} cells: {self.counts()}"
-        return f"{text}\n{self.forecast.sentence()}" if self.forecast.left else text
+        """Return lines for people: counts, the length of training, predicted time, notes."""
+        cells = [*self.todo, *self.done, *self.failed, *self.unsupported]
+        lines = [f"{len(cells)} cells: {self.counts()}"]
+        lengths = sorted({(c.patience, c.steps) for c in cells if c.patience})
+        lines += [
+            f"until converged: {patience} evaluations without a gain, at most {steps:,} steps"
+            for patience, steps in lengths
+        ]
+        lines += [self.forecast.sentence()] if self.forecast.left else []
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
     @property
     def left(self) -> list[Cell]:

@@ -13,13 +13,14 @@ from benchmark.core.cell import Cell
 from benchmark.core.registry import InputError
 from benchmark.data import Dataset, located, open_dataset, split
 from benchmark.sweep.grid import SINGULAR, Grid, expand
-from benchmark.sweep.tuning import trial
+from benchmark.sweep.tuning import Tuned, trial
 from benchmark.training import balance, head
 from benchmark.training.augment import MOST_VIEWS, Augmentation, policies
 from benchmark.training.session import best_device
 
 LOWEST_HEAD_LR = 1e-3
 _TRIED = ("lr", "weight_decay")  # axes of cells that every method's trials draw
+FEW = 25  # validation images, on which a share has a standard error of up to 10 points
 
 
 @dataclass
@@ -31,6 +32,8 @@ class Resolver:
     on_gpu: bool = field(default_factory=lambda: best_device().type == "cuda")
     _opened: dict[str, Dataset] = field(default_factory=dict)
     _fingerprints: dict[str, str] = field(default_factory=dict)
+    earlier: Tuned | None = None  # rates of earlier trials, for cells that name none
+    notes: list[str] = field(default_factory=list)  # on what was asked, for people
     _num_train: dict[tuple[str, float, int, int], int] = field(default_factory=dict)
 
     def cells(self, grids: Iterable[Grid]) -> list[Cell]:
@@ -50,6 +53,8 @@ class Resolver:
         # what no cell has an axis for is a field of the method
         own = {name: drawn.pop(name) for name in list(drawn) if name not in _TRIED}
         values |= drawn | {"tuned": ",".join(f"{name}={value}" for name, value in own.items())}
+        if self.earlier and values["lr"] is None and method.head != "neighbours":
+            values |= self.earlier.of(dataset.card.name, backbone.name, str(method))
         values["views"] = _views(values["views"], values["augment"])
         balance.check(values["balance"], dataset.card.task)
         head.check_output(values["output"], dataset.card.ordinal)
@@ -79,6 +84,13 @@ class Resolver:
             raise InputError(f"epochs {epochs!r} must be a finite number above 0")
         if epochs is not None:
             cell = replace(cell, steps=max(1, round(epochs * num_train / cell.batch_size)))
+        most = min(cell.evaluations, cell.steps)
+        if 2 * cell.patience > most:
+            raise InputError(
+                f"patience {cell.patience!r} is for {2 * cell.patience} or more evaluations, half "
+                f"of them while the rate falls, and there are {most}; give more evaluations (and "
+                "steps), or until_converged, which brings its own"
+            )
         return cell
 
     def _training_images(self, dataset: Dataset, cell: Cell) -> int:
@@ -87,6 +99,12 @@ class Resolver:
         if drawn not in self._num_train:
             rows = split(dataset, cell.fraction, cell.split_seed, shots=cell.shots)
             self._num_train[drawn] = len(rows.train)
+            if dataset.card.task == "classification" and len(rows.val) < FEW:
+                share = f"{cell.shots}-shot" if cell.shots else f"{100 * cell.fraction:g}%"
+                self.notes.append(
+                    f"{len(rows.val)} validation images of {cell.dataset} at {share}: the standard "
+                    f"error of a score on them is up to {50 / math.sqrt(len(rows.val)):.0f} points"
+                )
         return self._num_train[drawn]
 
     def _dataset(self, spec: str) -> Dataset:

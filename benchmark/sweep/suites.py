@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmark.core.registry import InputError, Registry
 from benchmark.sweep import names
-from benchmark.sweep.grid import Grid, read_config, with_axes, with_budget
+from benchmark.sweep.grid import CONVERGED, Grid, read_config, with_axes, with_budget
 
 Suite = Callable[[], list[Grid]]
 suites: Registry[Suite] = Registry("suite")
@@ -79,6 +79,51 @@ def controls() -> list[Grid]:
     ]
 
 
+@suites.add("reference")
+def reference() -> list[Grid]:
+    """Every kind of method with few, some and all labels, each trained until it converges.
+
+    Grading and segmentation of real images, which the user has: name the files with `--datasets`.
+    Methods come before seeds: whenever it is stopped, the table of the first methods is complete.
+    Rates are each method's own; tune them all alike beforehand (`--tune-budget` at one fraction and
+    a seed that is in no table) and give what was found with `--tuned-from`.
+    """
+    methods = (
+        *("linear", "lora", "dvpt", "full", "knn", "vpt_deep", "adaptformer", "bitfit"),
+        *("dvpt(merge=rows)", "dvpt_released", "vpt_shallow", "norm", "adapter_plus", "dora"),
+        *("fact_tk", "repadapter", "convpass"),
+    )
+    common: dict[str, Any] = {
+        "datasets": ("busi", "msd_hippocampus"),
+        "fractions": (0.1, 0.4, 1.0),
+        "seeds": (0, 1, 2),
+        **CONVERGED,
+    }
+    scratch: dict[str, Any] = {"methods": ("full",), "lr": (1e-3,), **common}
+    return [
+        Grid(methods, image_size=(98,), **common),
+        Grid(backbones=("random:vit_s14_imgfocus",), image_size=(98,), **scratch),
+        # what halves its maps three or four times takes no multiple of 14
+        Grid(backbones=("small_cnn", "unet"), image_size=(96,), **scratch),
+    ]
+
+
+@suites.add("quick")
+def quick() -> list[Grid]:
+    """The reference suite in small: four methods on generated images, in a few minutes."""
+    return [
+        Grid(
+            ("linear", "lora", "dvpt", "full"),
+            datasets=("phantom_grading", "phantom_lesions"),
+            fractions=(0.1, 0.4),
+            seeds=(0, 1),
+            patience=(2,),
+            steps=(120,),
+            evaluations=(12,),
+        )
+    ]
+
+
 @suites.add("paper")
 def paper() -> list[Grid]:
     """The DVPT paper's axes, for users who have its data; see `list datasets` for where to get it.
@@ -129,10 +174,12 @@ def request(
     suite: str | None = None,
     config: Path | None = None,
     budget: int | None = None,
+    until_converged: bool = False,
 ) -> list[Grid]:
     """Return the grids asked for: a suite, changed by a TOML file, and that by `axes`.
 
-    Values that are None leave an axis as it is; `budget` is that of `with_budget`.
+    Values that are None leave an axis as it is; `budget` is that of `with_budget`. With
+    `until_converged` the grids take `CONVERGED` where neither file nor axes say otherwise.
 
     Raises:
         InputError: an unknown suite or name, a value of another type, or two that exclude another.
@@ -143,7 +190,7 @@ def request(
     if not isinstance(chosen, str):
         raise InputError(f"suite {chosen!r} in {str(config)!r} is not a name")
     grids = suites[chosen]()
-    for layer in (file, axes):
+    for layer in (CONVERGED if until_converged else {}, file, axes):
         given = {axis: value for axis, value in layer.items() if value is not None}
         for (one, other), neutral in _EITHER.items():
             if one in given and other in given:

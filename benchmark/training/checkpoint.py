@@ -55,7 +55,8 @@ class Progress:
     """What a checkpoint holds beside optimiser and weights.
 
     `losses` are those of the steps since the last evaluation, whose mean is in the history.
-    `together`: how many cells were trained at once, which share the time.
+    `together`: how many cells were trained at once, which share the time. `decays_from` is the step
+    from which the rate falls to the end (`schedule.decay_start`), 0 while that is not known.
     """
 
     step: int = 0
@@ -66,6 +67,7 @@ class Progress:
     losses: list[Tensor] = field(default_factory=list)
     seconds: float = 0.0
     together: int = 1
+    decays_from: int = 0
 
 
 class Clock:

@@ -14,17 +14,20 @@ from benchmark.core.cell import Cell
 
 
 def training(
-    cell: Cell, seconds: float, device: torch.device, held_mib: float = 0.0
+    cell: Cell, steps: int, seconds: float, device: torch.device, held_mib: float = 0.0
 ) -> dict[str, Any]:
     """Return the time of training, the images that went through in a second, and the memory.
+
+    `steps` were done; until converged they are fewer than the cell allows.
 
     To be called between `reset_peak` and training, and the evaluation on the test set. `held_mib`
     is what the device holds for other cells.
     """
-    rate = cell.steps * cell.batch_size / seconds
+    rate = steps * cell.batch_size / seconds
     reserved = torch.cuda.max_memory_reserved(device) / 2**20 if device.type == "cuda" else 0.0
     return {
         "train_s": seconds,
+        "steps_done": steps,
         "images_per_s": rate,
         "peak_mib": max(0.0, peak_mib(device) - held_mib),
         "reserved_mib": reserved,

@@ -21,7 +21,8 @@ from benchmark.scores import is_better, metric_of
 from benchmark.training import balance, memory
 from benchmark.training.checkpoint import Clock, Interrupted, Progress, State, resume, save
 from benchmark.training.head import Model
-from benchmark.training.optimizer import learning_rate, optimizer_of
+from benchmark.training.optimizer import optimizer_of
+from benchmark.training.schedule import decay_start, evaluation_steps, last_step, learning_rate
 from benchmark.training.source import Batch, Source
 from benchmark.training.tasks import Arrays, Task
 
@@ -79,14 +80,16 @@ def fit(
     order = balance.kinds[cell.balance].order(train, cell)
     points = evaluation_steps(cell)
     clock = Clock(progress)
-    for step in range(progress.step, cell.steps):
+    while progress.step < last_step(cell, progress.decays_from):
+        step = progress.step
         batch = _batch(setup, train, order(step), cell, step)
-        progress.losses.append(_train_step(setup, optimizer, batch, cell, step))
+        rate = learning_rate(step, cell, progress.decays_from)
+        progress.losses.append(_train_step(setup, optimizer, batch, cell, rate))
         progress.step = step + 1
         at_point = progress.step in points
         if at_point:
-            evaluate_point(setup, val, progress)
-        stop = on_step(progress.step) and progress.step < cell.steps
+            evaluate_point(setup, val, progress, cell)
+        stop = on_step(progress.step) and progress.step < last_step(cell, progress.decays_from)
         if stop or clock.is_due(at_point=at_point):
             with clock.saving():
                 save(setup, optimizer, progress)
@@ -97,12 +100,6 @@ def fit(
     return progress
 
 
-def evaluation_steps(cell: Cell) -> set[int]:
-    """Return after which steps the validation set is scored: evenly spaced, the last included."""
-    count = min(cell.evaluations, cell.steps)
-    return {round(cell.steps * (i + 1) / count) for i in range(count)}
-
-
 def _batch(setup: Setup, train: Source, positions: np.ndarray, cell: Cell, step: int) -> Batch:
     """Return what step `step` sees; all that is random in it depends on cell and step alone."""
     start = (seed(cell, "order") + step) % 2**63
@@ -111,13 +108,13 @@ def _batch(setup: Setup, train: Source, positions: np.ndarray, cell: Cell, step:
 
 
 def _train_step(
-    setup: Setup, optimizer: torch.optim.AdamW, batch: Batch, cell: Cell, step: int
+    setup: Setup, optimizer: torch.optim.AdamW, batch: Batch, cell: Cell, rate: float
 ) -> Tensor:
     set_mode(setup.model, setup.live_batch_norm)
     optimizer.zero_grad(set_to_none=True)
     loss = _backward(setup, *batch)
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate(step, cell) * group["share"]
+        group["lr"] = rate * group["share"]
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     torch.nn.utils.clip_grad_norm_(parameters, cell.clip)
     optimizer.step()
@@ -155,8 +152,11 @@ def evaluate(setup: Setup, source: Source) -> Arrays:
     return {name: torch.cat([p[name] for p in parts]).cpu().numpy() for name in parts[0]}
 
 
-def evaluate_point(setup: Setup, val: Source, progress: Progress) -> None:
-    """Score the validation set, note it, and keep the state when it ranks above the best so far."""
+def evaluate_point(setup: Setup, val: Source, progress: Progress, cell: Cell) -> None:
+    """Score the validation set, note it, and keep the state when it ranks above the best so far.
+
+    What counts as better for the choice counts for the patience as well.
+    """
     train_loss = float(torch.stack(progress.losses).mean())
     progress.losses = []
     if not math.isfinite(train_loss):
@@ -169,3 +169,5 @@ def evaluate_point(setup: Setup, val: Source, progress: Progress) -> None:
     if not progress.best or is_better(rank, progress.best_rank):
         progress.best_rank, progress.selected_step = rank, progress.step
         progress.best = {name: t.detach().clone() for name, t in setup.state().items()}
+    if not progress.decays_from:
+        progress.decays_from = decay_start(cell, progress.step, progress.selected_step)

@@ -79,6 +79,7 @@ def memorize(setup: Setup, train: Source, val: Source, steps: int) -> Progress:
     scores = setup.task.scores(evaluate(setup, val), val.units)
     point: dict[str, float | None] = {"step": steps, "train_loss": None}
     point |= {f"val_{name}": value for name, value in scores.items()}
-    progress = Progress(step=steps, selected_step=steps, history=[point], best=setup.state())
+    # no step was taken; the point stands at the end, beside those of what was trained
+    progress = Progress(selected_step=steps, history=[point], best=setup.state())
     progress.seconds = time.perf_counter() - started
     return progress

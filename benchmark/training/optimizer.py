@@ -1,21 +1,11 @@
-"""The optimiser and the schedule of its rate: the same for every method."""
+"""The optimiser: the same for every method."""
 
 from __future__ import annotations
-
-import math
 
 import torch
 
 from benchmark.core.cell import Cell
 from benchmark.training.head import Model
-
-
-def learning_rate(step: int, cell: Cell) -> float:
-    """Return the rate of optimiser step 0, 1, ...: linear from lr / warm-up, then cosine to 0."""
-    warm = max(1, round(cell.warmup * cell.steps))
-    if step < warm:
-        return cell.lr * (step + 1) / warm
-    return cell.lr * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, cell.steps - warm)))
 
 
 def optimizer_of(model: Model, cell: Cell) -> torch.optim.AdamW:

@@ -42,6 +42,7 @@ from benchmark.training.provenance import provenance
 from benchmark.training.session import Data, Session
 from benchmark.training.source import images_of
 from benchmark.training.tasks import Task, task_of
+from methods import families
 from methods.knn import KNearestNeighbours
 from methods.parts.backbone import as_backbone
 
@@ -90,6 +91,10 @@ def _run(
         write_text(folder / "unsupported.txt", reason + "\n")
         return None
     bare = cost.size_of(backbone)
+    tokens = {
+        "image_tokens": families.num_image_tokens(backbone),
+        "inserted_tokens": methods.build(cell.method, recorded=True).inserted(backbone),
+    }
     prepared = prepare(cell, session, data, backbone, folder / "checkpoint.pt")
     model, task = prepared.model, prepared.setup.task
     setup = replace(prepared.setup, micro_batch=micro_batch)
@@ -101,15 +106,21 @@ def _run(
         setup.model.compile()
     cost.reset_peak(session.device)
     progress = _trained(cell, session, model, setup, splits, on_step)
-    costs = cost.training(cell, progress.seconds, session.device, session.held_mib(cell))
+    costs = cost.training(
+        cell, progress.step, progress.seconds, session.device, session.held_mib(cell)
+    )
     val, test = evaluate(setup, splits.val), evaluate(setup, splits.test)
-    costs |= cost.parameters(model.body, model.head) | {
-        "backbone_params": bare.params,
-        "delta_bytes": write_delta(folder, progress.best),
-        "full_bytes": bare.bytes + cost.size_of(model.head).bytes,
-        "train_gflop_per_image": prepared.probe.gflop,
-        "micro_batch": micro_batch or cell.batch_size,
-    }
+    costs |= (
+        tokens
+        | cost.parameters(model.body, model.head)
+        | {
+            "backbone_params": bare.params,
+            "delta_bytes": write_delta(folder, progress.best),
+            "full_bytes": bare.bytes + cost.size_of(model.head).bytes,
+            "train_gflop_per_image": prepared.probe.gflop,
+            "micro_batch": micro_batch or cell.batch_size,
+        }
+    )
     predictions = write_predictions(folder, data, val, test)
     losses = {"val_loss": val["loss"], "test_loss": test["loss"]}  # what is stored has none
     record = Record(

@@ -24,12 +24,13 @@ from torch.func import functional_call, grad_and_value
 from benchmark.core.cell import Cell, seed
 from benchmark.training import balance
 from benchmark.training.checkpoint import Interrupted, Progress
-from benchmark.training.fit import Setup, evaluate_point, evaluation_steps
+from benchmark.training.fit import Setup, evaluate_point
 from benchmark.training.kept.features import Splits
-from benchmark.training.optimizer import learning_rate
+from benchmark.training.schedule import evaluation_steps, last_step, learning_rate
 
 # What may differ between cells that are trained at once: it changes rows, batches, rates or the
-# start, but neither the features nor the number of steps.
+# start, but neither the features nor when they are scored. (Cells that train until converged may
+# end at different steps.)
 FREE = {
     "fraction",
     "shots",
@@ -95,6 +96,15 @@ def fit_together(
 
     gradients = torch.vmap(grad_and_value(loss))
     for step in range(first.cell.steps):
+        ends = [last_step(c, p.decays_from) for c, p in zip(cells, made, strict=True)]
+        if step >= max(ends):
+            break
+        # a cell that has ended stays in the stack, at a rate of 0: to take its row out would cut
+        # the others loose from theirs, and a step costs about the same for any number of cells
+        rates = [
+            learning_rate(step, c, p.decays_from) if step < end else 0.0
+            for c, p, end in zip(cells, made, ends, strict=True)
+        ]
         batches = []
         for member, order in zip(members, orders, strict=True):
             start = (seed(member.cell, "order") + step) % 2**63
@@ -102,17 +112,18 @@ def fit_together(
             batches.append(member.splits.train.augmented(order(step), generator, device))
         inputs, targets = (torch.stack(parts) for parts in zip(*batches, strict=True))
         found, losses = gradients(stacked, inputs, targets)
-        adam.step(found, step)
-        for progress, value in zip(made, losses, strict=True):
-            progress.losses.append(value)
-            progress.step = step + 1
-        if step + 1 in points:
-            for member, progress in zip(members, made, strict=True):
-                evaluate_point(member.setup, member.splits.val, progress)
-        if on_step(step + 1) and step + 1 < first.cell.steps:
+        adam.step(found, step, rates)
+        for member, progress, value, end in zip(members, made, losses, ends, strict=True):
+            if step < end:
+                progress.losses.append(value)
+                progress.step = step + 1
+                if step + 1 in points:
+                    evaluate_point(member.setup, member.splits.val, progress, member.cell)
+        if on_step(step + 1) and step + 1 < max(ends):
             raise Interrupted(f"stopped after step {step + 1}; its cells start anew")
+    seconds, steps = time.perf_counter() - started, sum(progress.step for progress in made)
     for progress in made:
-        progress.seconds = (time.perf_counter() - started) / len(members)
+        progress.seconds = seconds * progress.step / steps
     return made
 
 
@@ -126,16 +137,14 @@ class _Adam:
         self.means = {name: torch.zeros_like(t) for name, t in stacked.items()}
         self.squares = {name: torch.zeros_like(t) for name, t in stacked.items()}
 
-    def step(self, gradients: dict[str, Tensor], step: int) -> None:
-        """Change the stacked tensors in place by `gradients` of step 0, 1, ..."""
+    def step(self, gradients: dict[str, Tensor], step: int, rates: Sequence[float]) -> None:
+        """Change the stacked tensors in place by `gradients` of step 0, 1, ... at `rates` (C,)."""
         norms = (
             torch.stack([g.flatten(1).square().sum(1) for g in gradients.values()]).sum(0).sqrt()
         )
         # a head is all that is trained here, so its rate is `head_lr` where the cell has one
-        rates = [
-            learning_rate(step, c) * (c.head_lr / c.lr if c.head_lr else 1) for c in self.cells
-        ]
-        rate = norms.new_tensor(rates)
+        shares = [c.head_lr / c.lr if c.head_lr else 1.0 for c in self.cells]
+        rate = norms.new_tensor([r * share for r, share in zip(rates, shares, strict=True)])
         shrink = (norms.new_tensor([c.clip for c in self.cells]) / (norms + 1e-6)).clamp(max=1)
         decay = norms.new_tensor([c.weight_decay for c in self.cells])
         (one, two), done = self.BETAS, step + 1
