@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from benchmark.core.record import read_records
 from benchmark.core.registry import InputError
+from benchmark.scores import metric_of
 
 if TYPE_CHECKING:
     from methods import Range  # which takes torch
@@ -39,6 +43,65 @@ def _points(dimensions: int, number: int) -> list[list[float]]:
     from scipy.stats import qmc  # half a second that `--help` need not wait
 
     return qmc.Halton(dimensions, scramble=False).random(number + 1).tolist()
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What trials of earlier records chose: values of a cell, by data set, backbone and method."""
+
+    folder: Path
+    chosen: Mapping[tuple[str, str, str], dict[str, Any]]
+
+    def of(self, dataset: str, backbone: str, method: str) -> dict[str, Any]:
+        """Return the values for a method of a backbone on a data set.
+
+        Raises:
+            InputError: nothing of it was tuned.
+        """
+        if (dataset, backbone, method) not in self.chosen:
+            raise InputError(
+                f"no finished trial of {method} of {backbone} on {dataset} below "
+                f"{str(self.folder)!r}; train its trials there with --tune-budget"
+            )
+        return self.chosen[dataset, backbone, method]
+
+
+def read_chosen(folder: Path) -> Tuned:
+    """Return the values with the best mean validation score among the records below `folder`.
+
+    Every trial of a method must have been run alike: on the same fractions, splits and seeds.
+
+    Raises:
+        InputError: no such folder, a record that cannot be read, or trials that were not run alike.
+    """
+    if not folder.is_dir():
+        raise InputError(f"no folder {str(folder)!r} with records of trials")
+    records, faults = read_records(folder)
+    if faults:
+        raise InputError(faults[0])
+    trials: dict[tuple[str, str, str], dict[tuple[float, float, str], dict[tuple, float]]] = {}
+    for record in records:
+        cell, metric = record.cell, metric_of(record.data.metric)
+        score = record.val[metric.name]
+        if score is None:
+            raise InputError(
+                f"{cell.folder(folder)} has no {metric.name} on validation to choose by; tune at "
+                "a larger fraction"
+            )
+        own = trials.setdefault((cell.dataset, cell.backbone, cell.method), {})
+        runs = own.setdefault((cell.lr, cell.weight_decay, cell.tuned), {})
+        runs[cell.fraction, cell.shots, cell.split_seed, cell.seed] = metric.sign * score
+    chosen = {}
+    for name, own in trials.items():
+        if len({tuple(sorted(runs)) for runs in own.values()}) > 1:
+            raise InputError(
+                f"the trials of {name[2]} on {name[0]} below {str(folder)!r} were not run on the "
+                "same fractions and seeds; finish them first"
+            )
+        means = {values: sum(runs.values()) / len(runs) for values, runs in own.items()}
+        best = max(means, key=lambda values: means[values])
+        chosen[name] = dict(zip(("lr", "weight_decay", "tuned"), best, strict=True))
+    return Tuned(folder, chosen)
 
 
 def read_tuned(items: list[str]) -> dict[str, str]:

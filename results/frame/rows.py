@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import os
 from collections.abc import Collection, Sequence
 from contextlib import suppress
@@ -16,7 +17,7 @@ import pandas as pd
 
 from benchmark.core.cell import Cell
 from benchmark.core.files import PEEK, PREDICTIONS
-from benchmark.core.record import RECORD, RESCORED, Cost, add_rescored, read_record
+from benchmark.core.record import RECORD, RESCORED, Cost, Record, add_rescored, read_record
 from benchmark.core.registry import InputError
 from benchmark.scores import metric_of
 
@@ -26,8 +27,10 @@ BESIDE = (PREDICTIONS, PEEK, EXTERNAL)  # what a row tells of: `has_predictions`
 FINISHED = (
     *("labels", "metric", "synthetic", "classes", "task", "ordinal", "device", "sources"),
     *("grouping", "group_note"),
+    *("selected_step", "last_step", "late_gain", "num_val"),
     *(field.name for field in fields(Cost)),
 )
+LATE = 0.75  # the part of training after which its score on validation should hardly rise
 _UNDONE = {"unsupported.txt": "n/a", "error.txt": "failed"}
 
 
@@ -64,10 +67,30 @@ def done(folder: str) -> dict[str, Any]:
         "grouping": data.grouping,
         "group_note": data.group_note,
         "selected_step": record.selected_step,
+        "num_val": data.val,
+        **_end(record),
     }
     for start, numbers in (("val_", record.val), ("test_", record.test), ("", vars(record.cost))):
         row |= {start + n: None if v is None else float(v) for n, v in numbers.items()}
     return row | _beside(names)
+
+
+def _end(record: Record) -> dict[str, float | None]:
+    """Return the last step, 0 where only one was scored, and what validation gained late.
+
+    The gain is in the metric that chooses, more is better: that of the last evaluation over that
+    of the last one in the first `LATE` of the steps. NaN where either is not known.
+    """
+    history, gain = record.history, math.nan
+    if len(history) < 2:
+        return {"last_step": 0, "late_gain": gain}
+    last = history[-1]["step"] or 0
+    before = [point for point in history[:-1] if (point["step"] or 0) <= LATE * last] or history[:1]
+    name = f"val_{record.data.metric}"
+    ends = [point.get(name) for point in (before[-1], history[-1])]
+    if ends[0] is not None and ends[1] is not None:
+        gain = metric_of(record.data.metric).sign * (ends[1] - ends[0])
+    return {"last_step": int(last), "late_gain": gain}
 
 
 def undone(folder: str) -> dict[str, Any] | None:

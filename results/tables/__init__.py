@@ -17,10 +17,10 @@ import pandas as pd
 
 from benchmark.scores import metric_of
 from results.frame import Frame
-from results.tables import caption
+from results.tables import caption, regime
 from results.tables.columns import Column, columns_of
 from results.tables.select import SETTING, best_trials
-from results.tables.sheet import BEST, ONCE, TIED, Score
+from results.tables.sheet import BEST, ONCE, RISING, TIED, Score
 
 __all__ = ["Column", "Costs", "Score", "Table", "best_of", "build", "marks", "named", "with_ties"]
 
@@ -47,7 +47,8 @@ class Table:
 
     `note` tells the table from others of its backbone and image size. `groups` is what every sheet
     of these cells has to say of their data's groups (`caption.of_groups`). `tied` holds, where the
-    statistics are known, the methods of a column that noise does not tell from its best.
+    statistics are known, the methods of a column that noise does not tell from its best. `rising`
+    holds those that were trained too short (`regime.is_rising`).
     """
 
     backbone: str
@@ -61,9 +62,11 @@ class Table:
     weights: str = ""
     normalize: str = ""
     precision: str = ""
+    patience: int = 0
     note: str = ""
     groups: str = ""
     tied: Mapping[Column, Collection[str]] = field(default_factory=dict)
+    rising: Mapping[Column, Collection[str]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -84,7 +87,7 @@ class Table:
         """Return the rows of this table's setting."""
         same = pd.Series(True, index=rows.index)
         for name in SETTING:
-            if value := getattr(self, name):
+            if (value := getattr(self, name)) != "":
                 same &= rows[name] == value
         return rows[same]
 
@@ -98,7 +101,7 @@ def build(frame: Frame, metric: str | None = None) -> list[Table]:
     return [_table(parts[i], {**settings[i], "note": found[i]}, metric) for i in order]
 
 
-_ORDER = ("backbone", "image_size", "weights", "precision", "normalize")
+_ORDER = ("backbone", "image_size", "patience", "weights", "precision", "normalize")
 
 
 def _table(rows: pd.DataFrame, setting: Mapping[str, Any], metric: str | None) -> Table:
@@ -112,14 +115,22 @@ def _table(rows: pd.DataFrame, setting: Mapping[str, Any], metric: str | None) -
         for method, score in _scores(best, column.of(rows), column, methods).items()
     }
     empty = {entry: score.reason for entry, score in scores.items() if score.mean is None}
+    rising = regime.rising(chosen)
     sentences = [
         caption.caption(chosen, empty, lacking),
         caption.missing(chosen, methods, empty),
+        regime.told_rising(rising, len(scores) - len(empty)),
+        regime.told_choice(chosen),
+        regime.told_edges(chosen, done),
+        regime.told_tokens(chosen),
     ]
     groups = caption.of_groups(pd.concat(chosen.values())) if chosen else ""
     sentences.append(groups)
     if setting["note"]:
-        sentences.append("Records of other weights, precision or normalization: in other tables.")
+        sentences.append(
+            "Records of other weights, precision, normalization or length of training: in other "
+            "tables."
+        )
     costs = _costs(done)
     return Table(
         columns=tuple(columns),
@@ -130,6 +141,7 @@ def _table(rows: pd.DataFrame, setting: Mapping[str, Any], metric: str | None) -
         chosen=chosen,
         groups=groups,
         **{**setting, "image_size": int(setting["image_size"])},
+        rising=rising,
     )
 
 
@@ -203,6 +215,7 @@ def named(table: Table) -> Table:
         scores={(m, renamed[c]): score for (m, c), score in table.scores.items()},
         chosen={renamed[c]: rows for c, rows in table.chosen.items()},
         tied={renamed[c]: methods for c, methods in table.tied.items()},
+        rising={renamed[c]: methods for c, methods in table.rising.items()},
     )
 
 
@@ -222,7 +235,9 @@ def marks(table: Table, column: Column, digits: int | None = None) -> dict[str, 
     found = {}
     for method in scores:
         best = means.get(method) == first
-        found[method] = (BEST if best else TIED if method in tied else "") + (
-            ONCE if method not in repeated else ""
+        found[method] = (
+            (BEST if best else TIED if method in tied else "")
+            + (ONCE if method not in repeated else "")
+            + (RISING if method in table.rising.get(column, ()) else "")
         )
     return found

@@ -14,7 +14,10 @@ from results.tables.select import RULE, SETTING
 
 SHOWN = 5  # of the entries that are missing, and of the methods of one number
 _UNEQUAL = (("runs", "not equally repeated"), ("trials", "not equally tuned"))
-_USED = ["dataset", "data", "weights", "precision", "normalize", "steps", "split_seed"]
+_USED = [
+    *("dataset", "data", "weights", "precision", "normalize", "split_seed"),
+    *("steps", "patience", "steps_done"),
+]
 Chosen = Mapping[Column, pd.DataFrame]  # the rows behind each column, of all methods
 Empty = Mapping[tuple[str, Column], str]  # why entries have no number
 
@@ -28,14 +31,13 @@ def caption(chosen: Chosen, empty: Empty, lacking: Sequence[str]) -> str:
     if all(part["train_s"].isna().all() for part in chosen.values()):
         return _of_others(chosen, counts, lacking)
     rows = pd.concat(part[_USED] for part in chosen.values())
-    steps = ", ".join(str(s) for s in sorted(rows["steps"].unique()))
     runs, trials = (_equal(counts, *told) for told in _UNEQUAL)
     parts = [
         f"{_scaling(columns)}, {_spread(rows, counts['runs'].max())}; runs per entry: {runs}.",
         "Columns name the metric, the label fraction and the number of labels (training + "
         "validation). Checkpoint chosen on validation; trials per entry: "
         f"{trials}, chosen by: {RULE}; test read once, after the choice.",
-        f"{steps} steps. Head not counted in trained. Fingerprints: {_identity(rows)}.",
+        f"{_length(rows)} Head not counted in trained. Fingerprints: {_identity(rows)}.",
         *_apart(columns),
         *_by_loss(chosen),
         *lacking,
@@ -43,6 +45,20 @@ def caption(chosen: Chosen, empty: Empty, lacking: Sequence[str]) -> str:
     if any(column.synthetic for column in columns):
         parts.append("Synthetic data is no evidence about patients.")
     return " ".join(parts)
+
+
+def _length(rows: pd.DataFrame) -> str:
+    """Return how long was trained: the steps of all, or until when and how many it took."""
+    steps = ", ".join(str(s) for s in sorted(rows["steps"].unique()))
+    (patience,) = rows["patience"].unique()  # a setting: one in all of a table
+    if not patience:
+        return f"{steps} steps."
+    done = rows["steps_done"][rows["steps_done"] > 0]
+    took = f"; {done.min():.0f} to {done.max():.0f} were done" if len(done) else ""
+    return (
+        f"Trained until converged: until {patience} evaluations in a row were no better, then a "
+        f"decay of the rate, at most {steps} steps{took}."
+    )
 
 
 def _of_others(chosen: Chosen, counts: pd.DataFrame, lacking: Sequence[str]) -> str:
@@ -177,15 +193,27 @@ def missing(chosen: Chosen, methods: Sequence[str], empty: Empty) -> str:
     return f"Missing: {_first(named)}." if named else ""
 
 
+_NOTED = (
+    ("patience", "{}"),
+    ("weights", "weights {}"),
+    ("precision", "{}"),
+    ("normalize", "norm {}"),
+)
+
+
 def notes(settings: Iterable[Mapping[str, object]]) -> list[str]:
     """Return for each table's setting what tells it from others of its backbone and size.
 
     A fingerprint is cut to its first digits; "" where there is nothing to tell.
     """
     rows = pd.DataFrame(list(settings), columns=list(SETTING))
+    rows = rows.fillna({"patience": 0})
+    rows["patience"] = rows["patience"].map(
+        lambda p: f"until converged ({p})" if p else "equal steps"
+    )
     same = rows.groupby(["backbone", "image_size"])
     found = [""] * len(rows)
-    for name, form in (("weights", "weights {}"), ("precision", "{}"), ("normalize", "norm {}")):
+    for name, form in _NOTED:
         several = same[name].transform("nunique") > 1
         for i in rows.index[several]:
             value = str(rows[name][i])

@@ -27,9 +27,9 @@ _SIZES = (
 _STACKED = 2  # the size of tables that no size makes narrow enough: their columns are stacked
 _SPECIAL = {"\\": r"\textbackslash{}", "±": r"$\pm$", "~": r"\textasciitilde{}"}
 _SPECIAL |= {"^": r"\textasciicircum{}", "<": r"$<$", ">": r"$>$", "°": r"$^{\circ}$"}
-_SPECIAL |= {"¹": r"$^{1}$", "≤": r"$\le$", "≥": r"$\ge$"}
+_SPECIAL |= {"↑": r"$\uparrow$", "¹": r"$^{1}$", "≤": r"$\le$", "≥": r"$\ge$"}
 _SPECIAL |= {character: f"\\{character}" for character in "&%$#_{}"}
-_MARKS = {"=": r"$^{=}$", "°": r"$^{\circ}$", "¹": r"$^{1}$"}
+_MARKS = {"=": r"$^{=}$", "°": r"$^{\circ}$", "¹": r"$^{1}$", "↑": r"$^{\uparrow}$"}
 _SPREAD = " ± "
 
 

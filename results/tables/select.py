@@ -23,7 +23,7 @@ TUNED = (
     "tuned",
 )
 # Cells that differ in one of these stand in tables of their own; in one of those below, in columns.
-SETTING = ("backbone", "weights", "normalize", "image_size", "precision")
+SETTING = ("backbone", "weights", "normalize", "image_size", "precision", "patience")
 BLOCK = ("dataset", "data", "fraction", "shots")
 GROUP = (*SETTING, *BLOCK, "method")
 RULE = "trial with the best mean validation score over seeds"

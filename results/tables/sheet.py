@@ -20,12 +20,13 @@ NARROWEST = 20  # of a column of text, with the space beside it
 Form = Callable[[Any], str]  # how a value is written; never called with a missing one
 # Marks of an entry: one character each, so that an entry can have several. Bold stands for BEST
 # where a format has it.
-BEST, TIED, CHANCE, ONCE = "*", "=", "°", "¹"
+BEST, TIED, CHANCE, ONCE, RISING = "*", "=", "°", "¹", "↑"
 MEANING = {
     BEST: "best",
     TIED: "noise does not separate it from the best",
     CHANCE: "no better than chance",
     ONCE: "one run, never best beside repeated ones",
+    RISING: "validation still rising when training ended",
 }
 
 
