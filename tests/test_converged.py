@@ -108,17 +108,21 @@ def test_rates_are_taken_from_earlier_trials(tmp_path):
         for seed, score in enumerate(scores):
             values = {"lr": lr, "weight_decay": decay, "seed": 90 + seed, **names}
             put(tmp_path, [score, 0.0], **values)
+            # a field of the method that was tuned is another trial, and a better one at this rate
+            if lr == 1e-2:
+                put(tmp_path, [score + 0.01, 0.0], **values, tuned="alpha=2.0")
     grid = Grid(("lora", "knn"), ("tiny_vit",), fractions=(0.1, 1.0), seeds=(0, 1))
-    tuned = Resolver(tuned=read_chosen(tmp_path)).cells([grid])
+    tuned = Resolver(earlier=read_chosen(tmp_path)).cells([grid])
     own = [c for c in tuned if c.method.startswith("lora")]
-    assert {(c.lr, c.weight_decay) for c in own} == {(1e-2, 0.0)}  # .625 against .6 and .5
+    # .635 against .625, .6 and .5
+    assert {(c.lr, c.weight_decay, c.tuned) for c in own} == {(1e-2, 0.0, "alpha=2.0")}
     assert len(own) == 4
-    (named, *_) = Resolver(tuned=read_chosen(tmp_path)).cells(
+    (named, *_) = Resolver(earlier=read_chosen(tmp_path)).cells(
         [dataclasses.replace(grid, lr=(0.5,))]
     )
     assert named.lr == 0.5  # what is named is taken
     with pytest.raises(InputError, match="no finished trial of linear of tiny_vit"):
-        Resolver(tuned=read_chosen(tmp_path)).cells([Grid(("linear",), ("tiny_vit",))])
+        Resolver(earlier=read_chosen(tmp_path)).cells([Grid(("linear",), ("tiny_vit",))])
     put(tmp_path, [0.5, 0.1], **{**names, "lr": 1e-3, "weight_decay": 0.1, "seed": 99})
     with pytest.raises(InputError, match="not run on the same fractions and seeds"):
         read_chosen(tmp_path)
