@@ -27,7 +27,10 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "pvt": ("pvt_v2_b0", TINY["pvt"]),
     "resnet": ("resnet18", TINY["resnet"]),
 }
-SHALLOW: dict[str, dict[str, Any]] = {"vit": {"depth": 1}, "swin": {"depths": (1, 1)}}
+SHALLOW: dict[str, dict[str, Any]] = {
+    "vit": {"depth": 1},
+    "swin": {"depths": (1,), "num_heads": (2,)},
+}
 
 
 def make(family: str, seed: int = 0, *, shallow: bool = False) -> nn.Module:
