@@ -74,6 +74,8 @@ class Sweep:
             machine has one. Jobs for GPUs are often planned on a host without.
         shots: images per class for training, as many for validation, instead of a fraction.
         split_seeds: seeds of the split into test, validation and training images.
+        subset: training images of a fraction: "drawn" (in groups, by the split seed), or the
+            "first" of each class, as published code often takes them.
         lr: learning rates; None: each method's own.
         head_lr: learning rate of the head; None: as `lr`, but at least 1e-3.
         weight_decay: of AdamW, on matrices.
@@ -117,6 +119,7 @@ class Sweep:
         gpu: bool | None = None,
         shots: Values[int] = None,
         split_seeds: Values[int] = None,
+        subset: Values[str] = None,
         lr: Values[float] = None,
         head_lr: Values[float] = None,
         weight_decay: Values[float] = None,

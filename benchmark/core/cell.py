@@ -34,7 +34,8 @@ class Cell:
     the trials of a method have one name and start alike.
     With `patience` > 0 training ends when so many evaluations in a row brought nothing better, and
     a decay after them (`benchmark.training.schedule`); `steps` is the most that is done then, and
-    `warmup` a share of the steps of the first `patience` evaluations.
+    `warmup` a share of the steps of the first `patience` evaluations. `subset` says which training
+    images a fraction takes: "drawn", or the "first" of each class.
     """
 
     dataset: str
@@ -63,6 +64,7 @@ class Cell:
     views: int = field(default=0, metadata={"later": True})
     tuned: str = field(default="", metadata={"later": True})
     patience: int = field(default=0, metadata={"later": True})
+    subset: str = field(default="drawn", metadata={"later": True})
 
     @functools.cached_property
     def key(self) -> str:

@@ -60,11 +60,20 @@ class Pools:
         return len(self.train.rows) + len(self.val.rows)
 
 
-def split(dataset: Dataset, fraction: float, split_seed: int, *, shots: int = 0) -> Split:
+SUBSETS = ("drawn", "first")
+
+
+def split(
+    dataset: Dataset, fraction: float, split_seed: int, *, shots: int = 0, subset: str = "drawn"
+) -> Split:
     """Return the rows of a label fraction: of the development images, validation included.
 
     With `shots`, `fraction` is ignored: so many images of each class are taken for training and for
     validation (in segmentation, images until every class is shown so often).
+
+    With `subset` "first" the training images are the first of each class in the order of the data
+    set (in segmentation the first of all), as published code often takes them: neither drawn nor in
+    whole groups. Validation and test stay what they are, so that only this differs.
 
     Training and validation share it as their pools do, but validation has every class that it can
     have. Depends on the data set, `fraction` and `split_seed` only, never on the method.
@@ -75,12 +84,15 @@ def split(dataset: Dataset, fraction: float, split_seed: int, *, shots: int = 0)
     """
     if not 0 < fraction <= 1:
         raise InputError(f"fraction {fraction!r} is outside (0, 1]; 0.1 uses 10 % of the labels")
+    if subset not in SUBSETS:
+        raise InputError(f"unknown subset {subset!r}; allowed: {', '.join(SUBSETS)}")
     pools = make_pools(dataset, split_seed)
+    train, val = pools.train, pools.val
+    order = train.rows if subset == "drawn" else np.sort(train.rows)
     if shots:
         shown = _shows(dataset)
-        few = [_shots(dataset.card, pool.rows, shown, shots) for pool in (pools.train, pools.val)]
+        few = [_shots(dataset.card, rows, shown, shots) for rows in (order, val.rows)]
         return Split(few[0], few[1], pools.test)
-    train, val = pools.train, pools.val
     total = int(fraction * pools.num_labels + 0.5)
     needed = train.needed + val.needed
     if total < needed:
@@ -91,7 +103,18 @@ def split(dataset: Dataset, fraction: float, split_seed: int, *, shots: int = 0)
         )
     share = len(val.rows) / pools.num_labels
     num_val = min(max(int(total * share + 0.5), val.needed), total - train.needed)
+    if subset == "first":
+        return Split(_first(dataset, order, fraction), val.first(num_val), pools.test)
     return Split(train.first(total - num_val), val.first(num_val), pools.test)
+
+
+def _first(dataset: Dataset, rows: np.ndarray, fraction: float) -> np.ndarray:
+    """Return the first `fraction` of `rows` (n,) of each class, at least one, in their order."""
+    alike = np.zeros(len(rows), int)  # findings and masks have no one class
+    if dataset.card.task == "classification":
+        alike = dataset.labels[rows]
+    parts = [rows[alike == k] for k in np.unique(alike)]
+    return np.sort(np.concatenate([p[: max(1, round(fraction * len(p)))] for p in parts]))
 
 
 def _shots(card: Card, rows: np.ndarray, shows: np.ndarray, shots: int) -> np.ndarray:

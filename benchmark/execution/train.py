@@ -101,6 +101,8 @@ def prefetch(cells: Sequence[Cell], runs: Path, sources: dict[str, str]) -> None
 
 def decode(cells: Sequence[Cell], session: Session) -> None:
     """Decode the images of `cells`: what cannot be read is reported before any training."""
-    drawn = {(c.dataset, c.image_size, c.fraction, c.split_seed, c.shots): c for c in cells}
+    drawn = {
+        (c.dataset, c.image_size, c.fraction, c.split_seed, c.shots, c.subset): c for c in cells
+    }
     for cell in drawn.values():
         session.data(cell)

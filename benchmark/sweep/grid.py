@@ -27,6 +27,7 @@ class Grid:
     shots: tuple[int, ...] = (0,)
     split_seeds: tuple[int, ...] = (0,)
     seeds: tuple[int, ...] = (0,)
+    subset: tuple[str, ...] = ("drawn",)
     lr: tuple[float | None, ...] = (None,)
     head_lr: tuple[float | None, ...] = (None,)
     weight_decay: tuple[float, ...] = (1e-4,)
@@ -64,6 +65,7 @@ AXES: dict[str, tuple[Callable[[str], Any], str]] = {
     "fractions": (float, "label fractions in (0, 1] of the development images"),
     "shots": (int, "images per class for training, as many for validation, instead of a fraction"),
     "split_seeds": (int, "seeds of the split into test, validation and training images"),
+    "subset": (str, "training images of a fraction: drawn, or the first of each class"),
     "seeds": (int, "training seeds (initialisation, batches, augmentation)"),
     "lr": (float, "learning rates; left out: each method's own"),
     "head_lr": (float, "learning rate of the head; left out: as `lr`, but at least 1e-3"),

@@ -34,7 +34,7 @@ class Resolver:
     _fingerprints: dict[str, str] = field(default_factory=dict)
     earlier: Tuned | None = None  # rates of earlier trials, for cells that name none
     notes: list[str] = field(default_factory=list)  # on what was asked, for people
-    _num_train: dict[tuple[str, float, int, int], int] = field(default_factory=dict)
+    _num_train: dict[tuple[str, float, int, int, str], int] = field(default_factory=dict)
 
     def cells(self, grids: Iterable[Grid]) -> list[Cell]:
         """Return the cells of `grids`, each once, in order; bad values raise InputError."""
@@ -95,9 +95,11 @@ class Resolver:
 
     def _training_images(self, dataset: Dataset, cell: Cell) -> int:
         """Return the size of the training split; a fraction that is too small raises InputError."""
-        drawn = (cell.dataset, cell.fraction, cell.split_seed, cell.shots)
+        drawn = (cell.dataset, cell.fraction, cell.split_seed, cell.shots, cell.subset)
         if drawn not in self._num_train:
-            rows = split(dataset, cell.fraction, cell.split_seed, shots=cell.shots)
+            rows = split(
+                dataset, cell.fraction, cell.split_seed, shots=cell.shots, subset=cell.subset
+            )
             self._num_train[drawn] = len(rows.train)
             if dataset.card.task == "classification" and len(rows.val) < FEW:
                 share = f"{cell.shots}-shot" if cell.shots else f"{100 * cell.fraction:g}%"

@@ -108,6 +108,21 @@ def reference() -> list[Grid]:
     ]
 
 
+@suites.add("protocol")
+def protocol() -> list[Grid]:
+    """The same cells under this protocol and under the authors' habits; run it with --peek.
+
+    Beside drawn labels and three seeds the first files of each class and one seed; `--peek` adds
+    the checkpoint chosen on the test set, and `compare` sets them side by side.
+    """
+    methods = ("linear", "lora", "dvpt", "full")
+    common: dict[str, Any] = {"datasets": ("busi",), "fractions": (0.1, 0.4), "steps": (200,)}
+    return [
+        Grid(methods, seeds=(0, 1, 2), **common),
+        Grid(methods, subset=("first",), seeds=(0,), **common),
+    ]
+
+
 @suites.add("quick")
 def quick() -> list[Grid]:
     """The reference suite in small: four methods on generated images, in a few minutes."""

@@ -105,10 +105,12 @@ class Session:
     def data(self, cell: Cell) -> Data:
         """Return the cell's three splits over images decoded at its size."""
         dataset = self.dataset(cell.dataset, cell.data)
-        drawn = (cell.dataset, cell.data, cell.fraction, cell.split_seed, cell.shots)
+        drawn = (cell.dataset, cell.data, cell.fraction, cell.split_seed, cell.shots, cell.subset)
         rows = self.kept(
             ("split", *drawn),
-            lambda: split(dataset, cell.fraction, cell.split_seed, shots=cell.shots),
+            lambda: split(
+                dataset, cell.fraction, cell.split_seed, shots=cell.shots, subset=cell.subset
+            ),
             SPLITS,
         )
         needed = np.concatenate([rows.train, rows.val, rows.test])

@@ -13,7 +13,7 @@ from benchmark.core.files import filled, write_text
 from benchmark.core.registry import InputError
 from benchmark.core.spec import base_name
 from results import frame, tables
-from results.papers import papers
+from results.papers import papers, protocols
 from results.papers.evidence import Evidence, Finding
 from results.papers.findings import judge
 from results.papers.papers import Number, Paper
@@ -21,7 +21,7 @@ from results.reporting import Report
 from results.statistics import stats
 from results.tables import Column, Table
 from results.tables.naming import brief
-from results.tables.sheet import WIDTH, Sheet, as_csv, markdown, terminal
+from results.tables.sheet import WIDTH, Sheet, as_csv, markdown, stacked, terminal
 
 
 def compare(runs: Sequence[Path], out: Path, name: str, *, replaces: bool = False) -> Report:
@@ -60,13 +60,17 @@ def compare(runs: Sequence[Path], out: Path, name: str, *, replaces: bool = Fals
             texts.append(terminal(Sheet(title, group[shown])))
     values = pd.concat([_frame(table, findings) for table, findings in judged])
     files = {"claims.csv": as_csv(values), "claims.md": "\n\n".join([*parts, markdown(protocol)])}
+    beside, made_of = protocols.sheets(loaded), {"claims": values}
+    if beside:
+        made_of["protocols"] = stacked(beside)
+        files["protocols.csv"] = as_csv(made_of["protocols"])
+        files["protocols.md"] = "\n\n".join(map(markdown, beside))
     with filled(out, files, replaces=replaces) as made:
         for file, body in files.items():
             write_text(made / file, body)
-    text = "\n".join(filter(None, [*texts, terminal(protocol)]))
-    return Report(
-        text, tuple(out / file for file in files), loaded.faults, loaded.notes, {"claims": values}
-    )
+    text = "\n".join(filter(None, [*texts, terminal(protocol), *map(terminal, beside)]))
+    paths = tuple(out / file for file in files)
+    return Report(text, paths, loaded.faults, loaded.notes, made_of)
 
 
 def _judge(

@@ -63,6 +63,7 @@ class Table:
     normalize: str = ""
     precision: str = ""
     patience: int = 0
+    subset: str = ""
     note: str = ""
     groups: str = ""
     tied: Mapping[Column, Collection[str]] = field(default_factory=dict)
@@ -101,7 +102,7 @@ def build(frame: Frame, metric: str | None = None) -> list[Table]:
     return [_table(parts[i], {**settings[i], "note": found[i]}, metric) for i in order]
 
 
-_ORDER = ("backbone", "image_size", "patience", "weights", "precision", "normalize")
+_ORDER = ("backbone", "image_size", "subset", "patience", "weights", "precision", "normalize")
 
 
 def _table(rows: pd.DataFrame, setting: Mapping[str, Any], metric: str | None) -> Table:
@@ -128,8 +129,8 @@ def _table(rows: pd.DataFrame, setting: Mapping[str, Any], metric: str | None) -
     sentences.append(groups)
     if setting["note"]:
         sentences.append(
-            "Records of other weights, precision, normalization or length of training: in other "
-            "tables."
+            "Records of other weights, precision, normalization, choice of labels or length of "
+            "training: in other tables."
         )
     costs = _costs(done)
     return Table(

@@ -16,7 +16,7 @@ SHOWN = 5  # of the entries that are missing, and of the methods of one number
 _UNEQUAL = (("runs", "not equally repeated"), ("trials", "not equally tuned"))
 _USED = [
     *("dataset", "data", "weights", "precision", "normalize", "split_seed"),
-    *("steps", "patience", "steps_done"),
+    *("steps", "patience", "steps_done", "subset"),
 ]
 Chosen = Mapping[Column, pd.DataFrame]  # the rows behind each column, of all methods
 Empty = Mapping[tuple[str, Column], str]  # why entries have no number
@@ -37,6 +37,7 @@ def caption(chosen: Chosen, empty: Empty, lacking: Sequence[str]) -> str:
         "Columns name the metric, the label fraction and the number of labels (training + "
         "validation). Checkpoint chosen on validation; trials per entry: "
         f"{trials}, chosen by: {RULE}; test read once, after the choice.",
+        *_first_files(rows),
         f"{_length(rows)} Head not counted in trained. Fingerprints: {_identity(rows)}.",
         *_apart(columns),
         *_by_loss(chosen),
@@ -59,6 +60,12 @@ def _length(rows: pd.DataFrame) -> str:
         f"Trained until converged: until {patience} evaluations in a row were no better, then a "
         f"decay of the rate, at most {steps} steps{took}."
     )
+
+
+def _first_files(rows: pd.DataFrame) -> list[str]:
+    """Return a sentence where the labels are not those that this benchmark would draw."""
+    taken = (rows["subset"] == "first").all()
+    return ["Labels: the first files of each class, neither drawn nor grouped."] if taken else []
 
 
 def _of_others(chosen: Chosen, counts: pd.DataFrame, lacking: Sequence[str]) -> str:
@@ -195,6 +202,7 @@ def missing(chosen: Chosen, methods: Sequence[str], empty: Empty) -> str:
 
 _NOTED = (
     ("patience", "{}"),
+    ("subset", "{} labels"),
     ("weights", "weights {}"),
     ("precision", "{}"),
     ("normalize", "norm {}"),

@@ -23,7 +23,10 @@ TUNED = (
     "tuned",
 )
 # Cells that differ in one of these stand in tables of their own; in one of those below, in columns.
-SETTING = ("backbone", "weights", "normalize", "image_size", "precision", "patience")
+SETTING = (
+    *("backbone", "weights", "normalize", "image_size", "precision"),
+    *("patience", "subset"),
+)
 BLOCK = ("dataset", "data", "fraction", "shots")
 GROUP = (*SETTING, *BLOCK, "method")
 RULE = "trial with the best mean validation score over seeds"

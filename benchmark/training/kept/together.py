@@ -35,6 +35,7 @@ FREE = {
     "fraction",
     "shots",
     "split_seed",
+    "subset",
     "seed",
     "lr",
     "weight_decay",
