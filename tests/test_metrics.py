@@ -543,3 +543,31 @@ def test_a_warning_of_scikit_learn_or_numpy_is_none_of_ours():
         warnings.simplefilter("error")
         every_score(answers([0] * 5, [0] * 5))
         every_score(SITUATIONS["volumes"])
+
+
+def constant(counts, k):
+    """Predictions that call every image by class k, and order all images alike."""
+    labels = np.repeat(np.arange(len(counts)), counts)
+    probs = np.tile(np.eye(len(counts))[k] * 0.9 + 0.1 / len(counts), (len(labels), 1))
+    return Predictions(tuple("abcdef"[: len(counts)]), {"probs": probs, "labels": labels})
+
+
+@pytest.mark.parametrize("counts", [(5, 5), (90, 10), (8, 3, 1), (4, 0, 6)])
+@pytest.mark.parametrize("name", ["accuracy", "balanced_accuracy", "kappa", "macro_f1", "auc"])
+def test_chance_is_what_the_best_constant_answer_reaches(name, counts):
+    counts = np.array(counts)
+    scores = [METRICS[name].scores(constant(counts, k))[name] for k in range(len(counts))]
+    best = max(score for score in scores if score is not None)
+    assert METRICS[name].chance_level(counts) == pytest.approx(best)
+
+
+def test_chance_of_probabilities_and_operating_points():
+    counts = np.array([90, 10])
+    shares = np.tile(counts / 100, (100, 1))
+    labels = np.repeat([0, 1], counts)
+    found = METRICS["brier"].scores(Predictions(("a", "b"), {"probs": shares, "labels": labels}))
+    assert METRICS["brier"].chance_level(counts) == pytest.approx(found["brier"])  # .18
+    assert METRICS["sensitivity_at_90"].chance_level(None) == pytest.approx(0.1)
+    assert METRICS["dice"].chance_level(None) is None
+    assert METRICS["accuracy"].chance_level(None) is None
+    assert metric_of("auc_melanoma").chance_level(None) == 0.5

@@ -283,3 +283,27 @@ def test_reports_write_licences_and_citations_without_torch(tmp_path):
     assert answer.stdout.splitlines()[-1] == "False", answer.stderr
     written = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"licences.md", "citations.bib", "efficiency.tex"} <= written
+
+
+def test_scores_at_chance_are_marked_in_every_format(tmp_path):
+    """Of 10 images 7 are of one class: who calls all of them by it is right in 70 %."""
+    labels = np.array([0] * 7 + [1] * 3)
+    for method, answers in (("blind", np.zeros(10, int)), ("sees", np.r_[labels[:9], 0])):
+        cell = make_cell(method=method, dataset="a")
+        folder = tmp_path / f"cell-{cell.key}"
+        folder.mkdir()
+        right = float((answers == labels).mean())
+        facts = {"metric": "accuracy", "classes": ("no", "yes"), "task": "classification"}
+        record = make_record(cell, 0.0, **facts)
+        write_record(folder, dataclasses.replace(record, test={"accuracy": right}))
+        probs = np.eye(2)[answers]
+        np.savez(folder / "predictions.npz", test_probs=probs, test_labels=labels)
+    (table,) = tables.build(frame.load([tmp_path]))
+    (column,) = table.columns
+    assert table.chance[column] == pytest.approx(70.0)
+    assert tables.marks(table, column) == {"blind": "°¹", "sees": "*¹"}
+    assert "Without a look at the image, one answer for all: a accuracy 70.0." in table.caption
+    made = scores.sheet(table)
+    assert "70.0°¹" in terminal(made)
+    assert r"70.0$^{\circ}$$^{1}$" in latex.latex(made)
+    assert "no better than answers without a look at the image" in markdown(made)

@@ -133,6 +133,8 @@ class Metric:
     validation split that something is fitted on. A `quick` metric is computed at every evaluation
     of a training. `higher_is_better` is None for what describes a model and ranks nothing.
     `since` is the version of the definitions (`VERSION`) in which this one last changed.
+    `chance` is what an answer reaches that never looks at the image: a number, or a function of
+    the number of test images of each class (K,); None where nothing is known of it.
     """
 
     name: str
@@ -148,6 +150,7 @@ class Metric:
     unless: tuple[str, ...] = ()
     validation_needs: tuple[str, ...] = ()
     since: int = 1
+    chance: float | Callable[[np.ndarray], float] | None = None
     of_class: str = ""  # set by `metric_of`: the metric of one class
 
     @property
@@ -179,6 +182,15 @@ class Metric:
     def lower_is_better(self) -> bool:
         """Return whether lower is better."""
         return self.higher_is_better is False
+
+    def chance_level(self, counts: np.ndarray | None) -> float | None:
+        """Return what chance reaches, as stored, where `counts` (K,) images are of each class.
+
+        None where it is not known: `counts` are None for anything but one class per image.
+        """
+        if callable(self.chance):
+            return None if counts is None else float(self.chance(counts))
+        return self.chance
 
     def applies(self, predictions: Predictions) -> bool:
         """Return whether it can be computed from what is there."""

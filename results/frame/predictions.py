@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,9 @@ import pandas as pd
 
 from benchmark.core.files import PREDICTIONS
 from benchmark.scores import Predictions, Weighted, metric_of
+
+# what reading half a file, or one with swapped bytes, raises
+DAMAGED = (OSError, ValueError, KeyError, EOFError, IndexError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,21 @@ def of(cells: Iterable[pd.DataFrame], folders: Sequence[Path]) -> dict[str, Path
         }
     below = tuple(f"{folder}/" for folder in folders)
     return {key: path for key, path in found.items() if f"{path}".startswith(below)}
+
+
+def class_counts(folder: str) -> np.ndarray | None:
+    """Return how many test images of a cell are of each class (K,); None without one class each.
+
+    None for damaged predictions as well: the statistics name them.
+    """
+    try:
+        with np.load(Path(folder) / PREDICTIONS) as stored:
+            if "test_probs" not in stored.files or stored["test_labels"].ndim != 1:
+                return None
+            labels = stored["test_labels"].astype(int)
+            return np.bincount(labels, minlength=stored["test_probs"].shape[1])
+    except DAMAGED:
+        return None
 
 
 def read(path: Path, metric: str, classes: Sequence[str]) -> Tested | None:

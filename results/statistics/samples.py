@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +20,6 @@ from results.statistics.resample import RESAMPLES, Sample, resample
 from results.statistics.seeds import noise
 from results.tables import Column, Table
 
-_DAMAGED = (OSError, ValueError, KeyError, EOFError, IndexError, zipfile.BadZipFile, zlib.error)
 MOST_CELLS = 10_000  # 40 kB and 5 ms each
 Samples = dict[tuple[str, Column], Sample]
 
@@ -72,7 +69,7 @@ def _sample(
         path = paths.get(row.key)
         try:
             found = _replicates(path, metric, row.classes) if path else None
-        except _DAMAGED as error:
+        except predictions.DAMAGED as error:
             wrong.append(f"{path} is not whole ({error}); the intervals leave its patients out")
             continue
         if found is None:

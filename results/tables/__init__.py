@@ -13,14 +13,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from benchmark.scores import metric_of
-from results.frame import Frame
+from results.frame import Frame, predictions
 from results.tables import caption, regime
 from results.tables.columns import Column, columns_of
 from results.tables.select import SETTING, best_trials
-from results.tables.sheet import BEST, ONCE, RISING, TIED, Score
+from results.tables.sheet import BEST, CHANCE, ONCE, RISING, TIED, Score
 
 __all__ = ["Column", "Costs", "Score", "Table", "best_of", "build", "marks", "named", "with_ties"]
 
@@ -48,7 +49,8 @@ class Table:
     `note` tells the table from others of its backbone and image size. `groups` is what every sheet
     of these cells has to say of their data's groups (`caption.of_groups`). `tied` holds, where the
     statistics are known, the methods of a column that noise does not tell from its best. `rising`
-    holds those that were trained too short (`regime.is_rising`).
+    holds those that were trained too short (`regime.is_rising`). `chance` is what an answer reaches
+    in a column that never looks at the image, in units of tables.
     """
 
     backbone: str
@@ -68,6 +70,7 @@ class Table:
     groups: str = ""
     tied: Mapping[Column, Collection[str]] = field(default_factory=dict)
     rising: Mapping[Column, Collection[str]] = field(default_factory=dict)
+    chance: Mapping[Column, float] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -117,8 +120,14 @@ def _table(rows: pd.DataFrame, setting: Mapping[str, Any], metric: str | None) -
     }
     empty = {entry: score.reason for entry, score in scores.items() if score.mean is None}
     rising = regime.rising(chosen)
+    levels = {
+        column: level
+        for column in columns
+        if (level := _chance(chosen[column], column)) is not None
+    }
     sentences = [
         caption.caption(chosen, empty, lacking),
+        caption.chance(levels, scores),
         caption.missing(chosen, methods, empty),
         regime.told_rising(rising, len(scores) - len(empty)),
         regime.told_choice(chosen),
@@ -141,9 +150,28 @@ def _table(rows: pd.DataFrame, setting: Mapping[str, Any], metric: str | None) -
         caption=" ".join(filter(None, sentences)),
         chosen=chosen,
         groups=groups,
+        chance=levels,
         **{**setting, "image_size": int(setting["image_size"])},
         rising=rising,
     )
+
+
+def _chance(best: pd.DataFrame, column: Column) -> float | None:
+    """Return what an answer reaches that never looks at the image, in units of tables.
+
+    The test images of each class are counted in the stored predictions of one cell: all cells of a
+    column are tested on the same images, or on splits of equal shares. Without predictions the
+    classes count as equally large, which makes the level too low, never too high.
+    """
+    metric = metric_of(column.metric)
+    first = best.iloc[0]
+    counts = None
+    if metric.chance is not None and first["task"] == "classification" and len(first["classes"]):
+        stored = best["folder"][best["has_predictions"].astype(bool)]
+        counts = predictions.class_counts(stored.iloc[0]) if len(stored) else None
+        counts = np.ones(len(first["classes"])) if counts is None else counts
+    level = metric.chance_level(counts)
+    return None if level is None else metric.scale * level
 
 
 def best_of(done: pd.DataFrame, column: Column) -> pd.DataFrame:
@@ -217,6 +245,7 @@ def named(table: Table) -> Table:
         chosen={renamed[c]: rows for c, rows in table.chosen.items()},
         tied={renamed[c]: methods for c, methods in table.tied.items()},
         rising={renamed[c]: methods for c, methods in table.rising.items()},
+        chance={renamed[c]: level for c, level in table.chance.items()},
     )
 
 
@@ -225,7 +254,8 @@ def marks(table: Table, column: Column, digits: int | None = None) -> dict[str, 
 
     The best is the best mean as printed, with `digits` or those of the metric, so that equal
     numbers are marked alike. One run is compared with one run only: where any method was repeated,
-    those that were not are never the best.
+    those that were not are never the best. Both the mean and the level of chance are compared as
+    printed.
     """
     scores = {m: s for m in table.methods if (s := table.scores[m, column]).mean is not None}
     repeated = {m: s for m, s in scores.items() if s.num_seeds > 1}
@@ -233,11 +263,15 @@ def marks(table: Table, column: Column, digits: int | None = None) -> dict[str, 
     means = {m: round(s.mean or 0.0, shown) for m, s in (repeated or scores).items()}
     first = (min if metric_of(column.metric).lower_is_better else max)(means.values(), default=None)
     tied = table.tied.get(column, ())
+    level = table.chance.get(column)
+    sign = metric_of(column.metric).sign
     found = {}
-    for method in scores:
-        best = means.get(method) == first
+    for method, score in scores.items():
+        mark = BEST if means.get(method) == first else TIED if method in tied else ""
+        mean = sign * round(score.mean or 0.0, shown)
         found[method] = (
-            (BEST if best else TIED if method in tied else "")
+            mark
+            + (CHANCE if level is not None and mean <= sign * round(level, shown) else "")
             + (ONCE if method not in repeated else "")
             + (RISING if method in table.rising.get(column, ()) else "")
         )

@@ -11,6 +11,7 @@ from benchmark.core.spec import base_name
 from benchmark.scores import metric_of
 from results.tables.columns import DIGITS, Column
 from results.tables.select import RULE, SETTING
+from results.tables.sheet import Score
 
 SHOWN = 5  # of the entries that are missing, and of the methods of one number
 _UNEQUAL = (("runs", "not equally repeated"), ("trials", "not equally tuned"))
@@ -198,6 +199,18 @@ def missing(chosen: Chosen, methods: Sequence[str], empty: Empty) -> str:
             elif (method, column) not in empty and sizes[method] < wanted:
                 named.append(f"{name} ({sizes[method]} of {wanted} runs)")
     return f"Missing: {_first(named)}." if named else ""
+
+
+def chance(levels: Mapping[Column, float], scores: Mapping[tuple[str, Column], Score]) -> str:
+    """Return a sentence with the levels of chance where some score is not above it; else ""."""
+    named = []
+    for column, level in levels.items():
+        metric = metric_of(column.metric)
+        means = [s.mean for (_, c), s in scores.items() if c == column and s.mean is not None]
+        if any(metric.sign * mean <= metric.sign * level for mean in means):
+            named.append(f"{column.name} {metric.display} {level:.{metric.decimals}f}")
+    listed = ", ".join(dict.fromkeys(named))
+    return f"Without a look at the image, one answer for all: {listed}." if named else ""
 
 
 _NOTED = (

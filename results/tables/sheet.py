@@ -24,7 +24,7 @@ BEST, TIED, CHANCE, ONCE, RISING = "*", "=", "°", "¹", "↑"
 MEANING = {
     BEST: "best",
     TIED: "noise does not separate it from the best",
-    CHANCE: "no better than chance",
+    CHANCE: "no better than answers without a look at the image",
     ONCE: "one run, never best beside repeated ones",
     RISING: "validation still rising when training ended",
 }

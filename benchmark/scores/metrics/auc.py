@@ -54,6 +54,7 @@ add(
         needs=("probs", "labels"),
         form=PerClass(auc, every_class),
         higher_is_better=True,
+        chance=0.5,
         quick=True,
     )
 )

@@ -88,6 +88,11 @@ def _logits(probs: np.ndarray) -> np.ndarray:
     return np.log(np.clip(probs.astype(np.float64), 1e-12, 1))
 
 
+def _brier_of_shares(counts: np.ndarray) -> float:
+    """Return the score of who gives every image the shares of the classes: their Gini impurity."""
+    return float(1 - ((counts / counts.sum()) ** 2).sum())
+
+
 Measure = Callable[[np.ndarray, Predictions], Weighted]
 
 
@@ -132,6 +137,7 @@ add(
         needs=NEEDS,
         form=functools.partial(_as_trained, brier),
         higher_is_better=False,
+        chance=_brier_of_shares,
     )
 )
 for name, display, definition, measure in (

@@ -92,6 +92,24 @@ def _kappa(predictions: Predictions) -> Weighted:
     return kappa
 
 
+# What the best answer reaches that is the same for every image. One that is drawn by lot is never
+# better, and a model that learned nothing ends here: it calls everything by the largest class.
+
+
+def _largest_share(counts: np.ndarray) -> float:
+    return float(counts.max() / counts.sum())
+
+
+def _one_of_those_present(counts: np.ndarray) -> float:
+    return 1 / int((counts > 0).sum())
+
+
+def _f1_of_largest(counts: np.ndarray) -> float:
+    """Return the mean over classes present: precision p and recall 1 of one class, 0 of others."""
+    share = _largest_share(counts)
+    return _one_of_those_present(counts) * 2 * share / (1 + share)
+
+
 NEEDS = ("probs", "labels")
 
 add(
@@ -104,6 +122,7 @@ add(
         needs=NEEDS,
         form=_accuracy,
         higher_is_better=True,
+        chance=_largest_share,
         quick=True,
     )
 )
@@ -117,6 +136,7 @@ add(
         needs=NEEDS,
         form=_kappa,
         higher_is_better=True,
+        chance=0.0,
         quick=True,
     )
 )
@@ -129,6 +149,7 @@ add(
         needs=NEEDS,
         form=_balanced_accuracy,
         higher_is_better=True,
+        chance=_one_of_those_present,
         quick=True,
     )
 )
@@ -142,6 +163,7 @@ add(
         needs=NEEDS,
         form=_macro_f1,
         higher_is_better=True,
+        chance=_f1_of_largest,
         quick=True,
         since=2,
     )

@@ -57,5 +57,7 @@ for share in SPECIFICITIES:
             needs=("probs", "labels"),
             form=PerClass(functools.partial(sensitivity_at, share), findings),
             higher_is_better=True,
+            # scores by lot: as many of the sick as of the healthy are above a threshold
+            chance=1 - share,
         )
     )
