@@ -9,6 +9,7 @@ from scipy import optimize, special, stats
 from results.statistics import family, seeds
 from results.statistics.comparison import compare, corrected
 from results.statistics.resample import Sample
+from results.statistics.summary import summarise
 from results.tables import Column
 
 UNITS = tuple((0, s) for s in range(5))
@@ -214,3 +215,42 @@ def test_differences_are_covered_and_true_nulls_kept(num_seeds):
     )
     assert covered >= 0.94 * tests
     assert rejected <= worlds * 0.05 + 2 * (worlds * 0.05 * 0.95) ** 0.5
+
+
+@pytest.mark.simulation
+@pytest.mark.parametrize("num_seeds", [2, 3, 5])
+def test_averages_are_covered(num_seeds):
+    """The interval of a mean over columns holds the true one: 50 plus what is shared by chance."""
+    random, worlds, held, width = np.random.default_rng(0), 300, 0, 0.0
+    for _ in range(worlds):
+        samples = {}
+        for name in "abc":
+            drawn = world(random, np.full(6, 50.0), num_seeds, np.full(6, 5.0))
+            samples |= sampled(*drawn, name=name)
+        made = summarise(samples, [f"m{i}" for i in range(6)], [column(n) for n in "abc"])
+        low, high = made.averages["m0"].interval
+        held += low <= 50 <= high
+        width += high - low
+    share = 100 * held / worlds
+    print(f"\n{num_seeds} seeds: averages held in {share:.1f} %, width {width / worlds:.1f}")
+    assert held >= worlds * 0.95 - 2 * (worlds * 0.05 * 0.95) ** 0.5
+
+
+def test_an_average_by_hand():
+    # two columns of two seeds without stored patients: variances 2 and 8 of one run, 1 and 4 of a
+    # mean; the mean of both columns has (1 + 4) / 4, with 25 / (1 / 1 + 16 / 1) degrees of freedom
+    samples = sampled(np.array([[49.0, 51.0]]), name="a")
+    samples |= sampled(np.array([[58.0, 62.0]]), name="b")
+    made = summarise(samples, ["m0"], [column("a"), column("b")])
+    assert made.averages["m0"].mean == 55.0
+    half = stats.t.ppf(0.975, 25 / 17) * (5 / 4) ** 0.5
+    assert made.averages["m0"].interval == pytest.approx((55 - half, 55 + half))
+    assert made.ranking is None  # one method
+    once = sampled(np.array([[50.0]]), name="a")
+    assert summarise(once, ["m0"], [column("a")]).averages["m0"].interval is None
+
+
+def test_a_score_by_itself_keeps_what_a_seed_does_to_all():
+    scores = {f"m{i}": {(0, s): 10.0 * s + i for s in range(3)} for i in range(2)}
+    assert [round(n.variance, 9) for n in seeds.noise(scores).values()] == [0, 0]
+    assert [n.variance for n in seeds.noise(scores, paired=False).values()] == [100, 100]

@@ -23,6 +23,7 @@ from scipy import special
 # factor of 1.7 for one standard deviation). Eight methods cannot show that they do, and where half
 # of them scatter three times as far a full pooling excludes equal methods in 9 % of all worlds.
 LEAST_SPREAD = 0.3
+PASSES = 20  # with a seed missing here and there the residuals are then right to 1e-9
 FEWEST_METHODS = 4  # variances from which their spread can be read at all
 
 
@@ -36,18 +37,19 @@ class Noise(NamedTuple):
 Scores = Mapping[str, Mapping[tuple[int, int], float]]  # of one column: by method, by seed
 
 
-def noise(scores: Scores) -> dict[str, Noise]:
+def noise(scores: Scores, *, paired: bool = True) -> dict[str, Noise]:
     """Return the noise of every method of a column that has two seeds or more.
 
-    `scores` are those of one column. For two methods the sum of their variances is the variance of
-    their paired difference, so that a comparison is Student's paired t-test.
+    `scores` are those of one column. `paired` leaves out what a seed does to all methods alike: for
+    two methods the sum of their variances is then the variance of their paired difference, so that
+    a comparison is Student's paired t-test. Else it is the noise of a score by itself.
     """
-    residuals = _without_shared(
-        {method: found for method, found in scores.items() if len(found) > 1}
-    )
+    several = {method: found for method, found in scores.items() if len(found) > 1}
+    residuals = _without_shared(several, num_passes=PASSES if paired and len(several) > 1 else 0)
     own = {method: Noise(float(r @ r), len(r) - 1.0) for method, r in residuals.items()}
     count = len(own)
-    share = count / (count - 1) if count > 1 else 1.0  # what taking out the shared part took away
+    # what taking out the shared part took away
+    share = count / (count - 1) if count > 1 and paired else 1.0
     own = {m: Noise(share * squares / freedom, freedom) for m, (squares, freedom) in own.items()}
     if count < FEWEST_METHODS or any(n.variance <= 0 for n in own.values()):
         return own
@@ -74,19 +76,19 @@ def moderated(own: Mapping[str, Noise]) -> dict[str, Noise]:
     }
 
 
-def _without_shared(scores: Scores) -> dict[str, np.ndarray]:
+def _without_shared(scores: Scores, num_passes: int = PASSES) -> dict[str, np.ndarray]:
     """Return each method's scores less its mean and less what each seed does to all methods.
 
     Least squares of score = method + seed; one pass is exact where all methods have all seeds, and
-    the passes converge quickly where some are missing. One method alone keeps its scatter: nothing
-    is shared.
+    the passes converge quickly where some are missing. Without a pass nothing is shared, as with
+    one method alone.
     """
     units = sorted({unit for found in scores.values() for unit in found})
     table = np.array([[found.get(unit, np.nan) for unit in units] for found in scores.values()])
     if not len(table):
         return {}
     table -= np.nanmean(table, 1, keepdims=True)
-    for _ in range(20 if len(table) > 1 else 0):
+    for _ in range(num_passes):
         table -= np.nanmean(table, 0, keepdims=True)
         table -= np.nanmean(table, 1, keepdims=True)
     return {method: row[~np.isnan(row)] for method, row in zip(scores, table, strict=True)}

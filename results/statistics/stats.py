@@ -17,8 +17,9 @@ from benchmark.core.registry import unknown
 from benchmark.core.spec import base_name
 from results.frame import predictions
 from results.statistics import family, ranks
-from results.statistics.comparison import Comparison, compare, corrected, sign
+from results.statistics.comparison import Comparison, compare, corrected
 from results.statistics.samples import Samples, gather
+from results.statistics.summary import Average, summarise
 from results.tables import Column, Table
 
 
@@ -29,8 +30,9 @@ class Statistics:
     `blockwise` compares every method with `reference` in every block, `overall` every two ranked
     methods over all blocks. `tied` are the methods of a block that may be its best, `places` the
     first and last place that a ranked method may hold over all blocks, both as `family` says
-    (methods of one seed are in neither). `unranked` have no score in some block. `notes` are
-    sentences; `samples` are the scores behind it all.
+    (methods of one seed are in neither); `averages` are the mean scores of ranked methods.
+    `unranked` have no score in some block. `notes` are sentences; `samples` are the scores behind
+    it all.
     """
 
     table: Table
@@ -39,6 +41,7 @@ class Statistics:
     overall: tuple[Comparison, ...]
     ranking: ranks.Ranking | None
     places: dict[str, tuple[int, int]]
+    averages: dict[str, Average]
     tied: dict[Column, tuple[str, ...]]
     unranked: tuple[str, ...]
     notes: tuple[str, ...]
@@ -68,31 +71,21 @@ def build(
 
 def _statistics(table: Table, paths: dict[str, Path], against: str | None) -> Statistics:
     samples, notes = gather(table, paths)
-    ranked, unranked = _complete(table, samples)
-    ranking = None
-    if len(ranked) > 1 and table.columns:
-        means = np.array([[sign(c) * samples[m, c].mean for m in ranked] for c in table.columns])
-        ranking = ranks.rank(ranked, means.round(9))
-    reference = _reference(table, samples, ranking, against)
+    whole = summarise(samples, table.methods, table.columns)
+    reference = _reference(table, samples, whole.ranking, against)
     return Statistics(
         table=table,
         reference=reference,
         blockwise=tuple(_blockwise(table, samples, reference)),
-        overall=tuple(_overall(table, samples, ranked)),
-        ranking=ranking,
-        places=_places(samples, table.columns, ranked) if ranking else {},
+        overall=tuple(_overall(table, samples, whole.methods)),
+        ranking=whole.ranking,
+        places=whole.places,
+        averages=whole.averages,
         tied={c: _tied(table, samples, c) for c in table.columns},
-        unranked=unranked,
+        unranked=tuple(m for m in table.methods if m not in whole.methods),
         notes=notes,
         samples=samples,
     )
-
-
-def _complete(table: Table, samples: Samples) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return (methods with a score in every block, the others)."""
-    full = [all((m, c) in samples for c in table.columns) for m in table.methods]
-    pairs = list(zip(table.methods, full, strict=True))
-    return tuple(m for m, ok in pairs if ok), tuple(m for m, ok in pairs if not ok)
 
 
 def _reference(
@@ -128,22 +121,6 @@ def _overall(table: Table, samples: Samples, ranked: Sequence[str]) -> list[Comp
             p = ranks.wilcoxon(np.round(means[method] - means[other], 9))
             found.append(replace(compared, p=p, test="Wilcoxon over columns"))
     return corrected(found)
-
-
-def _places(
-    samples: Samples, columns: Sequence[Column], ranked: Sequence[str]
-) -> dict[str, tuple[int, int]]:
-    """Return the places that each ranked method may hold, over the columns that tell.
-
-    A column is used where any two methods have several seeds; a method that has one seed in such a
-    column has no range, and widens those of the others.
-    """
-    repeated = {c: {m for m in ranked if samples[m, c].noise} for c in columns}
-    used = [c for c, methods in repeated.items() if len(methods) > 1]
-    known = [m for m in ranked if used and all(m in repeated[c] for c in used)]
-    if len(known) < 2:
-        return {}
-    return family.places(family.family(samples, known, used), len(ranked) - len(known))
 
 
 def _tied(table: Table, samples: Samples, column: Column) -> tuple[str, ...]:

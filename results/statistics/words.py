@@ -14,31 +14,40 @@ from results.statistics.comparison import ALPHA, Comparison, Interval
 from results.statistics.stats import Statistics
 from results.tables import Column
 from results.tables.naming import brief
-from results.tables.sheet import WIDTH
+from results.tables.sheet import WIDTH, Sheet
 
 
 def text(statistics: Statistics) -> str:
     """Return at most 100 columns: a row per method, then what is and is not told apart."""
     s = statistics
-    where = s.table.title
+    said = [textwrap.fill(sentence, WIDTH) for sentence in sentences(s)]
     if not s.blockwise:
-        return "\n".join(map(_wrap, [f"Statistics of {where}: nothing to compare.", *_notes(s)]))
-    sentences = list(_sentences(s))
-    if not any(c.seeds > 1 for c in s.blockwise):
-        sentences.insert(0, "n = 1: no interval; --seeds 0,1,2 gives each cell three seeds.")
-    name = brief(s.reference, s.table.methods)
-    header = ["method", "rank", "places", f"- {name}", "95 %", "P(better)", "better/tie/worse"]
-    rows = [_row(s, method) for method in _order(s)]
-    body = tabulate(rows, header, tablefmt="simple", disable_numparse=True, colalign=_ALIGN)
-    head = _wrap(f"Statistics of {where}: {_legend(s)}")
-    return "\n".join([head, body, *map(_wrap, sentences)]) + "\n"
+        return "\n".join(said)
+    made = sheet(s)
+    body = tabulate(
+        made.texts, list(made.data.columns), "simple", disable_numparse=True, colalign=_ALIGN
+    )
+    head = textwrap.fill(f"{made.title}: {made.note}", WIDTH)
+    return "\n".join([head, body, *said]) + "\n"
 
 
 _ALIGN = ("left", *["right"] * 6)
 
 
-def _wrap(sentence: str) -> str:
-    return textwrap.fill(sentence, WIDTH)
+def sheet(s: Statistics) -> Sheet:
+    """Return a row per method: rank, places, and how it compares with the reference."""
+    name = brief(s.reference, s.table.methods)
+    header = ["method", "rank", "places", f"- {name}", "95 %", "P(better)", "better/tie/worse"]
+    rows = pd.DataFrame([_row(s, method) for method in _order(s)], columns=header)
+    return Sheet(f"Statistics of {s.table.title}", rows, note=_legend(s))
+
+
+def sentences(s: Statistics) -> list[str]:
+    """Return what is and is not told apart."""
+    if not s.blockwise:
+        return [f"Statistics of {s.table.title}: nothing to compare.", *_notes(s)]
+    once = "n = 1: no interval; --seeds 0,1,2 gives each cell three seeds."
+    return [once] * (not any(c.seeds > 1 for c in s.blockwise)) + list(_sentences(s))
 
 
 def _order(s: Statistics) -> list[str]:
