@@ -418,14 +418,21 @@ def report(
     """
     from dataclasses import fields
 
-    from benchmark.training.citations import lookup
+    from benchmark.sweep.grid import flags_of
+    from benchmark.training import citations
     from results import reporting
 
     known = [field.name for field in fields(reporting.Options)]
     for name in options:
         if name not in known:
             raise unknown("option of report", name, known)
-    chosen = reporting.Options(**{"lookup": lookup, **options})
+    known_here: dict[str, Any] = {
+        "lookup": citations.lookup,
+        "display": citations.display,
+        "family": citations.family,
+        "command": flags_of,
+    }
+    chosen = reporting.Options(**{**known_here, **options})
     folder = None if out is None else Path(out)
     return reporting.report(_folders(runs), folder, keys=keys, options=chosen)
 

@@ -51,6 +51,7 @@ class Options:
     or "", `family` with that of a method. `paper` are the designs of a paper's tables by the start
     of their file names. `figure_width` is that of a column or page in inches. `replaces`: `out` is
     a folder of reports alone, in which every file may be replaced; else those of the user stay.
+    `command` and `thumbnails` are those of `results.html.Outside`.
     """
 
     metric: str | None = None
@@ -68,6 +69,8 @@ class Options:
     figure_width: float = 3.5
     figure_titles: bool = True
     replaces: bool = False
+    command: Callable[[Mapping[str, Any]], Mapping[str, str]] | None = None
+    thumbnails: Callable[[str, str, Sequence[str]], Mapping[str, bytes]] | None = None
 
 
 FORMATS = {"terminal": "txt", "markdown": "md", "csv": "csv", "latex": "tex", "html": "html"}
@@ -158,7 +161,11 @@ def report(
             for stem, figure in drawn.items():
                 paths += figures.write(figure, folder, stem)
             if "html" in options.formats:
-                paths.append(html.write(loaded, statistics, ledgers, folder, files))
+                drawings = {p.name: p.read_text() for p in paths if p.suffix == ".svg"}
+                beside = [s for n in ("external", "peek", "ablation") for s in printed.get(n, ())]
+                outside = html.Outside(options.display, options.command, options.thumbnails)
+                values = html.contents(loaded, statistics, ledgers, runs, beside, outside)
+                paths.append(html.write(values, folder, files | drawings))
         paths = [out / path.relative_to(folder) for path in paths]
     parts = []
     for s, one, costs_of_one in zip(statistics, main, ledgers, strict=True):

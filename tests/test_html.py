@@ -1,18 +1,31 @@
 """The page of a report without a browser: what it holds, and that nothing in it can break out."""
 
+import argparse
+import base64
 import dataclasses
+import gzip
+import io
 import json
 import re
+import shlex
+from dataclasses import replace
 
+import numpy as np
 import pytest
+from PIL import Image
 from test_results import make_record
 from test_spec import make_cell
 
 from benchmark.__main__ import main
-from benchmark.core.files import write_json
+from benchmark.commands._axes import add_axes, axes_of
+from benchmark.core.files import write_arrays, write_json
 from benchmark.core.record import write_record
+from benchmark.core.registry import InputError
+from benchmark.data import open_dataset
+from benchmark.data.thumbnails import thumbnails
+from benchmark.sweep.grid import Grid, flags_of, with_axes
+from benchmark.sweep.resolve import Resolver
 from results import frame, html, tables
-from results.costs import ledger
 from results.html.contents import contents
 from results.html.provenance import counted
 from results.reporting import Options, report
@@ -59,13 +72,16 @@ def make_page_runs(runs):
 
 
 def values_of(runs):
-    """Return the values of the page of these records, downloads included."""
+    """Return the values of the page of these records."""
     make_page_runs(runs)
+    return contents_of(runs)
+
+
+def contents_of(runs, outside=None):
     loaded = frame.load([runs])
-    found = stats.build(tables.build(loaded), [runs])
-    ledgers = [ledger.build(loaded, s.table, [runs]) for s in found]
-    values = contents(loaded, found, ledgers)
-    return values | {"files": {"table.csv": "a,b", "table.tex": "x", "statistics.csv": "c"}}
+    return contents(
+        loaded, stats.build(tables.build(loaded), [runs]), [runs], outside=outside or html.Outside()
+    )
 
 
 @pytest.fixture(scope="module")
@@ -73,35 +89,178 @@ def values(tmp_path_factory):
     return values_of(tmp_path_factory.mktemp("page"))
 
 
-def data_of(text):
-    (block,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)
+def data_of(text, name="data"):
+    pattern = rf'<script type="application/json" id="{name}">(.*?)</script>'
+    (block,) = re.findall(pattern, text, re.S)
     return json.loads(block)
+
+
+def files_of(text):
+    packed = data_of(text, "files")
+    return {n: gzip.decompress(base64.b64decode(body)).decode() for n, body in packed.items()}
+
+
+def places_of(table):
+    columns = {(c["dataset"], c["share"]): i for i, c in enumerate(table["columns"])}
+    return columns, {m["name"]: i for i, m in enumerate(table["methods"])}
 
 
 def test_entries_by_hand(values):
     (table,) = values["tables"]
-    columns = [(c["dataset"], c["share"]) for c in table["columns"]]
-    methods = [m["name"] for m in table["methods"]]
+    columns, methods = places_of(table)
 
     def entry(method, *column):
-        return table["scores"][methods.index(method)][columns.index(column)]
+        view = table["views"][0]
+        assert view["metric"] == ""
+        return view["scores"][methods[method]][view["columns"].index(columns[column])]
 
-    assert entry("lora", "a", "10%") == [21.0, 1.4142, 2, "", "best", 1, 1]
-    assert entry("linear", "a", "40%")[3] == "missing"
-    assert entry("lora", "b", "10%")[3] == "failed"
-    assert entry("linear", "b", "10%")[3] == "n/a"
-    assert entry("linear", HOSTILE, "10%") == [45.0, None, 1, "", "best", 1, 1]
+    assert entry("lora", "a", "10%") == [21.0, 1.4, 2, "*"]
+    assert entry("linear", "a", "40%") == ["missing"]
+    assert entry("lora", "b", "10%") == ["failed"]
+    assert entry("linear", "b", "10%") == ["n/a"]
+    assert entry("linear", HOSTILE, "10%") == [45.0, None, 1, "*¹"]
+    # both print 50.0, so both are best
+    assert [entry(m, "a", "40%")[3] for m in ("full", "lora")] == ["*", "*"]
     assert [c["synthetic"] for c in table["columns"]] == [d == "b" for d, _ in columns]
     assert values["counts"] == {"done": 15, "n/a": 2, "failed": 1}
 
 
-def test_a_tie_is_said_and_is_not_the_best(values):
+def test_ranks_and_averages_are_of_the_chosen_columns(values):
     (table,) = values["tables"]
-    place = [(c["dataset"], c["share"]) for c in table["columns"]].index(("a", "40%"))
-    standings = {
-        method["name"]: table["scores"][m][place][4] for m, method in enumerate(table["methods"])
+    _, methods = places_of(table)
+    sums = table["views"][0]["sums"]
+    assert set(sums) == {"", "share 10%", "share 40%", "set a", "set b", f"set {HOSTILE}"}
+    rows = sums["set a"]["rows"]
+    # of a 10 % and a 40 %: full 15 and 50, lora 21 and 50 (a shared place), linear lacks one
+    assert [rows[methods["full"]][i] for i in (0, 3)] == [1.75, 32.5]
+    assert [rows[methods["lora"]][i] for i in (0, 3)] == [1.25, 35.5]
+    assert rows[methods["linear"]] == [None] * 6
+    assert rows[methods["full"]][4] < 32.5 < rows[methods["full"]][5]  # two seeds: an interval
+    # over all columns no method but one is complete: it has an average, and nothing to be ranked by
+    whole = sums[""]["rows"]
+    assert whole[methods["full"]][0] is None
+    assert whole[methods["full"]][3:] == [33.9, None, None]  # one seed on the last data set
+    assert whole[methods["lora"]] == [None] * 6
+
+
+def test_another_metric_is_a_view_of_its_own(values):
+    (table,) = values["tables"]
+    _, methods = places_of(table)
+    view = next(v for v in table["views"] if v["metric"] == "accuracy")
+    assert view["scores"][methods["full"]][0] == [50.0, 0.0, 2, "*"]
+    assert values["metrics"]["loss"]["less"] is True
+    assert "temperature" not in values["metrics"]
+
+
+def test_every_two_methods_are_compared(values):
+    (table,) = values["tables"]
+    columns, methods = places_of(table)
+    first, second = sorted((methods["full"], methods["lora"]))
+    pair = table["pairs"]["found"][f"{first},{second}"]
+    sign = 1 if first == methods["full"] else -1
+    assert pair[columns["a", "10%"]][0] == sign * -6.0
+    assert pair[columns["b", "10%"]] is None  # lora failed there
+    difference, low, high, better, p = pair[columns[HOSTILE, "10%"]]
+    assert (difference, low, high, better, p) == (sign * 5.0, None, None, None, None)  # n = 1
+
+
+def test_reasons_of_failures_are_named(values):
+    reasons = {(state, method, name): why for state, method, name, *_, why in values["failures"]}
+    assert reasons == {
+        ("failed", "lora", "b"): "because",
+        ("n/a", "linear", "b"): "because",
     }
-    assert standings == {"full": "best", "lora": "best", "linear": ""}  # both print 50.0
+
+
+def test_runs_of_an_entry_and_its_command(tmp_path):
+    make_page_runs(tmp_path)
+    values = contents_of(tmp_path, html.Outside(command=flags_of))
+    (table,) = values["tables"]
+    columns, methods = places_of(table)
+    entry = f"{methods['lora']},{columns['a', '40%']}"
+    used, *runs = table["runs"]["found"][entry]
+    names = [table["runs"]["metrics"][i] for i in used]
+    assert [(run[0], run[3], run[7][names.index("kappa")]) for run in runs] == [
+        (0, 1, 0.4),
+        (1, 1, 0.6),
+    ]
+    assert all(run[4].startswith("cell-") for run in runs)  # below the folder of runs
+    words = (table["command"] + table["commands"][entry]).split()
+    assert words[:4] == ["python", "-m", "benchmark", "run"]
+    flags = dict(zip(words[4::2], words[5::2], strict=True))
+    assert (flags["--methods"], flags["--fractions"], flags["--datasets"]) == ("lora", "0.4", "a")
+    assert "--seeds" not in flags  # the page names those of the entry
+
+
+def test_the_command_of_a_cell_makes_the_same_cell():
+    parser = argparse.ArgumentParser()
+    add_axes(parser)
+    common = ["--backbones", "tiny_vit", "--datasets", "phantom_grading", "--methods"]
+    for flags in (
+        ["linear"],
+        ["lora(rank=2)", "--fractions", "0.3", "--lr", "0.0123", "--seeds", "3", "--steps", "7"],
+        ["full", "--shots", "2", "--balance", "loss", "--augment", "flip", "--views", "2"],
+        ["bitfit", "--head-lr", "0.5", "--warmup", "0", "--clip", "2", "--split-seeds", "4"],
+        ["linear", "--output", "ordinal", "--weight-decay", "0.1", "--batch-size", "4"],
+        ["linear", "--evaluations", "1", "--image-size", "64", "--precision", "bf16"],
+    ):
+        given = axes_of(parser.parse_args([*common, *flags]))
+        grid = with_axes(replace(Grid(), fractions=(0.5,)), given)
+        (cell,) = Resolver().cells([grid])
+        again = [f"--{n.replace('_', '-')}={v}" for n, v in flags_of(cell.values()).items()]
+        words = shlex.split(" ".join(again))  # as a shell reads them
+        (made,) = Resolver().cells([with_axes(Grid(), axes_of(parser.parse_args(words)))])
+        assert made == cell
+
+
+# probabilities of class 1 for four test images of classes 0, 0, 1, 1
+PROBS = {"full": (0.1, 0.6, 0.9, 0.8), "lora": (0.2, 0.1, 0.2, 0.9)}
+
+
+def make_detailed_runs(runs):
+    for method, found in PROBS.items():
+        for seed in (0, 1, 2):
+            cell = make_cell(method=method, dataset="a", seed=seed)
+            folder = runs / f"cell-{cell.key}"
+            folder.mkdir(parents=True)
+            probs = np.array([[1 - p, p] for p in found])
+            arrays = {"probs": probs, "labels": np.array([0, 0, 1, 1])}
+            arrays |= {"ids": np.array(list("wxyz")), "groups": np.array(list("wxyz"))}
+            write_arrays(
+                folder / "predictions.npz",
+                **{f"{split}_{n}": v for split in ("val", "test") for n, v in arrays.items()},
+            )
+            made = make_record(cell, 0.5, classes=("no", "yes"), task="classification")
+            history = [{"step": 10 * i, "train_loss": 1 / i, "val_kappa": 0.1 * i} for i in (1, 2)]
+            write_record(folder, dataclasses.replace(made, history=history))
+
+
+def test_confusion_training_and_images_by_hand(tmp_path):
+    make_detailed_runs(tmp_path)
+    (table,) = contents_of(tmp_path)["tables"]
+    _, methods = places_of(table)
+    full, lora = (table["entries"][f"{methods[name]},0"] for name in ("full", "lora"))
+    assert full["confusion"] == [3, 3, 0, 6]  # three seeds: x is called yes in all
+    assert lora["confusion"] == [6, 0, 3, 3]
+    assert full["curve"] == {"loss": [[10, 1.0], [20, 0.5]], "val": [[10, 0.1], [20, 0.2]]}
+    before = full["reliability"][0]
+    assert sum(point[2] for point in before["points"]) == 12
+    assert before["ece"] == pytest.approx(0.25)  # (.2 + .6 + .2) / 4: w and y share a bin
+    images = table["columns"][0]["images"]
+    # y: .9 against .2 for the true class; x: .4 against .9; then z and w, .1 apart
+    assert images["ids"] == ["y", "x", "w", "z"]
+    assert images["truth"] == [1, 0, 0, 1]
+    packed = list(base64.b64decode(lora["images"]))
+    assert packed == [50, 225, 200, 225, 0, 0, 0, 1]  # scores x 250, then classes
+
+
+def test_thumbnails_come_from_the_source_of_the_same_images(tmp_path):
+    dataset = open_dataset("phantom_grading")
+    small = thumbnails("phantom_grading", dataset.fingerprint, [*dataset.ids[:2], "nowhere"])
+    assert list(small) == list(dataset.ids[:2])
+    assert max(Image.open(io.BytesIO(small[dataset.ids[0]])).size) <= 96
+    with pytest.raises(InputError, match="are not those of the records"):
+        thumbnails("phantom_grading", "0" * 16, dataset.ids[:2])
 
 
 def test_protocol_and_provenance_name_what_was_run(values):
@@ -113,16 +272,16 @@ def test_protocol_and_provenance_name_what_was_run(values):
 
 
 def test_no_name_ends_the_data_or_fills_a_placeholder(values):
-    text = html.page(values | {"notes": ["{{style}} {{data}} \u2028"]})
+    text = html.page(values | {"rule": "{{style}} {{data}} \u2028"}, {f"{HOSTILE}.csv": HOSTILE})
     assert HOSTILE not in text
-    assert text.count("</script>") == 2  # of the data and of the script
+    assert text.count("</script>") == 3  # of the data, the downloads and the script
     found = data_of(text)
-    assert found["notes"] == ["{{style}} {{data}} \u2028"]
+    assert found["rule"] == "{{style}} {{data}} \u2028"
     assert HOSTILE in {c["dataset"] for c in found["tables"][0]["columns"]}
 
 
 def test_the_page_names_nothing_outside_itself(values):
-    page = html.page({**values, "tables": [], "files": {}, "about": []})
+    page = html.page({**values, "tables": [], "about": []})
     assert not re.findall(r"""(?:src|href)=["']?(?!#|data:,)[\w/.:]""", page)
     assert set(re.findall(r"https?://[^\"' ]+", page)) == {"http://www.w3.org/2000/svg"}
     assert "default-src 'none'" in page
@@ -134,9 +293,9 @@ def test_report_writes_the_page_beside_the_tables(tmp_path):
         [tmp_path], tmp_path / "out", options=Options(formats=("csv", "html"), figures=())
     )
     assert tmp_path / "out" / "report.html" in made.paths
-    found = data_of((tmp_path / "out" / "report.html").read_text())
-    assert found["files"]["table.csv"] == (tmp_path / "out" / "table.csv").read_text()
-    assert found["files"]["statistics.csv"] == (tmp_path / "out" / "statistics.csv").read_text()
+    found = files_of((tmp_path / "out" / "report.html").read_text())
+    for name in ("table.csv", "statistics.csv", "citations.bib", "licences.md"):
+        assert found[name] == (tmp_path / "out" / name).read_text()
 
 
 def test_an_unreadable_record_is_told_on_the_page(tmp_path):
@@ -146,6 +305,16 @@ def test_an_unreadable_record_is_told_on_the_page(tmp_path):
     report([tmp_path], tmp_path / "out", options=Options(formats=("html",), figures=()))
     (fault,) = data_of((tmp_path / "out" / "report.html").read_text())["faults"]
     assert "is not a whole JSON file" in fault
+
+
+def test_a_report_without_any_score_is_a_page(tmp_path):
+    cell = make_cell(method="lora", dataset="a")
+    folder = tmp_path / f"cell-{cell.key}"
+    write_json(folder / "cell.json", dataclasses.asdict(cell))
+    (folder / "error.txt").write_text("out of memory\n\nTraceback ...\n")
+    report([tmp_path], tmp_path / "out", options=Options(formats=("html",), figures=()))
+    found = data_of((tmp_path / "out" / "report.html").read_text())
+    assert found["failures"][0][-1] == "out of memory"
 
 
 @pytest.mark.parametrize(

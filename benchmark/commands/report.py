@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,7 +106,8 @@ def _add_figures(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=PATH",
-        help="where --panels finds a data set or backbone that cells call NAME; repeatable",
+        help="where --panels, and report.html for thumbnails, find a data set or backbone that "
+        "cells call NAME; repeatable",
     )
     parser.add_argument(
         "--panels",
@@ -130,6 +131,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"--plan-seeds {points:g} must be a number of points above 0")
     keep = None if arguments.suite is None else _of_suite(arguments.suite)
 
+    from benchmark.sweep.grid import flags_of
     from benchmark.training import citations
     from results.figures.style import WIDTHS
     from results.reporting import Options, report
@@ -159,6 +161,8 @@ def run(arguments: argparse.Namespace) -> int:
         figure_titles=not arguments.no_titles,
         keep=keep,
         replaces=arguments.out is None,
+        command=flags_of,
+        thumbnails=_thumbnails(sources) if sources and "html" in formats else None,
     )
     return show(report([*runs, *arguments.scores], out, options=options))
 
@@ -217,6 +221,22 @@ def _sources(pairs: list[str]) -> dict[str, str]:
             raise InputError(f"--source {pair!r} is not NAME=PATH, such as my_set=my/manifest.csv")
         found[name] = path
     return found
+
+
+def _thumbnails(
+    sources: Mapping[str, str],
+) -> Callable[[str, str, Sequence[str]], Mapping[str, bytes]]:
+    """Return what finds small pictures of test images, where their data set is among `sources`."""
+    from benchmark.data.thumbnails import thumbnails
+
+    def find(name: str, fingerprint: str, ids: Sequence[str]) -> Mapping[str, bytes]:
+        try:
+            return thumbnails(sources[name], fingerprint, ids) if name in sources else {}
+        except InputError as error:  # the page is worth having without them
+            print(f"no thumbnails of {name}: {error}", file=sys.stderr)
+            return {}
+
+    return find
 
 
 def _panels(

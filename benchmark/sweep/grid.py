@@ -6,6 +6,7 @@ Imports neither torch nor pandas, because `--help` reads it.
 from __future__ import annotations
 
 import itertools
+import shlex
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -152,3 +153,27 @@ def read_config(path: Path) -> dict[str, Any]:
 def expand(axes: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
     """Return one dictionary per point of the grid, the last axis fastest."""
     return [dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]
+
+
+# Axes that a command names only where they are not at their default.
+_QUIET = ("shots", "weight_decay", "warmup", "clip", "augment", "views", "balance", "output")
+
+
+def flags_of(cell: Mapping[str, Any]) -> dict[str, str]:
+    """Return the flags of `run` that make a cell (its fields by name) again, by axis.
+
+    What a default could decide (rates, steps, precision) is named, so that a later default does
+    not change what the command does. A data set or backbone of your own has its name there, in
+    place of the path that opens it: cells hold no paths.
+    """
+    found = {}
+    for axis in AXES:
+        value = None if axis == "epochs" else cell[SINGULAR.get(axis, axis)]
+        if axis == "head_lr":
+            value = value or cell["lr"]  # 0 says: as the cell's own
+        by_shots = axis == "fractions" and cell["shots"]
+        if value is None or by_shots or (axis in _QUIET and (value,) == getattr(Grid, axis)):
+            continue
+        # repr: a float is read again as the same number
+        found[axis] = shlex.quote(value if isinstance(value, str) else repr(value))
+    return found

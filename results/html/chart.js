@@ -35,14 +35,14 @@ const MARKERS = {
 
 function marker(method, x, y, size) {
   const shape = MARKERS[method.marker];
-  if (!shape) return svg("circle", { cx: x, cy: y, r: size, fill: method.colour });
+  if (!shape) return svg("circle", { cx: x, cy: y, r: size, class: "paint", style: `--own:${method.colour}` });
   const points = shape.map(([a, b]) => `${(x + 1.15 * size * a).toFixed(1)},${(y + 1.15 * size * b).toFixed(1)}`);
-  return svg("polygon", { points: points.join(" "), fill: method.colour });
+  return svg("polygon", { points: points.join(" "), class: "paint", style: `--own:${method.colour}` });
 }
 
 function icon(method) {
   return svg("svg", { width: 26, height: 14, "aria-hidden": "true" },
-    svg("line", { x1: 1, x2: 25, y1: 7, y2: 7, stroke: method.colour, "stroke-width": 2, "stroke-dasharray": method.dash }),
+    svg("line", { x1: 1, x2: 25, y1: 7, y2: 7, class: "draw", style: `--own:${method.colour}`, "stroke-width": 2, "stroke-dasharray": method.dash }),
     marker(method, 13, 7, 4.5));
 }
 
@@ -56,7 +56,7 @@ function niceTicks(low, high, wanted = 5) {
 }
 
 // `series`: {method, points: [{x, y, spread, text}], joined, off}; `xTicks`: [place, label]; `front`: [[x, y]].
-function chart(host, { title, series, xTicks, xLabel, yLabel, front }) {
+function chart(host, { title, series, xTicks, xLabel, yLabel, front, note = "" }) {
   const hidden = new Set(series.filter((s) => s.off).map((s) => s.method.spec));
   const picture = el("div", { class: "picture" });
   const legend = el("div", { class: "legend", role: "group", "aria-label": "Methods of this chart: press to hide or show" },
@@ -70,7 +70,7 @@ function chart(host, { title, series, xTicks, xLabel, yLabel, front }) {
       },
       onpointerenter: () => dim(s.method.spec), onpointerleave: () => dim(null),
     }, icon(s.method), s.method.name)));
-  host.replaceChildren(el("h3", {}, title), picture, legend);
+  host.replaceChildren(el("h4", {}, title), picture, legend, note && hint(note));
 
   function dim(spec) {
     for (const group of picture.querySelectorAll(".series")) {
@@ -107,24 +107,20 @@ function chart(host, { title, series, xTicks, xLabel, yLabel, front }) {
     root.append(svg("text", { x: (left + width - right) / 2, y: height - 8, "text-anchor": "middle" }, xLabel),
       svg("text", { x: -(top + height - bottom) / 2, y: 11, transform: "rotate(-90)", "text-anchor": "middle" }, yLabel));
     if (front && front.length > 1) {
-      root.append(svg("polyline", { points: front.map(([x, y]) => `${px(x)},${py(y)}`).join(" "), fill: "none", stroke: "#8c959f", "stroke-width": 1.5 }));
+      root.append(svg("polyline", { points: front.map(([x, y]) => `${px(x)},${py(y)}`).join(" "), class: "front" }));
     }
     const hits = svg("g");
-    for (const s of shown) root.append(group(s, px, py, hits));
+    // curves meet at the same places: side by side their bars do not hide each other
+    shown.forEach((s, i) => root.append(group(s, (x) => px(x) + (s.joined ? 3 * (i - (shown.length - 1) / 2) : 0), py, hits)));
     root.append(hits);
     picture.replaceChildren(root);
   }
 
   function group(s, px, py, hits) {
     const g = svg("g", { class: "series", "data-method": s.method.spec });
-    const known = s.points.filter((p) => p.spread !== null);
-    if (s.joined && known.length > 1) {
-      const edge = (sign) => known.map((p) => `${px(p.x)},${py(p.y + sign * p.spread)}`);
-      g.append(svg("polygon", { points: [...edge(1), ...edge(-1).reverse()].join(" "), fill: s.method.colour, opacity: .08 }));
-    }
-    if (s.joined) g.append(svg("polyline", { points: s.points.map((p) => `${px(p.x)},${py(p.y)}`).join(" "), fill: "none", stroke: s.method.colour, "stroke-width": 2, "stroke-dasharray": s.method.dash }));
+    if (s.joined) g.append(svg("polyline", { points: s.points.map((p) => `${px(p.x)},${py(p.y)}`).join(" "), class: "draw", style: `--own:${s.method.colour}`, "stroke-width": 2, "stroke-dasharray": s.method.dash }));
     for (const p of s.points) {
-      if (!s.joined && p.spread !== null) g.append(svg("line", { x1: px(p.x), x2: px(p.x), y1: py(p.y - p.spread), y2: py(p.y + p.spread), stroke: s.method.colour, "stroke-width": 1.5 }));
+      if (p.spread !== null) g.append(svg("line", { x1: px(p.x), x2: px(p.x), y1: py(p.y - p.spread), y2: py(p.y + p.spread), class: "draw", style: `--own:${s.method.colour}`, "stroke-width": 1.5 }));
       g.append(marker(s.method, px(p.x), py(p.y), 5));
       const show = (x, y) => { dim(s.method.spec); showTip(p.text, x, y); };
       const leave = () => { dim(null); hideTip(); };
@@ -137,7 +133,7 @@ function chart(host, { title, series, xTicks, xLabel, yLabel, front }) {
     return g;
   }
 
-  draw();
+  draw(); // now for its place in the page, and again whenever its width changes
   let seen = host.clientWidth;
   new ResizeObserver(() => { if (host.clientWidth !== seen) { seen = host.clientWidth; draw(); } }).observe(host);
 }

@@ -1,5 +1,5 @@
 "use strict";
-// Elements, numbers and sorting. Text from the records only ever becomes text nodes.
+// Elements, numbers and sortable tables. Text from the records only ever becomes text nodes.
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const SVG = "http://www.w3.org/2000/svg";
@@ -9,7 +9,7 @@ function fill(node, attributes, children) {
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
     else if (value !== null && value !== undefined && value !== false) node.setAttribute(name, value === true ? "" : value);
   }
-  node.append(...children.filter((child) => child !== null && child !== undefined));
+  node.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
   return node;
 }
 
@@ -25,6 +25,17 @@ function byId(id) {
   return document.getElementById(id);
 }
 
+// The place of a section below its heading, emptied.
+function inside(id) {
+  const place = document.querySelector(`#${id} > div`);
+  place.replaceChildren();
+  return place;
+}
+
+function hint(...children) {
+  return el("p", { class: "hint" }, ...children);
+}
+
 function count(value) {
   if (value === null) return "";
   for (const [size, unit] of [[1e9, "G"], [1e6, "M"], [1e3, "k"]]) {
@@ -33,23 +44,31 @@ function count(value) {
   return String(value);
 }
 
-function scoreText([mean, spread, , reason, , , decimals]) {
-  if (mean === null) return reason;
-  return mean.toFixed(decimals) + (spread === null ? "" : " ± " + spread.toFixed(decimals));
+function plural(number, word) {
+  return `${number.toLocaleString("en")} ${word}${number === 1 ? "" : "s"}`;
 }
 
-function metricText(column) {
-  return column.metric + (column.percent ? " x 100" : "") + (column.less ? ", less is better" : "");
+function capital(text) {
+  return text.slice(0, 1).toUpperCase() + text.slice(1);
+}
+
+function signed(value, decimals) {
+  // the true minus: a hyphen is easily read over
+  return (value > 0 ? "+" : value < 0 ? "\u2212" : "") + Math.abs(value).toFixed(decimals);
+}
+
+function pValue(p) {
+  return p === null ? "" : p < .001 ? "< .001" : p.toFixed(3).replace(/^0/, "");
 }
 
 // Missing values stand last in both directions; equal ones keep their order.
 function sorted(rows, key, ascending) {
   const sign = ascending ? 1 : -1;
   const collator = new Intl.Collator("en", { numeric: true });
+  const none = (v) => v === null || v === undefined || v === "";
   return rows
     .map((row, place) => ({ row, place, value: key(row) }))
     .sort((a, b) => {
-      const none = (v) => v === null || v === undefined || v === "";
       if (none(a.value) || none(b.value)) return none(a.value) - none(b.value) || a.place - b.place;
       const order = typeof a.value === "number" ? a.value - b.value : collator.compare(a.value, b.value);
       return sign * order || a.place - b.place;
@@ -57,50 +76,58 @@ function sorted(rows, key, ascending) {
     .map((entry) => entry.row);
 }
 
-// A table whose headers sort it. `columns`: {name, label, number, key(row), cell(row), rising};
-// `most` rows are built at once, a button shows the rest.
-function sortable(host, columns, { caption, cards = false, most = Infinity, onSort = () => {} }) {
-  const body = el("tbody", cards ? { role: "rowgroup" } : {});
-  const heads = columns.map((column) =>
-    el("th", { scope: "col", role: cards && "columnheader", class: column.number && "number" },
-      el("button", { type: "button", class: "sort", onclick: () => api.sort(column.name) }, column.label)));
-  const more = el("button", { type: "button", class: "plain", id: cards ? "more" : null, onclick: () => { all = true; draw(); } });
-  const table = el("table", { class: cards ? "wide cards" : "wide", role: cards && "table" },
-    el("thead", {}, el("tr", { role: cards && "row" }, ...heads)), body);
-  let rows = [], by = null, ascending = true, all = false;
-
-  function line(row) {
-    return el("tr", { role: cards && "row" }, ...columns.map((column) => {
-      const shown = column.cell(row);
-      return el("td", { role: cards && "cell", class: column.number && "number", "data-name": column.name, "data-label": column.label },
-        ...(Array.isArray(shown) ? shown : [shown]));
-    }));
+// A table whose headers sort it. `columns`: {name, label, number, key(row), cell(row), rising, over};
+// `over` is a heading above the label, one for neighbours that share it. `line(row)` gives
+// attributes of a row; `sort` is [name, ascending] to start with.
+function sortable(columns, rows, { caption = "", sort = [null, true], line = () => ({}), onSort = () => {} } = {}) {
+  let [by, ascending] = sort;
+  const body = el("tbody");
+  const heads = columns.map((column) => {
+    const label = column.key ? el("button", { type: "button", class: "sort", onclick: () => turn(column) }, column.label) : column.label;
+    return el("th", { scope: "col", class: column.number && "number", "data-name": column.name }, label);
+  });
+  const groups = [];
+  for (const column of columns) {
+    const last = groups[groups.length - 1];
+    if (last && last.over === (column.over ?? "") && column.over) last.span += 1;
+    else groups.push({ over: column.over ?? "", span: 1, number: column.number });
   }
+  const above = groups.some((g) => g.over) && el("tr", {}, groups.map((g) =>
+    el("th", { colspan: g.span, scope: g.over ? "colgroup" : "col", class: g.over ? "over" : "" }, g.over)));
+  const table = el("table", {}, caption && el("caption", {}, caption), el("thead", {}, above, el("tr", {}, heads)), body);
 
-  function draw() {
-    const column = columns.find((c) => c.name === by);
-    const ordered = column ? sorted(rows, column.key, ascending) : rows;
-    const kept = all ? ordered : ordered.slice(0, most);
-    body.replaceChildren(...kept.map(line));
-    more.textContent = `Show all ${ordered.length} rows`;
-    more.hidden = kept.length === ordered.length;
-    heads.forEach((head, i) => {
-      if (columns[i].name === by) head.setAttribute("aria-sort", ascending ? "ascending" : "descending");
-      else head.removeAttribute("aria-sort");
-    });
+  function turn(column) {
+    ascending = by === column.name ? !ascending : column.rising !== false;
+    by = column.name;
+    draw();
     onSort(by, ascending);
   }
 
-  const api = {
-    show(found) { rows = found; draw(); },
-    sort(name, direction) {
-      const column = columns.find((c) => c.name === name);
-      const first = column ? column.rising !== false : true;
-      ascending = direction ?? (by === name ? !ascending : first);
-      by = column ? name : null;
-      draw();
-    },
-  };
-  host.append(caption ? el("p", { class: "hint" }, caption) : "", el("div", { class: "scroll" }, table), more);
-  return api;
+  function draw() {
+    const column = columns.find((c) => c.name === by && c.key);
+    body.replaceChildren(...(column ? sorted(rows, column.key, ascending) : rows).map((row) =>
+      el("tr", line(row), columns.map((c, i) =>
+        el(i ? "td" : "th", { scope: !i && "row", class: c.number && "number", "data-name": c.name }, [c.cell(row)].flat())))));
+    heads.forEach((head, i) => {
+      if (column && columns[i].name === by) head.setAttribute("aria-sort", ascending ? "ascending" : "descending");
+      else head.removeAttribute("aria-sort");
+    });
+  }
+
+  draw();
+  return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": caption || "table" }, table);
+}
+
+// A table as `results.html.contents.sheet_values` gives it.
+function sheetTable(sheet) {
+  const columns = sheet.header.map((label, j) => ({
+    name: `c${j}`, label, number: sheet.numeric[j] || (j > 0 && sheet.rows.every((row) => !/[a-z]{4}/i.test(row[j]))),
+    key: (i) => sheet.numeric[j] ? sheet.keys[i][j] : sheet.rows[i][j], cell: (i) => marked(sheet.rows[i][j]),
+  }));
+  return [sortable(columns, sheet.rows.map((_, i) => i), { caption: sheet.title }), hint(sheet.note)];
+}
+
+// "71.5*" becomes a bold 71.5; other marks stay behind their number.
+function marked(text) {
+  return /\d\*/.test(text) ? el("b", {}, text.replace("*", "")) : text;
 }

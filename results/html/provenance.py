@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from benchmark.core.record import RECORD, DataSummary, Record, read_record
+from benchmark.core.record import DataSummary, Record
 
 About = list[dict[str, Any]]  # sections: {"title": ..., "rows": [[name, value], ...]}
 AXES = {
@@ -33,11 +32,8 @@ AXES = {
 }
 
 
-def provenance(chosen: pd.DataFrame) -> About:
-    """Return sections of (name, value) rows about the cells behind the numbers."""
-    chosen = chosen.dropna(subset="train_s")  # nothing is known of scores of others
-    folders = chosen["folder"] if len(chosen) else []
-    records = [read_record(Path(folder) / RECORD) for folder in dict.fromkeys(folders)]
+def provenance(chosen: pd.DataFrame, records: Sequence[Record]) -> About:
+    """Return sections of (name, value) rows about the `chosen` cells behind the numbers."""
     sections = {
         "Protocol": _protocol(chosen),
         "Data": list(_data(records)),
