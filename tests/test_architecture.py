@@ -135,6 +135,10 @@ def test_files_and_functions_stay_short(path):
         ("from benchmark.__main__ import main; main(['list', 'backbones'])", ("torch", "timm")),
         ("from benchmark.__main__ import main; main(['list', 'datasets'])", ("torch", "pandas")),
         (
+            "from benchmark.__main__ import main; main(['list', 'figures'])",
+            ("torch", "pandas", "matplotlib"),
+        ),
+        (
             "from benchmark.__main__ import main; main(['report', '--figures', 'hetmap'])",
             ("torch", "pandas", "matplotlib"),
         ),

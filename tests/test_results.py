@@ -11,7 +11,7 @@ from test_spec import make_cell
 
 from benchmark.core.files import write_json
 from benchmark.core.record import Cost, DataSummary, Record, read_record, write_record
-from benchmark.core.registry import InputError
+from benchmark.core.registry import InputError, module_names
 from results import frame, tables
 from results.costs.pareto import pareto
 from results.figures import style
@@ -251,7 +251,7 @@ def test_a_method_looks_the_same_in_every_sweep():
     alone = {m: style.looks([m])[m] for m in ours}
     assert style.looks(ours) == alone
     assert len({look.colour for look in alone.values()}) == len(ours)
-    every = [*style._KNOWN, *(f"own{i}" for i in range(20))]
+    every = [*module_names("methods"), *(f"own.py:Own{i}" for i in range(20))]
     assert len(set(style.looks(every).values())) == len(every)
     two = style.looks(["lora(rank=4)", "lora(rank=8)"])
     assert len({look.colour for look in two.values()}) == 1  # settings of one method

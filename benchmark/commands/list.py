@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmark.core.registry import module_names
 
 KINDS = ("methods", "backbones", "datasets", "suites", "figures")
 
@@ -18,10 +23,21 @@ def run(arguments: argparse.Namespace) -> int:
     from benchmark.sweep.catalogue import as_text, table
 
     if arguments.kind == "figures":
-        from results.figures import KINDS
-
-        rows = [[name, KINDS[name].shows, KINDS[name].needs] for name in KINDS]
-        print(as_text((["figure", "what it shows", "not drawn where"], rows), arguments.format))
+        head = ["figure", "what it shows", "not drawn where"]
+        print(as_text((head, list(figures())), arguments.format))
         return 0
     print(table(arguments.kind, arguments.format))
     return 0
+
+
+def figures() -> Iterator[list[str]]:
+    """Yield name, what it shows and what it needs of each kind of figure.
+
+    They are read from the decorators in the source: to import them takes matplotlib, a second.
+    """
+    folder = Path(__file__).parents[2] / "results" / "figures"
+    for name in module_names("results.figures"):
+        for node in ast.walk(ast.parse((folder / f"{name}.py").read_text())):
+            for made in getattr(node, "decorator_list", ()):
+                if isinstance(made, ast.Call) and getattr(made.func, "id", "") == "kind":
+                    yield [ast.literal_eval(words) for words in made.args]

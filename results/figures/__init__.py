@@ -20,7 +20,7 @@ from results.frame import Frame
 if TYPE_CHECKING:
     from results.statistics.stats import Statistics
 
-__all__ = ["DEFAULT", "KINDS", "chosen", "described", "draw", "write"]
+__all__ = ["DEFAULT", "KINDS", "chosen", "draw", "write"]
 
 discover("results.figures")
 DEFAULT = tuple(name for name in KINDS if KINDS[name].default)
@@ -36,11 +36,6 @@ def chosen(names: Sequence[str]) -> tuple[str, ...]:
         if name != "all":
             _ = KINDS[name]  # an unknown one raises
     return tuple(KINDS) if "all" in names else tuple(n for n in KINDS if n in {*names, *DEFAULT})
-
-
-def described() -> str:
-    """Return one sentence per kind, for help."""
-    return "; ".join(f"{name}: {KINDS[name].shows}" for name in KINDS)
 
 
 def draw(

@@ -69,9 +69,8 @@ def draw(shown: Shown, column: Column, matrices: dict[str, np.ndarray]) -> Figur
             ],
             ax=one,
         )
-        one.set_title(
-            folded(f"{shown.name(method)}  {shown.table.scores[method, column]}"), fontsize=7
-        )
+        score = shown.table.scores[method, column]
+        one.set_title(f"{folded(shown.name(method), 22)}\n{score}", fontsize=7)
         one.tick_params(length=0, labelsize=6.5)
         one.tick_params(axis="x", labelrotation=90 if len(names) > 5 else 30)
         one.tick_params(axis="y", labelrotation=0)

@@ -75,7 +75,7 @@ def draw(shown: Shown, column: Column, stored: dict[str, list[dict[str, np.ndarr
             one.plot(x, y, color=edge, linestyle=line, linewidth=1)
             one.scatter(x, y, s=size, facecolor=face, edgecolor=edge, linewidth=0.8, zorder=3)
         errors = f"ECE {before.ece:.2f} → {after.ece:.2f}"
-        one.set_title(folded(f"{shown.name(method)}  {errors}", 26), fontsize=7)
+        one.set_title(f"{folded(shown.name(method), 22)}\n{errors}", fontsize=7)
         one.set_xlim(0, 1.03)
         one.set_ylim(0, 1.03)
         one.set_aspect("equal")
@@ -86,7 +86,7 @@ def draw(shown: Shown, column: Column, stored: dict[str, list[dict[str, np.ndarr
         figure.suptitle(title, fontsize=8)
     explain(
         figure,
-        "filled, solid: as trained; open, dashed: temperature fitted on validation; a dot is a bin "
-        f"of confidence, its area the share of images; bins of fewer than {FEWEST} are left out",
+        "filled: as trained; open: temperature fitted on validation; a dot: a bin of confidence,\n"
+        f"its area the share of images; bins of fewer than {FEWEST} images are left out",
     )
     return figure

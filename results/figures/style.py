@@ -41,11 +41,10 @@ _TEXT = {
     "pdf.fonttype": 42,
 }
 # Ten colours that colour-blind readers tell apart, each in three depths: a method has one of its
-# own wherever it is drawn. The methods that most papers compare have the first ten.
-_KNOWN = (
+# own wherever it is drawn. The ten that most papers compare have the full colours, in this order;
+# no other method is named here, its name alone decides.
+_FIRST = (
     *("full", "linear", "lora", "adaptformer", "vpt_deep", "bitfit", "ssf", "dvpt", "norm", "dora"),
-    *("vpt_shallow", "convpass", "repadapter", "fact_tt", "fact_tk", "houlsby", "pfeiffer"),
-    *("diffit", "lst", "mlp_probe", "partial", "knn", "dvpt_released"),
 )
 _MARKERS = "osD^vP*Xp<"  # of the methods above
 _OTHERS = "h8d>H"  # of all others
@@ -82,20 +81,21 @@ def _colour(place: int) -> tuple[float, float, float]:
 def looks(methods: Sequence[str]) -> dict[str, Look]:
     """Return the look of each method: by its name alone, the same in every figure and sweep.
 
-    A method that is not of this project has colour and marker by a hash of its name. Settings of
-    one method share its colour and have markers of their own.
+    Beyond the first ten colour and marker come from a hash of the name: dark for methods of this
+    project, light for others, so that an own method is unlike those it is compared with. Settings
+    of one method share its colour and have markers of their own.
     """
     found: dict[str, Look] = {}
     used: set[tuple[int, str, str]] = set()
     for method in sorted(methods):
         base = base_name(method)
-        if base in _KNOWN:
-            place, markers = _KNOWN.index(base), _MARKERS
-            first = place + place // 10  # two methods of one hue have different markers
-        else:
-            number = zlib.crc32(base.encode())
-            # in the light depth, so that an own method is unlike those it is compared with
+        number = zlib.crc32(base.encode())
+        if base in _FIRST:
+            place, markers, first = _FIRST.index(base), _MARKERS, _FIRST.index(base)
+        elif ":" in base or "@" in base:
             place, markers, first = 20 + number % 10, _OTHERS, number // 10
+        else:
+            place, markers, first = 10 + number % 10, _MARKERS, number // 10
         every = markers + "".join(m for m in _MARKERS + _OTHERS if m not in markers)
         turns = (
             (place, every[(first + step) % len(markers) if step < len(markers) else step], line)
