@@ -26,6 +26,7 @@ from benchmark.data.thumbnails import thumbnails
 from benchmark.sweep.grid import Grid, flags_of, with_axes
 from benchmark.sweep.resolve import Resolver
 from results import frame, html, tables
+from results.costs import ledger
 from results.html.contents import contents
 from results.html.provenance import counted
 from results.reporting import Options, report
@@ -79,9 +80,9 @@ def values_of(runs):
 
 def contents_of(runs, outside=None):
     loaded = frame.load([runs])
-    return contents(
-        loaded, stats.build(tables.build(loaded), [runs]), [runs], outside=outside or html.Outside()
-    )
+    found = stats.build(tables.build(loaded), [runs])
+    ledgers = [ledger.build(loaded, s.table, [runs]) for s in found]
+    return contents(loaded, found, ledgers, [runs], outside=outside or html.Outside())
 
 
 @pytest.fixture(scope="module")
@@ -203,6 +204,7 @@ def test_the_command_of_a_cell_makes_the_same_cell():
         ["bitfit", "--head-lr", "0.5", "--warmup", "0", "--clip", "2", "--split-seeds", "4"],
         ["linear", "--output", "ordinal", "--weight-decay", "0.1", "--batch-size", "4"],
         ["linear", "--evaluations", "1", "--image-size", "64", "--precision", "bf16"],
+        ["linear", "--patience", "2", "--steps", "200"],
     ):
         given = axes_of(parser.parse_args([*common, *flags]))
         grid = with_axes(replace(Grid(), fractions=(0.5,)), given)
@@ -211,6 +213,11 @@ def test_the_command_of_a_cell_makes_the_same_cell():
         words = shlex.split(" ".join(again))  # as a shell reads them
         (made,) = Resolver().cells([with_axes(Grid(), axes_of(parser.parse_args(words)))])
         assert made == cell
+
+
+def test_the_command_of_a_drawn_trial_has_its_values():
+    cell = {**make_cell(method="lora(rank=4)").values(), "tuned": "scale=10.0"}
+    assert flags_of(cell)["methods"] == "'lora(rank=4,scale=10.0)'"
 
 
 # probabilities of class 1 for four test images of classes 0, 0, 1, 1

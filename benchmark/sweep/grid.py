@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.core.registry import InputError, unknown
-from benchmark.core.spec import split_list
+from benchmark.core.spec import format_spec, parse_spec, split_list
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,17 @@ def expand(axes: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
 
 
 # Axes that a command names only where they are not at their default.
-_QUIET = ("shots", "weight_decay", "warmup", "clip", "augment", "views", "balance", "output")
+_QUIET = (
+    "shots",
+    "weight_decay",
+    "warmup",
+    "clip",
+    "augment",
+    "views",
+    "balance",
+    "output",
+    "patience",
+)
 
 
 def flags_of(cell: Mapping[str, Any]) -> dict[str, str]:
@@ -164,8 +174,12 @@ def flags_of(cell: Mapping[str, Any]) -> dict[str, str]:
 
     What a default could decide (rates, steps, precision) is named, so that a later default does
     not change what the command does. A data set or backbone of your own has its name there, in
-    place of the path that opens it: cells hold no paths.
+    place of the path that opens it: cells hold no paths. A drawn trial (`tuned`) has its values in
+    the method: trained alike, but under a name of its own.
     """
+    name, arguments = parse_spec(cell["method"])
+    drawn = parse_spec(f"{name}({cell['tuned']})")[1] if cell["tuned"] else {}
+    cell = {**cell, "method": format_spec(name, arguments | drawn)} if drawn else cell
     found = {}
     for axis in AXES:
         value = None if axis == "epochs" else cell[SINGULAR.get(axis, axis)]
