@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from results.statistics import stats
 from results.tables import Column, Table, marks
 from results.tables.latex import LAYOUTS
 from results.tables.naming import displayed
-from results.tables.sheet import Form, Score, Sheet
+from results.tables.sheet import BEST, Form, Score, Sheet
 
 LEVELS = ("backbone", "dataset", "metric", "fraction", "labels")
 COSTS = {
@@ -217,14 +217,17 @@ def build(
         if design.marks and mark
     }
     extra: list[tuple[str, list[Any], str]] = []
+    best: set[int] = set()  # places of the methods whose average is marked
     if design.average:
-        extra.append(("Average", *_average(methods, places, scores)))
+        values, form = _average(methods, places, scores)
+        extra.append(("Average", values, form))
+        best = _best(values, form, places, scores, methods) if design.marks else set()
     for name in design.costs:
         heading, value, form = COSTS[name]
         if len({p.table.name for p in places}) > 1:
             raise InputError("costs are those of one backbone; choose one, or leave costs out")
         extra.append((heading, [value(places[0].table.costs[m]) for m in methods], form))
-    return _sheet(design, methods, groups, names, heads, scores, marked, extra, places)
+    return _sheet(design, methods, groups, names, heads, scores, marked, extra, best, places)
 
 
 def _chosen(wanted: Sequence[str], every: Sequence[str]) -> list[str]:
@@ -364,6 +367,22 @@ def _average(
     return values, f"{{:.{digits}f}}"
 
 
+def _best(
+    values: Sequence[float | None],
+    form: str,
+    places: Sequence[_Place],
+    scores: Mapping[tuple[str, int], Score],
+    methods: Sequence[str],
+) -> set[int]:
+    """Return the places of the best average as printed; as in a column, not of single runs."""
+    sign = metric_of(places[0].column.metric).sign
+    printed = {i: sign * float(form.format(v)) for i, v in enumerate(values) if v is not None}
+    fewest = {i: min(scores[methods[i], j].num_seeds for j in range(len(places))) for i in printed}
+    # where any method has several runs in every column, those with a single one are never the best
+    kept = {i: v for i, v in printed.items() if fewest[i] > 1} or printed
+    return {i for i, value in kept.items() if value == max(kept.values())}
+
+
 def _sheet(
     design: Design,
     methods: Sequence[str],
@@ -373,6 +392,7 @@ def _sheet(
     scores: Mapping[tuple[str, int], Score],
     marked: Mapping[tuple[str, int], str],
     extra: Sequence[tuple[str, Sequence[Any], str]],
+    best: Collection[int],
     places: Sequence[_Place],
 ) -> Sheet:
     """Return the sheet: methods in rows, or transposed in columns."""
@@ -393,6 +413,7 @@ def _sheet(
             data[*blank, heading] = list(values)
             forms[*blank, heading] = text.format
         spots = {(methods.index(m), j + 1): mark for (m, j), mark in marked.items()}
+        spots |= {(i, len(heads) + 1): BEST for i in best}
         starts = [(t if len(titled) > 1 else "", methods.index(m[0])) for t, m in titled]
         frame = pd.DataFrame(data)
         return Sheet(title, frame, caption, note, forms, spots, starts, design.label)
@@ -411,6 +432,7 @@ def _sheet(
         ]
         forms[column] = lambda v: form(v) if isinstance(v, Score) else str(v)
     spots = {(j, 1 + methods.index(m)): mark for (m, j), mark in marked.items()}
+    spots |= {(len(heads), 1 + i): BEST for i in best}
     starts = []
     if len(heads[0]) > 1:
         firsts = [", ".join(h[:-1]) for h in heads]

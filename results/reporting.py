@@ -104,6 +104,7 @@ def report(
         raise InputError(
             f"{options.metric!r} ranks nothing ({metric_of(options.metric).definition})"
         )
+    options = _named(options, loaded)
     statistics = stats.build(tables.build(loaded, options.metric), runs, options.against)
     built = [tables.with_ties(s.table, s.tied) for s in statistics]
     places = [*runs, *filter(None, [out])]  # times and pictures: beside records, or in the report
@@ -183,6 +184,21 @@ def report(
         (*loaded.notes, *undrawn),
         {"scores": frames.pop("table"), **{n: f for n, f in frames.items() if len(f)}},
         drawn,
+    )
+
+
+def _named(options: Options, loaded: Frame) -> Options:
+    """Return the options with the names and families that own methods have in their records."""
+    from results.tables.sources import methods_of
+
+    names, families = (methods_of(loaded.rows, field) for field in ("display", "family"))
+    display, family = options.display, options.family
+
+    def shown(kind: str, name: str) -> str:
+        return display(kind, name) or (names.get(name, "") if kind == "method" else "")
+
+    return replace(
+        options, display=shown, family=lambda method: family(method) or families.get(method, "")
     )
 
 

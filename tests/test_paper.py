@@ -1,5 +1,6 @@
 """The table of a paper: what it shows, how wide it is, and what it refuses."""
 
+import dataclasses
 import io
 import re
 import shutil
@@ -10,11 +11,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from test_guards import put
+from test_results import make_record
+from test_spec import make_cell
 
 from benchmark.__main__ import main
+from benchmark.core.record import write_record
 from benchmark.core.registry import InputError
 from results import frame
 from results import paper_table as paper
+from results.reporting import Options, report
 from results.tables import latex
 from results.tables.sheet import Score, Sheet, as_csv, markdown, terminal
 
@@ -97,6 +102,42 @@ def test_digits_deviations_costs_average_and_marks(runs):
     assert sheet.texts[0] == ["Full FT", "61.00", "71.00", "66.00", "0.00"]
     assert sheet.marks == {}
     assert sheet.groups == [("", 0)]
+
+
+@pytest.mark.parametrize("transpose", [False, True])
+def test_the_best_average_is_marked(runs, transpose):
+    sheet = built(runs, average=True, transpose=transpose)
+    names = [head[-1] for head in sheet.header] if transpose else [t[0] for t in sheet.texts]
+    number = names.index("Full FT")
+    place = (len(sheet.texts) - 1, number) if transpose else (number, len(sheet.header) - 1)
+    row, column = place
+    assert sheet.texts[row][column] == "66.0"  # 61, 71, 61, 71
+    assert sheet.marks[place] == "*"
+    # `full` leads in every column: 4 of scores and that of the average, and nothing else is bold
+    assert sum("*" in mark for mark in sheet.marks.values()) == 5
+    assert not built(runs, average=True, transpose=transpose, marks=False).marks
+
+
+def test_an_average_of_single_runs_is_not_the_best_beside_repeated_ones(tmp_path):
+    for method, value, seeds in (("full", 0.5, (0, 1)), ("lora", 0.9, (0,))):
+        for dataset, seed in product("ab", seeds):
+            put(tmp_path, value, method=method, dataset=dataset, seed=seed)
+    sheet = built(tmp_path, average=True)
+    assert [row[-1] for row in sheet.texts] == ["50.0", "90.0"]
+    assert [sheet.marks.get((i, 3), "") for i in (0, 1)] == ["*", ""]
+
+
+def test_a_method_of_ones_own_brings_name_and_family_in_its_records(tmp_path):
+    cell = make_cell(method="gate@my.py(width=2)", dataset="a")
+    told = {"method": {"citation": "Me 2026", "display": "Gate", "family": "Ours"}}
+    record = dataclasses.replace(make_record(cell, 0.5), provenance={"sources": told})
+    write_record(tmp_path / f"cell-{cell.key}", record)
+    put(tmp_path, 0.4, method="full", dataset="a")
+    options = Options(paper={"paper-t": paper.Design(layout="column")}, figures=())
+    report([tmp_path], tmp_path / "out", options=options)
+    text = (tmp_path / "out" / "paper-t.tex").read_text()
+    assert r"Gate & \textbf{50.0}" in text
+    assert r"\emph{Ours}" in text
 
 
 def test_a_transposed_table_has_methods_in_columns(runs):
@@ -199,7 +240,7 @@ def wide(columns, rows=22):
 @pytest.mark.parametrize("layout", sorted(latex.LAYOUTS))
 def test_tables_fit_their_page_when_compiled(runs, tmp_path, layout):
     if shutil.which("pdflatex") is None:
-        pytest.skip("no pdflatex on this machine")
+        pytest.skip("no pdflatex on this machine: widths are checked by arithmetic alone")
     texts = [latex.latex(wide(columns), layout) for columns in (3, 6, 12)]
     for path in sorted(EXAMPLES.glob("*.toml")):
         design = paper.read(path, ["methods=[]", f"layout={layout}"])

@@ -156,7 +156,7 @@ def test_a_suite_limits_the_report_to_its_cells(tmp_path, capsys):
 
 def test_every_latex_file_compiles(tied, tmp_path):
     if shutil.which("pdflatex") is None:
-        pytest.skip("no pdflatex on this machine")
+        pytest.skip("no pdflatex on this machine: that tables and citations compile is not checked")
     put(tied, 0.5, dataset="a", method="odd_name(x='<50% & more^2>')", fraction=0.1, lr=0.1)
     put(tied, 0.6, dataset="a", method="odd_name(x='<50% & more^2>')", fraction=0.1, lr=0.2)
     made = report([tied], tmp_path / "out", options=Options(ablation="lr", lookup=lookup))

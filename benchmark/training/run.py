@@ -309,6 +309,8 @@ def _provenance(
     preprocessing = backbones.preprocessing(session.source(cell.backbone))
     method = methods.of_cell(cell)
     method_source = citations.of_method(method.paper, method.works)
+    # a method of the user's own may be out of reach when its records are reported
+    method_source |= {n: v for n in ("display", "family") if (v := getattr(method, n))}
     sources = citations.of_cell(card, cell.backbone, method_source)
     found = provenance(preprocessing, session.device)
     space = {name: asdict(r) for name, r in method.search_space().items()}

@@ -36,6 +36,18 @@ class Source:
     licence: str = ""
     url: str = ""
     works: Sequence[dict[str, Any]] = ()  # the citation in fields; older records have none
+    display: str = ""
+    family: str = ""
+
+
+def methods_of(rows: pd.DataFrame, field: str) -> dict[str, str]:
+    """Return the "display" name or "family" that records give methods, by method; for own ones."""
+    found: dict[str, str] = {}
+    for method, text in rows[["method", "sources"]].drop_duplicates().itertuples(index=False):
+        told = json.loads(text).get("method") or {} if isinstance(text, str) and text else {}
+        if value := told.get(field):
+            found[base_name(method)] = value
+    return found
 
 
 def collect(tables: Sequence[Table], lookup: Lookup | None = None) -> list[Source]:
