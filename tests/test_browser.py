@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 from test_html import HOSTILE, contents_of, make_detailed_runs, make_page_runs, values_of
 
+from benchmark.core.files import MADE
 from benchmark.sweep.grid import flags_of
 from results import html
 from results.reporting import Options, report
@@ -316,7 +317,7 @@ def test_every_file_of_the_report_is_offered(page, made, tmp_path):
     place = {"behavior": "allow", "downloadPath": str(tmp_path)}
     page.execute_cdp_cmd("Browser.setDownloadBehavior", place)
     inside, beside = (texts(page, f"#downloads {tag}") for tag in ("button", "a"))
-    assert {*inside, *beside} == {p.name for p in made.iterdir()} - {"report.html"}
+    assert {*inside, *beside} == {p.name for p in made.iterdir()} - {"report.html", MADE}
     assert all(name.endswith((".png", ".pdf")) for name in beside)
     for name in ("table.csv", "statistics.csv", "table.tex"):
         find(page, f"#downloads [data-file='{name}']").click()

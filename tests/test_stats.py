@@ -4,17 +4,20 @@ import csv
 import io
 import itertools
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from test_results import make_record
 from test_spec import make_cell
 
 from benchmark.__main__ import main
+from benchmark.commands.run import next_step, num_ties
 from benchmark.core.record import write_record
 from benchmark.core.registry import InputError
 from results import frame, tables
-from results.reporting import Options, report
+from results.reporting import Options, Report, report
 from results.statistics import comparison, ranks, samples, stats
 
 CLASSES = ("healthy", "ill", "worse")
@@ -200,3 +203,22 @@ def test_lengths_are_not_multiplied_and_shots_are_columns_of_their_own(tmp_path)
         ("5-shot", pytest.approx(1)),
     ]
     assert found.ranking.num_blocks == 2
+
+
+def test_the_next_step_after_a_run_counts_ties():
+    runs = Path("runs")
+
+    def step(verdicts, seeds=(0, 1), state="done"):
+        statistics = pd.DataFrame({"test": ["t", "t", "Wilcoxon"], "verdict": verdicts})
+        made = Report("", (), (), tables={"statistics": statistics})
+        results = pd.DataFrame({"seed": seeds, "state": state})
+        return next_step(results, runs, num_ties(made))
+
+    assert step(["tie", "better", "tie"]).endswith(
+        "--plan-seeds 2  # 1 tie: tells how many seeds see 2 points"
+    )
+    assert "# 2 ties" in step(["tie", "tie", "tie"])
+    assert "--paper" in step(["better", "worse", "tie"])
+    assert "--seeds 0,1,2" in step(["tie"] * 3, seeds=(0, 0))
+    assert "status" in step(["tie"] * 3, state="failed")
+    assert num_ties(Report("", (), ())) == 0

@@ -15,6 +15,8 @@ from benchmark.core.registry import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from results.reporting import Report
+
 SLURM = ("slurm", "max_parallel", "cells_per_job", "probe", "retry_mem", "retry_time", "wait")
 
 
@@ -122,24 +124,32 @@ def run(arguments: argparse.Namespace) -> int:
         without = without[without["key"].isin({cell.key for cell in plan.left})]
     if len(without) < len(results):
         formats = FORMATS.split(",")
-        show(sweep.report(arguments.runs / "report", formats=formats, replaces=True))
+        report = sweep.report(arguments.runs / "report", formats=formats, replaces=True)
+        show(report)
         print(f"records: {arguments.runs}/DATASET/BACKBONE/METHOD/.../record.json")
-        print(f"next: {next_step(results, arguments.runs)}")
+        print(f"next: {next_step(results, arguments.runs, num_ties(report))}")
     for row in without.itertuples():
         print(f"{row.state}: {row.folder}: {row.reason}", file=sys.stderr)
     return 1 if len(without) else 0
 
 
-def next_step(results: pd.DataFrame, runs: Path) -> str:
+def num_ties(report: Report) -> int:
+    """Return how many methods of how many columns noise does not tell from their reference."""
+    found = report.tables.get("statistics")
+    return 0 if found is None else int(((found["test"] == "t") & (found["verdict"] == "tie")).sum())
+
+
+def next_step(results: pd.DataFrame, runs: Path, ties: int) -> str:
     """Return the command that most likely comes next after these results."""
     if (results["state"] == "failed").any():
         return f"python -m benchmark status --runs {runs} --tail 20  # why cells failed"
     if len(set(results["seed"])) == 1:
         return "the same command with --seeds 0,1,2  # one seed has no spread"
-    return (
-        f"python -m benchmark report --runs {runs} --plan-seeds 2  # how many seeds tell "
-        "a difference of 2 points"
-    )
+    report = f"python -m benchmark report --runs {runs}"
+    if ties:
+        word = "tie" if ties == 1 else "ties"
+        return f"{report} --plan-seeds 2  # {ties} {word}: tells how many seeds see 2 points"
+    return f"{report} --paper my.toml  # a table for print, see results/examples"
 
 
 def _on_gpu(request: dict[str, object] | str) -> bool | None:
