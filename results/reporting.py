@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from results.costs.ledger import Ledger
     from results.frame import Frame
     from results.paper_table import Design
+    from results.statistics.stats import Statistics
     from results.tables.sheet import Sheet
 
 __all__ = ["Options", "Report", "report"]
@@ -93,7 +95,7 @@ def report(
     from benchmark.scores import metric_of
     from results import figures, frame, html, paper_table, tables
     from results.costs import ledger
-    from results.statistics import planning, rank_table, stats, words
+    from results.statistics import rank_table, stats, words
     from results.tables import ablation, external, peek, scores, sheet, sources, trials
 
     loaded = _kept(frame.load(runs, keys, options.metric), options)
@@ -109,12 +111,10 @@ def report(
     built = [tables.with_ties(s.table, s.tied) for s in statistics]
     places = [*runs, *filter(None, [out])]  # times and pictures: beside records, or in the report
     ledgers = [ledger.build(loaded, s.table, places) for s in statistics]
-    main = [scores.sheet(table) for table in built]
-    costs = [ledger.sheet(one) for one in ledgers if one.entries]
     used = sources.collect(built, options.lookup)
     printed: dict[str, list[Sheet]] = {
-        "table": main,
-        "efficiency": costs,
+        "table": [scores.sheet(table) for table in built],
+        "efficiency": [ledger.sheet(one) for one in ledgers if one.entries],
         "ranks": [rank_table.build(s) for s in statistics if s.ranking],
         "external": external.build(built),
         "peek": peek.build(built),
@@ -168,17 +168,8 @@ def report(
                 values = html.contents(loaded, statistics, ledgers, runs, beside, outside)
                 paths.append(html.write(values, folder, files | drawings))
         paths = [out / path.relative_to(folder) for path in paths]
-    parts = []
-    for s, one, costs_of_one in zip(statistics, main, ledgers, strict=True):
-        parts += [sheet.terminal(one), words.text(s)]
-        if options.plan_seeds is not None:
-            parts.append(planning.text(s, options.plan_seeds))
-        if options.efficiency and costs_of_one.entries:
-            parts.append(sheet.terminal(ledger.sheet(costs_of_one)))
-    for name in ("external", "peek", "ablation", *options.paper):
-        parts += map(sheet.terminal, printed.get(name, ()))
     return Report(
-        "\n".join(filter(None, parts)),
+        _terminal(statistics, ledgers, printed, options),
         tuple(paths),
         loaded.faults,
         (*loaded.notes, *undrawn),
@@ -200,6 +191,29 @@ def _named(options: Options, loaded: Frame) -> Options:
     return replace(
         options, display=shown, family=lambda method: family(method) or families.get(method, "")
     )
+
+
+def _terminal(
+    statistics: Sequence[Statistics],
+    ledgers: Sequence[Ledger],
+    printed: Mapping[str, Sequence[Sheet]],
+    options: Options,
+) -> str:
+    """Return what is shown on a terminal: each table with its statistics, then what was asked."""
+    from results.costs import ledger
+    from results.statistics import planning, words
+    from results.tables import sheet
+
+    parts = []
+    for s, main, costs in zip(statistics, printed["table"], ledgers, strict=True):
+        parts += [sheet.terminal(main), words.text(s)]
+        if options.plan_seeds is not None:
+            parts.append(planning.text(s, options.plan_seeds))
+        if options.efficiency and costs.entries:
+            parts.append(sheet.terminal(ledger.sheet(costs)))
+    for name in ("external", "peek", "ablation", *options.paper):
+        parts += map(sheet.terminal, printed.get(name, ()))
+    return "\n".join(filter(None, parts))
 
 
 def _written(stem: str, sheets: Sequence[Sheet], options: Options) -> dict[str, str]:
