@@ -50,7 +50,7 @@ def test_one_command_sets_both_protocols_side_by_side(made, tmp_path, capsys):  
     assert main(["compare", "--runs", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
     shown = capsys.readouterr().out
     assert "Protocols on tiny_vit" in shown
-    assert "and chosen on test" in shown
+    assert "change one habit each" in " ".join(shown.split())
     assert (tmp_path / "out" / "protocols.md").exists()
     (sheet,) = protocols.sheets(frame.load([tmp_path]))
     assert len(sheet.data) == 2
