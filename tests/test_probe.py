@@ -11,9 +11,9 @@ from benchmark.sweep.grid import Grid
 from benchmark.sweep.resolve import Resolver
 from benchmark.training.run import run
 from benchmark.training.session import Session
-from methods import Method
+from methods import Method, seams
 
-SHORT = {"fractions": (0.1,), "steps": (2,), "evaluations": (1,), "batch_size": (4,)}
+SHORT = {"fractions": (0.1,), "evaluations": (1,), "batch_size": (4,)}
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,30 @@ class Idle(Method):
         return 6 + 32 * self.used
 
 
-def one(method, dataset="phantom_grading", backbone="tiny_vit"):
-    (cell,) = Resolver().cells([Grid((method,), (backbone,), (dataset,), **SHORT)])
+class TimesZero:
+    """A branch that gets 0 times what an adapter makes of its output."""
+
+    def forward(self, x, *args, **kwargs):
+        out = super().forward(x, *args, **kwargs)
+        return out + 0 * self.adapter(out)
+
+
+@dataclass(frozen=True)
+class Silent(Method):
+    """Counts a matrix that reaches the loss and never gets a gradient."""
+
+    paper = "none: a fault"
+
+    def edit(self, backbone):
+        seams.extend(backbone.blocks[0].mlp, TimesZero, adapter=nn.Linear(32, 32))
+
+    def count(self, backbone):
+        return 32 * 32 + 32
+
+
+def one(method, dataset="phantom_grading", backbone="tiny_vit", steps=2):
+    grid = Grid((method,), (backbone,), (dataset,), steps=(steps,), **SHORT)
+    (cell,) = Resolver().cells([grid])
     return cell
 
 
@@ -43,6 +65,20 @@ def test_a_method_whose_tensors_reach_no_output_fails_in_one_sentence(used, tmp_
         run(cell, Session(tmp_path / "cache", {}), tmp_path)
     assert (cell.folder(tmp_path) / "error.txt").exists()
     assert not (cell.folder(tmp_path) / "record.json").exists()
+
+
+def test_a_method_whose_gradients_are_all_zero_fails_in_one_sentence(tmp_path):
+    cell = one(f"{__name__}:Silent", steps=10)
+    steps = []
+    with pytest.raises(InputError, match=r"gradients are all zero in the first 3 steps, such as"):
+        run(cell, Session(tmp_path / "cache", {}), tmp_path, steps.append)
+    assert steps == [1, 2]  # not after the whole training
+    assert not (cell.folder(tmp_path) / "record.json").exists()
+
+
+@pytest.mark.parametrize("method", ["dvpt", "lora", "compacter", "dvpt(start=up)", "mona"])
+def test_a_method_with_zeros_at_its_start_is_no_fault(method, tmp_path):
+    assert run(one(method, steps=4), Session(tmp_path / "cache", {}), tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable
+from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,6 +58,42 @@ def without_gradient(model: nn.Module) -> tuple[str, ...]:
     found = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
     model.zero_grad(set_to_none=True)
     return tuple(found)
+
+
+LOOKED = 3  # steps: LoRA's A gets its first gradient in the second, when B is no longer zero
+
+
+def watched(
+    model: Model, own: Collection[int], cell: Cell, on_step: Callable[[int], object]
+) -> Callable[[int], object]:
+    """Return `on_step` that also refuses a method with tensors whose gradients are all zero.
+
+    Such as an adapter that is multiplied by 0: it reaches the loss and is never trained. Looked at
+    are the tensors that the method added, after each of the first `LOOKED` steps.
+
+    Raises:
+        InputError: (the returned function) names the tensors.
+    """
+    named = model.body.named_parameters()
+    silent = {n: p for n, p in named if p.requires_grad and id(p) not in own}
+
+    def listen(step: int) -> object:
+        if silent and step <= LOOKED:
+            grads = {n: p.grad for n, p in silent.items() if p.grad is not None}
+            moved = torch.stack([g.any() for g in grads.values()]).tolist() if grads else []
+            for name, any_value in zip(grads, moved, strict=True):
+                if any_value:
+                    del silent[name]
+            if step == LOOKED and silent:
+                names = ", ".join(list(silent)[:3])
+                raise InputError(
+                    f"{cell.method} counts {len(silent)} trained tensors whose gradients are all "
+                    f"zero in the first {LOOKED} steps, such as {names}; they would never be "
+                    "trained: mend the method's edit or its start"
+                )
+        return on_step(step)
+
+    return listen
 
 
 def freeze_unreached(model: nn.Module, names: Collection[str]) -> None:

@@ -37,7 +37,7 @@ from benchmark.training.head import Model
 from benchmark.training.kept.features import Decision, Kept, Splits, from_kept
 from benchmark.training.kept.together import Member, alike, fit_together
 from benchmark.training.neighbours import Memory, Neighbours, memorize
-from benchmark.training.probe import Probe, check_reached, freeze_unreached, probe_once
+from benchmark.training.probe import Probe, check_reached, freeze_unreached, probe_once, watched
 from benchmark.training.provenance import provenance
 from benchmark.training.session import Data, Session
 from benchmark.training.source import images_of
@@ -87,6 +87,7 @@ def _run(
     data = session.data(cell)
     _check_identity(cell, {"data": data.dataset.fingerprint, "weights": session.weights(cell)})
     backbone = session.backbone(cell)
+    own = {id(parameter) for parameter in backbone.parameters()}
     if reason := _unsupported(cell, backbone, data.dataset.card):
         write_text(folder / "unsupported.txt", reason + "\n")
         return None
@@ -105,7 +106,8 @@ def _run(
         torch.compiler.reset()  # what earlier cells compiled counts against a limit
         setup.model.compile()
     cost.reset_peak(session.device)
-    progress = _trained(cell, session, model, setup, splits, on_step)
+    listen = watched(model, own, cell, on_step)
+    progress = _trained(cell, session, model, setup, splits, listen)
     costs = cost.training(
         cell, progress.step, progress.seconds, session.device, session.held_mib(cell)
     )
