@@ -89,14 +89,16 @@ class Method:
         }
         return format_spec(self.name, fields)
 
-    def attach(self, backbone: nn.Module) -> nn.Module:
+    def attach(self, backbone: nn.Module, *, counted: bool = True) -> nn.Module:
         """Freeze `backbone`, edit it in place, and return it.
 
         `requires_grad` is left true on exactly the tensors that the method trains; `forward` and
-        `forward_intermediates` keep their shapes.
+        `forward_intermediates` keep their shapes. `counted=False` leaves out the comparison with
+        `count`: the audit reports a wrong count beside the other faults.
 
         Raises:
-            InputError: where `unsupported` gives a reason.
+            InputError: where `unsupported` gives a reason, or other values are trained than `count`
+                says.
         """
         if reason := self.unsupported(backbone):
             raise InputError(f"{self} cannot be attached: {reason}")
@@ -112,7 +114,7 @@ class Method:
                 dtype = like.dtype if tensor.is_floating_point() else tensor.dtype
                 tensor.data = tensor.data.to(like.device, dtype)
         found = sum(p.numel() for p in trainable(backbone).values())
-        if found != count:
+        if counted and found != count:
             raise InputError(
                 f"{self} trains {found} values, though its count says {count}; its edit or its "
                 "count is wrong: python -m benchmark audit shows where"

@@ -330,6 +330,37 @@ def test_the_audit_command_names_the_failed_check_and_exits_with_1(tmp_path, cap
     assert verdicts[1]["faults"] == []
 
 
+class Miscounted(Dead):  # a wrong count beside other faults
+    def count(self, backbone):
+        return 7
+
+
+class Unattachable(Broken):
+    def edit(self, backbone):
+        backbone.no_such_part.requires_grad_(True)
+
+
+def test_a_wrong_count_hides_no_other_fault():
+    checks = [f.check for f in auditing.examine(f"{__name__}:Miscounted", "vit").faults]
+    assert checks[0] == "count"
+    assert {"alive", "pyramid", "learns"} < set(checks)
+
+
+class Unasked(Broken):  # asks a network for what others lack
+    def unsupported(self, backbone):
+        return backbone.blocks[0].attn.qkv and None
+
+
+def test_a_method_that_fails_to_say_whether_it_applies_is_at_fault():
+    (fault,) = auditing.examine(f"{__name__}:Unasked", "resnet").faults
+    assert str(fault) == "unsupported: 'ResNet' object has no attribute 'blocks'"
+
+
+def test_a_method_that_cannot_be_attached_is_told_once():
+    (fault,) = auditing.examine(f"{__name__}:Unattachable", "vit").faults
+    assert str(fault) == "attach: 'VisionTransformer' object has no attribute 'no_such_part'"
+
+
 def test_the_audit_tells_all_faults_of_a_method():
     verdict = auditing.examine(f"{__name__}:Dead", "vit")
     assert [fault.check for fault in verdict.faults] == [

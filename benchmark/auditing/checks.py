@@ -18,7 +18,7 @@ from benchmark.auditing.probe import STEPS, Maker, attached, dense, images, loss
 from benchmark.training.fit import set_mode
 from methods import Method
 
-Check = Callable[[Method, Maker], None]
+Check = Callable[[Method, Maker], object]
 
 
 def check_spec(method: Method, make: Maker) -> None:
@@ -33,6 +33,7 @@ def check_identity(method: Method, make: Maker) -> None:
     """Attaching leaves the function unchanged where the method says so, and only there."""
     with torch.no_grad():
         before, after = make()(images()), attached(method, make)(images())
+    # a method that adds exact zeros differs by nothing; others differ by far more than rounding
     same = torch.allclose(before, after, atol=1e-5)
     declared = method.is_identity(make())
     assert same == declared, f"identity is declared {declared} and is {same}"
@@ -60,6 +61,7 @@ def check_frozen(method: Method, make: Maker) -> None:
     body, _ = trained(method, make)
     before = {**dict(start.named_parameters()), **dict(start.named_buffers())}
     after = {**dict(body.named_parameters()), **dict(body.named_buffers())}
+    # running statistics may move only where a method says so, and are then stored
     stored = methods.delta(body).keys() if method.live_batch_norm else methods.trainable(body)
     moved = [n for n in before if n not in stored and not torch.equal(before[n], after[n])]
     assert not moved, f"frozen tensors moved: {moved}"
@@ -96,6 +98,7 @@ def check_copy(method: Method, make: Maker) -> None:
     with torch.no_grad():
         expected = body(images())
         twin = copy.deepcopy(body)
+        # if the copy shared a tensor with it, this would change the copy's answer
         for parameter in body.parameters():
             parameter.zero_()
         assert torch.equal(twin(images()), expected), "the copy shares tensors with its original"
@@ -111,6 +114,7 @@ def check_merge(method: Method, make: Maker) -> None:
         merged = methods.merge(method, body)
         worst = (merged(images()) - expected).abs().max() / expected.abs().max()
     assert worst < 1e-4, f"merged outputs differ by {worst:.1e}"
+    # a merged network is timm's own again: it can be exported and costs nothing extra
     assert [type(m) for m in merged.modules()] == [type(m) for m in make().modules()]
     assert merged.state_dict().keys() - make().state_dict().keys() <= _new_biases(merged)
     assert not methods.trainable(merged)
@@ -136,7 +140,7 @@ def check_bfloat16(method: Method, make: Maker) -> None:
 
 def check_double(method: Method, make: Maker) -> None:
     """A backbone in double precision gets tensors of double precision, and runs."""
-    body = method.attach(make().double()).eval()
+    body = method.attach(make().double(), counted=False).eval()
     single = [n for n, p in methods.trainable(body).items() if p.dtype != torch.float64]
     assert not single, f"not in the precision of the backbone: {single}"
     with torch.no_grad():
@@ -149,6 +153,7 @@ def check_learns(method: Method, make: Maker) -> None:
     body = attached(method, make)
     if not methods.trainable(body):
         return
+    # far above any default: 12 steps must be enough to see a fall
     optimizer = torch.optim.AdamW(methods.trainable(body).values(), lr=1e-2)
     values = []
     for _ in range(12):

@@ -15,7 +15,7 @@ import torch
 import methods
 from benchmark.auditing import checks, families, graph
 from benchmark.auditing.checks import Check
-from benchmark.auditing.probe import images, trained
+from benchmark.auditing.probe import attached, images, trained
 
 CHECKS: dict[str, Check] = {
     check.__name__.removeprefix("check_"): check
@@ -81,21 +81,32 @@ def examine(spec: str, family: str) -> Verdict:
     torch.set_num_threads(1)
     method = methods.build(spec)
     make = partial(families.make, family)
-    if reason := method.unsupported(make()):
+    try:
+        reason = method.unsupported(make())
+    except Exception as error:  # such as a layer that other families lack
+        return Verdict(spec, family, "fail", faults=(Fault("unsupported", _told(error)),))
+    if reason:
         return Verdict(spec, family, "n/a", reason=reason)
     faults = []
-    for name, check in CHECKS.items():
+    # where it cannot even be attached, every check would say the same
+    every = {"attach": attached, **CHECKS}
+    for name, check in every.items():
         try:
             if applies(name, family):
                 check(method, partial(make, shallow=True) if name == "compile" else make)
         except Exception as error:  # whatever a broken method raises is the finding
-            text = " ".join(str(error).split()) or type(error).__name__
-            faults.append(Fault(name, text))
+            faults.append(Fault(name, _told(error)))
+            if name == "attach":
+                break
     if faults:
         return Verdict(spec, family, "fail", faults=tuple(faults))
     body, _ = trained(method, make)
     with torch.no_grad():
         return Verdict(spec, family, "pass", output=body(images()).numpy())
+
+
+def _told(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def twins(verdicts: Iterable[Verdict]) -> list[Verdict]:
