@@ -71,6 +71,7 @@ class AdaptFormer(Method):
         for block in families.blocks(backbone):
             width = families.width(block)
             adapter = adapters.Bottleneck(width, self.bottleneck, "relu", self.scale, self.dropout)
+            # beside the whole sub-layer, since the norm lies inside of the block's own sum
             if self.reads_from == "residual":
                 put_beside_mlp(block, adapter)
             else:

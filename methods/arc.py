@@ -30,6 +30,7 @@ class Recomposed(nn.Module):
         super().__init__()
         width, inner = shared.shape
         self.shared = shared
+        # zero scales, while the shared matrix is random: the scales get a gradient at once
         self.scales, self.bias = nn.Parameter(torch.zeros(inner)), nn.Parameter(torch.zeros(width))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -58,6 +59,7 @@ class ARC(Method):
 
     def edit(self, backbone: nn.Module) -> None:
         """Share two projections within each stage."""
+        # within a stage only: across stages of Swin or PVT the width changes
         for stage in families.stages(backbone):
             for branch in adapters.BRANCHES:
                 shared = nn.Parameter(torch.empty(families.width(stage[0]), self.bottleneck))

@@ -33,6 +33,7 @@ class Attention(Method):
 
     def edit(self, backbone: nn.Module) -> None:
         """Train the attention."""
+        # the whole branch: norms of q and k, and relative biases, are attention too
         for branch in _attentions(backbone):
             branch.requires_grad_(True)
 

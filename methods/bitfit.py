@@ -37,6 +37,7 @@ class BitFit(Method):
 
     def edit(self, backbone: nn.Module) -> None:
         """Train the biases."""
+        # not every bias is called `bias`: timm adds those of q and v outside of their layer
         for module, name in families.bias_owners(backbone):
             getattr(module, name).requires_grad_(True)
 

@@ -39,6 +39,7 @@ class HyperLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return (..., out)."""
         # kron(A_i, B_i)[a p + c, b q + d] = A_i[a, b] B_i[c, d]
+        # the products are summed at once: n matrices of full size are never formed
         weight = torch.einsum("iab,icd->acbd", self.rules, self.s @ self.t)
         return x @ weight.flatten(2).flatten(0, 1).to(x.dtype) + self.bias.to(x.dtype)
 
@@ -84,6 +85,7 @@ class Compacter(Method):
     def edit(self, backbone: nn.Module) -> None:
         """Add two adapters per block."""
         n = self.terms
+        # one for the whole network, as in the paper: all its layers follow the same rules
         rules = nn.Parameter(torch.randn(n, n, n) * n**-0.5)
         for block in families.blocks(backbone):
             for branch in adapters.BRANCHES:

@@ -40,6 +40,7 @@ class Bypass(nn.Module):
         nn.init.xavier_uniform_(self.down.weight)
         nn.init.zeros_(self.down.bias)
         zero(self.conv)
+        # the identity: at first the bypass is an ordinary bottleneck
         nn.init.dirac_(self.conv.weight)
         zero(self.up)
 

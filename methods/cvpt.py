@@ -36,7 +36,9 @@ class CrossAttention(nn.Module):
         norm, attention = self.weights
         qkv, proj, heads = attention.qkv, attention.proj, int(attention.num_heads)
         width = x.shape[-1]
+        # rows of the layer, read and not called: keys of tokens and queries of prompts are unused
         q = F.linear(norm(x), qkv.weight[:width], _rows(qkv.bias, 0, width))
+        # prompts are not normed: they can learn whatever a norm would make of them
         kv = F.linear(self.tokens, qkv.weight[width:], _rows(qkv.bias, width, 3 * width))
         k, v = (t.unflatten(-1, (heads, -1)).transpose(0, 1) for t in kv.chunk(2, -1))
         split = q.flatten(1, -2).unflatten(-1, (heads, -1)).transpose(1, 2)

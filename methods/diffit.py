@@ -62,6 +62,7 @@ class DiffFit(Method):
         """Train biases and norms, and scale the branches."""
         for module, name in families.bias_owners(backbone):
             getattr(module, name).requires_grad_(True)
+        # norm biases are among the biases above; the count takes each tensor once
         for parameter in affine(backbone):
             parameter.requires_grad_(True)
         for block in families.blocks(backbone):

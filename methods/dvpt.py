@@ -81,6 +81,7 @@ class DVPT(Method):
             for run in shared(stage, self.share):
                 module = self._module(families.width(run[0]), rows, position)
                 for block in run:
+                    # nobody reads the prompt rows of the last block: attention would be idle
                     last = rows and self.attention and block is stages[-1][-1]
                     put_beside_mlp(block, module, **({"last": True} if last else {}))
         if rows:
@@ -120,6 +121,7 @@ class DVPT(Method):
         return replace(self, attention=False) if self.attention else None
 
     def _rows(self, backbone: nn.Module) -> bool:
+        # "auto" keeps the function that older records computed
         takes_tokens = prompts.no_sequence(backbone) is None
         return self.merge == "rows" or (self.merge == "auto" and takes_tokens)
 

@@ -25,6 +25,7 @@ class PromptedAttention(SwinBlockExtension):
         """Return a (B, H, W, C) with softmax(P a^T / sqrt C) a added to its first m tokens."""
         out = super()._attn(x)
         tokens = out.flatten(1, 2)
+        # the last stage of a small image can have fewer tokens than there are prompts
         num = min(len(self.prompts), tokens.shape[1])
         first = tokens[:, :num] + attend(self.prompts, tokens)[:, :num]
         return torch.cat([first, tokens[:, num:]], 1).view_as(out)
@@ -74,6 +75,7 @@ class DVPTReleased(Method):
                     put_beside_mlp(block, module)
         width = families.width(families.blocks(backbone)[0])
         if families.family(backbone).sequence:
+            # their code draws positions like CLIP's: N(0, 1) / sqrt(d), and the prompts N(0, 1)
             positions = prompts.normal(num, width, std=width**-0.5)
             tokens = prompts.normal(num, width, std=1.0)
             parameters = {"prompts": tokens, "prompt_positions": positions}

@@ -42,8 +42,10 @@ class Spectrum(Update):
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return W'."""
+        # most of the spectrum is zero; a gather of cosines would be (number, out, in)
         flat = torch.zeros(weight.numel(), dtype=self.values.dtype, device=weight.device)
         spectrum = flat.index_add(0, self.places, self.values).view_as(weight)
+        # real part as in the paper: it does not force the spectrum to be Hermitian
         return weight + self.scale * torch.fft.ifft2(spectrum).real
 
 

@@ -17,7 +17,9 @@ class Full(Method):
     display = "Full fine-tuning"
     family = "Reference"
     paper = "reference: full fine-tuning"
+    # small, because a larger rate undoes what pre-training found before the head has learned
     lr = 2e-5
+    # as fine-tuning is done everywhere; for all other methods the statistics belong to the backbone
     live_batch_norm = True
     mergeable = True
 

@@ -64,6 +64,7 @@ class GLoRA(Method):
         for layer in self._layers(backbone):
             shapes = self._shapes(layer).items()
             support = {name: nn.Parameter(torch.zeros(*shape)) for name, shape in shapes}
+            # random downs and zero ups, so that A and B are zero and learn
             for name in ("a_down", "b_down"):
                 nn.init.xavier_uniform_(support[name])
             seams.extend(layer, Generalized, support=nn.ParameterDict(support))
@@ -88,6 +89,7 @@ class GLoRA(Method):
             weight, bias = layer.effective()
             seams.restore(layer, "support")
             layer.weight.data.copy_(weight)
+            # a layer without a bias gets one: the shift W c + e has to go somewhere
             if layer.bias is None:
                 layer.bias = nn.Parameter(bias.detach())
             else:

@@ -82,6 +82,7 @@ class HuggingFace(Method):
 
     def count(self, backbone: nn.Module) -> int:
         """Return the number of values that are trained in a copy of `backbone`."""
+        # the library states no counts in closed form, and an attached network cannot be taken back
         twin = copy.deepcopy(backbone).requires_grad_(False)
         self.edit(twin)
         return sum(p.numel() for p in trainable(twin).values())

@@ -55,6 +55,7 @@ class Houlsby(Method):
         for block in families.blocks(backbone):
             for branch in adapters.BRANCHES:
                 bottleneck = adapters.Bottleneck(families.width(block), self.bottleneck, "gelu", 1)
+                # serial, on the branch's output before the residual sum: the paper's figure 2
                 adapters.add(block, branch, seams.Serial, bottleneck)
 
     def unsupported(self, backbone: nn.Module) -> str | None:

@@ -28,11 +28,13 @@ class Reflected(Update):
 
     def __init__(self, columns: int, rank: int) -> None:
         super().__init__()
+        # two equal reflections in a row are the identity, though each has a gradient of its own
         half = nn.init.kaiming_uniform_(torch.empty(rank // 2, columns), a=5**0.5)
         self.u = nn.Parameter(half.repeat_interleave(2, 0))
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return W'."""
+        # one after the other on W: the product of reflections (in, in) is never formed
         for u in nn.functional.normalize(self.u, dim=1):
             weight = weight - 2 * torch.outer(weight @ u, u)
         return weight

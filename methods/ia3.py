@@ -74,11 +74,13 @@ class IA3(Method):
 
     def edit(self, backbone: nn.Module) -> None:
         """Scale the rows of k and v, and the inputs of the second linear layer."""
+        # a list: extending a layer while the generator looks for layers would change what it finds
         for layer, parts in list(targets.places(backbone, "k+v")):
             ones = [torch.ones(stop - start) for start, stop in parts]
             gains = nn.ParameterList(map(nn.Parameter, ones))
             seams.extend(layer, ScaledRows, parts=parts, gains=gains)
         for layer in _second(backbone):
+            # on the input of fc2: that is the output of the activation, whatever kind of MLP it is
             seams.extend(layer, ScaledInput, gain=nn.Parameter(torch.ones(layer.in_features)))
 
     def unsupported(self, backbone: nn.Module) -> str | None:

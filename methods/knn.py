@@ -41,6 +41,7 @@ class KNearestNeighbours(Method):
     k: int = 20
 
     def __post_init__(self) -> None:
+        # more neighbours than training images is no fault: all of them vote then
         if self.k < 1:
             raise InputError(f"knn: k {self.k} must be above 0")
 

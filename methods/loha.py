@@ -43,6 +43,7 @@ class Hadamard(Update):
     def __init__(self, rows: int, columns: int, rank: int, scale: float) -> None:
         super().__init__()
         self.scale = scale
+        # only B2 is zero: its gradient is the other product times A2, which is not
         self.b1 = nn.Parameter(torch.randn(rows, rank) * 0.1)
         self.a1 = nn.Parameter(torch.randn(rank, columns))
         self.b2 = nn.Parameter(torch.zeros(rows, rank))

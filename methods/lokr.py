@@ -40,6 +40,7 @@ class Kronecker(Update):
         super().__init__()
         self.scale = scale
         (m, p), (n, q) = near_square(rows), near_square(columns)
+        # the small factor starts at zero, the low-rank one does not: one of a product, never both
         self.c = nn.Parameter(torch.zeros(m, n))
         self.b, self.a = kaiming(p, rank), kaiming(rank, q)
 

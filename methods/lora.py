@@ -64,6 +64,7 @@ class LowRank(seams.Extension):
         """Return what is set on `layer`: A random, B zero, so that step 0 is the backbone."""
         like: dict[str, Any] = {"dtype": layer.weight.dtype, "device": layer.weight.device}
         down = nn.Parameter(torch.empty(len(parts), method.rank, layer.in_features, **like))
+        # each part as a matrix of its own: over all of them the fan-in would be another
         for factor in down:
             nn.init.kaiming_uniform_(factor, a=math.sqrt(5))
         ups = (torch.zeros(stop - start, method.rank, **like) for start, stop in parts)
@@ -111,6 +112,7 @@ class LowRank(seams.Extension):
             return lean.low_rank(x, layer, branches, self.lora_a.flatten(0, 1), *self.lora_b)
         out = F.linear(x, self.base_weight, self.bias)
         updates = self.updates(x)
+        # the whole layer: no need to cut the output and join it again
         if self.parts == [(0, len(self.base_weight))]:
             return out + updates[0]
         pieces, end = [], 0
@@ -169,6 +171,7 @@ class Lora(Method):
         """Add the branches to the targets of every block."""
         for block in families.blocks(backbone):
             for target in self.targets.split("+"):
+                # A needs its input for its gradient: let it be made from what the norm keeps anyway
                 lean.remake(families.source(block, target))
         for layer, parts in list(targets.places(backbone, self.targets)):
             self._check_rank(layer)

@@ -27,6 +27,7 @@ class HalfFrozen(Update):
     def __init__(self, rows: int, columns: int, rank: int, scale: float) -> None:
         super().__init__()
         self.scale = scale
+        # the bound of `nn.Linear`, as in LoRA; drawn again from the shape, so a delta holds B alone
         self.fixed(a=seeded(rank, columns, bound=columns**-0.5))
         self.b = nn.Parameter(torch.zeros(rows, rank))
 

@@ -46,4 +46,5 @@ class LoraPlus(Lora):
     @property
     def scaling(self) -> float:
         """Return the factor of the branch."""
+        # not a second parameter group: rates belong to the harness, which treats all methods alike
         return self.ratio * super().scaling

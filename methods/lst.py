@@ -44,9 +44,11 @@ class Rung(nn.Module):
 
     def forward(self, state: Tensor | None, features: Tensor) -> Tensor:
         """Return the next state (B, r, H, W) from the last one and a map (B, C, H, W)."""
+        # frozen maps of different levels differ in size by orders of magnitude
         read = self.down(F.layer_norm(features.movedim(1, -1), features.shape[1:2]).movedim(-1, 1))
         if state is not None and self.gate is not None:
             share = (self.gate / self.temperature).sigmoid()
+            # levels of a pyramid shrink; in a plain ViT this changes nothing
             last = F.adaptive_avg_pool2d(state, read.shape[-2:])
             read = share * last + (1 - share) * read
         return read + self.pointwise(F.gelu(self.depthwise(read)))
@@ -64,6 +66,7 @@ class Ladder(NetworkExtension):
         """Return pooled features (B, D)."""
         final, maps = super().forward_intermediates(x, output_fmt="NCHW")
         states = self._climb(maps)
+        # after the head's pooling, which for ViTs takes CLS: the ladder has maps only
         return self.forward_head(final) + self._steps()[-1].up(states[-1]).mean((2, 3))
 
     def forward_intermediates(self, x: Tensor, indices: Any = None, **kwargs: Any) -> Any:

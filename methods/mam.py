@@ -43,4 +43,5 @@ class MAM(Union):
 
     def members(self) -> list[Method]:
         """Return the prefixes and the parallel adapters."""
+        # without the dropout that AdaptFormer's own default brings
         return [Prefix(self.prompts), AdaptFormer(self.bottleneck, self.scale, dropout=0.0)]

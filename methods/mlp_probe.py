@@ -29,6 +29,7 @@ class ProbedFeatures(NetworkExtension):
         found = super().forward_intermediates(x, *args, **kwargs)
         only = kwargs.get("intermediates_only", False)
         maps = found if only else found[1]
+        # the map has the channels of the pooled features, so one network serves both tasks
         last = self.probe(maps[-1].permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         return [*maps[:-1], last] if only else (found[0], [*maps[:-1], last])
 
@@ -47,6 +48,7 @@ class MLPProbe(Method):
     family = "Reference"
     works = (VPT,)
     passage = "MLP-k, sec. 4.1"
+    # no residual and no zero start: MLP-k replaces the features instead of correcting them
     identity = False
     lr = 1e-3
     reads = "last"

@@ -46,11 +46,13 @@ class MonaAdapter(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return what is added to the stream x (B, N, C) or (B, H, W, C)."""
+        # the authors' two scales: nearly all of the input and almost none of the norm at first
         inner = self.down(self.norm(x) * self.of_norm + x * self.of_input)
         inner = F.gelu(on_grid(self._filtered, inner, self.prefix))
         return self.up(F.dropout(inner, self.dropout, self.training))
 
     def _filtered(self, maps: Tensor) -> Tensor:
+        # residual around the filters, then around the mixing, as in the authors' code
         found = maps + torch.stack([layer(maps) for layer in self.filters]).mean(0)
         return found + self.mix(found)
 

@@ -44,4 +44,5 @@ class NOAH(Union):
     def members(self) -> list[Method]:
         """Return prompts, low-rank branches and adapters."""
         lora = Lora(rank=self.rank, alpha=float(self.rank))
+        # alpha = rank: a scale of 1; prompts come last, outside of what is adapted
         return [lora, Pfeiffer(self.bottleneck), VPTDeep(self.prompts)]

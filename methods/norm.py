@@ -26,6 +26,7 @@ def affine(backbone: nn.Module) -> Iterator[nn.Parameter]:
     """Yield scale and shift of every normalisation layer."""
     for module in backbone.modules():
         if isinstance(module, _NORMS):
+            # its own only: timm's norms with an activation hold other layers
             yield from module.parameters(recurse=False)
 
 

@@ -50,6 +50,7 @@ class Pfeiffer(Method):
     def edit(self, backbone: nn.Module) -> None:
         """Add one adapter per block."""
         for block in families.blocks(backbone):
+            # ReLU and one adapter after the MLP: the placement that the paper's search found best
             bottleneck = adapters.Bottleneck(families.width(block), self.bottleneck, "relu", 1)
             adapters.add(block, "mlp", seams.Serial, bottleneck)
 

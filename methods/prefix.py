@@ -46,6 +46,7 @@ class Prefix(Method):
         """Add keys and values to every attention."""
         for block in families.blocks(backbone):
             width = families.width(block)
+            # small at first: a random key of full size would take attention away from the image
             drawn = [prompts.normal(self.prompts, width, std=0.02) for _ in range(2)]
             keys.add(backbone, block, *drawn)
 

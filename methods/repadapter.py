@@ -50,6 +50,7 @@ class GroupedAdapter(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the adapted input (..., C)."""
+        # as (1, h, tokens): a grouped matrix is a grouped 1-D convolution of size 1
         hidden = lean.linear(x, self.down.weight, self.down.bias).flatten(0, -2).T[None]
         hidden = nn.functional.dropout(hidden, self.dropout, self.training)
         return x + self.scale * self.up(hidden)[0].T.reshape(x.shape)
@@ -58,6 +59,7 @@ class GroupedAdapter(nn.Module):
         """Return (A, c) with `forward(x) = x A^T + c`."""
         assert not self.training, "dropout would fall on the matrix that is folded"
         width = self.down.in_features
+        # read off the module itself, so that what is folded is what was trained
         origin = self(torch.zeros_like(self.down.weight[:1]))
         return (self(torch.eye(width).to(origin)) - origin).T, origin[0]
 

@@ -28,6 +28,7 @@ class Sparse(Update):
 
     def __init__(self, rows: int, columns: int, number: int) -> None:
         super().__init__()
+        # places come from a seed, so a delta holds values alone and no indices
         self.fixed(places=seeded(rows * columns).argsort()[:number])
         self.values = nn.Parameter(torch.zeros(number))
 

@@ -33,6 +33,7 @@ class ScaleShift(seams.Extension):
     def forward(self, x: Tensor) -> Tensor:
         """Return the scaled and shifted output; channels are axis 1 of maps, else the last."""
         out = super().forward(x)
+        # timm's 2-D norms and convolutions keep channels on axis 1, everything else last
         if _channels_first(self):
             return out * self.scale[:, None, None] + self.shift[:, None, None]
         return out * self.scale + self.shift

@@ -61,6 +61,7 @@ class VPTDeep(Method):
         windows = families.family(backbone).windows
         for block in families.blocks(backbone):
             tokens = prompts.drawn(backbone, self.start, self.prompts, families.width(block))
+            # windows of Swin hold no prefix tokens, and prompts enter every one of them anew
             if windows:
                 attention, norms = at(block, "attn"), (block.norm1,) if self.normed else ()
                 prompts.pad_window(attention, self.prompts)

@@ -37,6 +37,7 @@ class VPTShallow(Method):
         """Insert the prompts at the input."""
         width = families.width(families.blocks(backbone)[0])
         tokens = prompts.drawn(backbone, self.start, self.prompts, width)
+        # after the positions are added: prompts have no place in the image
         prompts.insert_at_input(backbone, self.prompts, prompts=tokens)
 
     def inserted(self, backbone: nn.Module) -> int:

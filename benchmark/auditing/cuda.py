@@ -19,6 +19,7 @@ def cuda_layer_norm() -> Iterator[None]:
     than its weights, which the CPU accepts. A module that is run again in a backward pass, outside
     autocast, fails there and not here.
     """
+    # the CPU takes what CUDA refuses, so a fault would show on the GPU alone
     real = F.layer_norm
 
     def layer_norm(

@@ -20,6 +20,7 @@ def check_checkpointing(method: Method, make: Maker) -> None:
     as_backbone(plain).set_grad_checkpointing(True)
     for name, gradient in _gradients(plain).items():
         worst = (gradient - expected[name]).abs().max()
+        # equal up to the order of sums: the same operations run twice
         assert worst < 1e-5, f"checkpointing changes the gradient of {name} by {worst:.1e}"
 
 
@@ -33,7 +34,9 @@ def _gradients(body: nn.Module) -> dict[str, Tensor]:
 def check_compile(method: Method, make: Maker) -> None:
     """`torch.compile` takes the model as one graph; outputs and gradients are the eager ones."""
     body, _ = trained(method, make, steps=1)
+    # torch counts what it compiled for one piece of code, and gives up above a limit
     torch.compiler.reset()
+    # fullgraph: a break would be silent, and slow; "aot_eager" leaves out the slow code generation
     compiled = torch.compile(body, fullgraph=True, backend="aot_eager")
     results = []
     for forward in (body, compiled):

@@ -16,6 +16,7 @@ def matrix(verdicts: Sequence[Verdict], style: str = "terminal") -> str:
         list(dict.fromkeys(getattr(v, name) for v in verdicts)) for name in ("method", "family")
     )
     reasons = list(dict.fromkeys(reason for v in verdicts for reason in v.reasons))
+    # one number for one sentence, however many cells have it: the matrix stays narrow
     numbers = {reason: str(number) for number, reason in enumerate(reasons, 1)}
     states = {"pass": "pass", "n/a": "n/a", "fail": "FAIL"}
     cells = {

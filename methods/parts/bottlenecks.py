@@ -64,6 +64,7 @@ class RowsBottleneck(GatedBottleneck):
         """Return Z with prompt rows A; in the last block nobody reads them, so they stay."""
         if last:
             return z
+        # the rows never read each other: queries see the image's rows, as `attend` does
         before, queries, after = z[:, : self.start], z[:, self.start : self.stop], z[:, self.stop :]
         read = attend(queries, torch.cat([before, after], 1))
         return torch.cat([before, read, after], 1)
@@ -74,6 +75,7 @@ class AttendBottleneck(GatedBottleneck):
 
     def __init__(self, width: int, bottleneck: int, start: str = "gate", *, prompts: int) -> None:
         super().__init__(width, bottleneck, start)
+        # of unit size: with tiny ones all queries give one softmax, so m prompts act as one
         self.queries = nn.Parameter(torch.randn(prompts, bottleneck))
 
     def mix(self, z: Tensor, last: bool) -> Tensor:

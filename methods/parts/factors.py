@@ -60,6 +60,7 @@ class Factored(seams.Extension):
         return out + self.scale * inner @ self.v.T
 
     def _along_output(self) -> bool:
+        # fc2 alone is wider than long, so its pieces lie along the input
         return len(self.base_weight) >= self.base_weight.shape[1]
 
 
@@ -129,6 +130,7 @@ def check(name: str, rank: int, start: str, dropout: float) -> None:
 def fold(module: nn.Module, *attributes: str) -> nn.Module:
     """Store the effective weights and take the factors away."""
     layers = [m for m in module.modules() if isinstance(m, Factored)]
+    # all weights first: the factors are shared, and `restore` takes them from a layer
     for layer in layers:
         layer.base_weight.data.copy_(layer.weight)
     for layer in layers:

@@ -27,6 +27,7 @@ class PromptedKeys(seams.LinearExtension):
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, N, 3 C) for tokens of which m at `position` are empty."""
         out = super().forward(x)
+        # zero queries: what an empty row reads is thrown away, so its query costs nothing to store
         rows = torch.cat(
             [torch.zeros_like(self.prompt_keys), self.prompt_keys, self.prompt_values], -1
         )
@@ -55,6 +56,7 @@ class MoreKeysInWindow(prompts.PaddedWindow, MoreKeys):
 def add(backbone: nn.Module, block: nn.Module, keys: nn.Parameter, values: nn.Parameter) -> None:
     """Give the attention of `block` trained keys and values (m, C)."""
     windows = families.family(backbone).windows
+    # behind the prefix tokens, where rotary attention expects rows without a place
     position = 0 if windows else int(getattr(backbone, "num_prefix_tokens", 0))
     attention, layer = at(block, "attn"), families.linear(block, "qkv")
     assert layer is not None
@@ -73,6 +75,7 @@ def missing(backbone: nn.Module) -> str | None:
     if not (found and found.windows) and (reason := prompts.no_sequence(backbone)):
         return reason
     blocks = families.blocks(backbone)
+    # those families multiply by the layer's weight themselves: an extended forward is never called
     if any(families.outer_qkv_bias(b) or families.linear(b, "qkv") is None for b in blocks):
         return "its attention has no fused layer of q, k and v that is called"
     return None

@@ -111,12 +111,14 @@ class PaddedWindow(WindowExtension):
 
     def _get_rel_pos_bias(self) -> Tensor:
         num = self.extra_rows
+        # rows without a place in the window have no relative position: their bias is 0
         bias = super()._get_rel_pos_bias()
         return nn.functional.pad(bias, (num, 0, num, 0))
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return what the attention does with a mask that lets all see the rows."""
         if mask is not None:
+            # 0 is "seen" in Swin's additive mask: shifted windows all reach the prompts
             mask = nn.functional.pad(mask, (self.extra_rows, 0, self.extra_rows, 0))
         return super().forward(x, mask)
 
@@ -166,5 +168,6 @@ def drawn(backbone: nn.Module, start: str, num: int, width: int) -> nn.Parameter
     patches = getattr(backbone.patch_embed, "proj", None)
     assert isinstance(patches, nn.Conv2d)
     side = patches.kernel_size[0]
+    # Xavier's: fan-in 3 p^2 of the patch embedding and fan-out d
     bound = (6 / (3 * side**2 + families.width(families.blocks(backbone)[0]))) ** 0.5
     return nn.Parameter(torch.empty(num, width).uniform_(-bound, bound))

@@ -25,6 +25,7 @@ def parts(block: nn.Module, target: str) -> list[tuple[nn.Linear, Rows]]:
     own = families.linear(block, target)
     if own is not None:
         return [(own, (0, own.out_features))]
+    # timm fuses q, k and v in most ViTs and Swins; PVT fuses k and v alone
     for role, order in (("qkv", "qkv"), ("kv", "kv")):
         fused = families.linear(block, role)
         if fused is not None and target in order and target != role:
@@ -41,6 +42,7 @@ def places(backbone: nn.Module, targets: str) -> Iterator[tuple[nn.Linear, list[
         for target in targets.split("+"):
             for layer, rows in parts(block, target):
                 found.setdefault(layer, []).append(rows)
+        # sorted: whoever joins the pieces of an output walks through them once
         yield from ((layer, sorted(rows)) for layer, rows in found.items())
 
 

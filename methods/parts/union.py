@@ -21,6 +21,7 @@ class Union(Method):
 
     def edit(self, backbone: nn.Module) -> None:
         """Let each member edit the backbone."""
+        # the order counts: what a later member wraps holds what the earlier ones added
         for member in self.members():
             member.edit(backbone)
 

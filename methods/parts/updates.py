@@ -119,6 +119,7 @@ def frozen_weight(layer: nn.Module) -> Tensor:
 
 def seeded(*shape: int, bound: float | None = None, seed: int = 0) -> Tensor:
     """Return a fixed random matrix, N(0, 1) or uniform in +-bound, of this shape and seed."""
+    # by shape alone: layers of one shape share the matrix, and no global draw is used up
     generator = torch.Generator().manual_seed(seed * 1_000_003 + 131 * shape[0] + shape[-1])
     if bound is None:
         return torch.randn(*shape, generator=generator)
