@@ -26,7 +26,7 @@ BESIDE = (PREDICTIONS, PEEK, EXTERNAL)  # what a row tells of: `has_predictions`
 # what every finished cell tells; a runs folder of failures alone has these columns too, empty
 FINISHED = (
     *("labels", "metric", "synthetic", "classes", "task", "ordinal", "device", "sources"),
-    *("grouping", "group_note"),
+    "group_note",
     *("selected_step", "last_step", "late_gain", "num_val"),
     *(field.name for field in fields(Cost)),
 )
@@ -64,7 +64,6 @@ def done(folder: str) -> dict[str, Any]:
         "ordinal": data.ordinal,
         "device": str(gpu) if gpu else "cpu",
         "sources": _text(record.provenance.get("sources")),
-        "grouping": data.grouping,
         "group_note": data.group_note,
         "selected_step": record.selected_step,
         "num_val": data.val,

@@ -112,7 +112,7 @@ def _row(where: str, values: Mapping[str, str], metric: str | None) -> dict[str,
         "image_size": 0,
         **dict.fromkeys(FINISHED, float("nan")),
         "device": "",
-        **dict.fromkeys(("sources", "grouping", "group_note"), ""),
+        **dict.fromkeys(("sources", "group_note"), ""),
         **{f"has_{name.partition('.')[0]}": False for name in BESIDE},
         **{
             "labels": 0,

@@ -173,17 +173,10 @@ def of_groups(rows: pd.DataFrame) -> str:
     """Return what a reader must know of the groups of the data sets in `rows`; "" for nothing.
 
     A test set that may share patients with training makes every score of a table look better than
-    it is. Records of before `grouping` was noted say nothing.
+    it is. Records of before it was noted say nothing.
     """
-    facts = rows[["dataset", "grouping", "group_note"]].drop_duplicates().sort_values("dataset")
-    unknown = ", ".join(dict.fromkeys(facts["dataset"][facts["grouping"] == "unknown"]))
-    sentences = list(dict.fromkeys(facts["group_note"][facts["grouping"] == "inferred"]))
-    if unknown:
-        sentences.append(
-            f"Which images share a patient is unknown on {unknown}: training and test may share "
-            "patients."
-        )
-    return " ".join(sentences)
+    notes = rows.sort_values("dataset")["group_note"]
+    return " ".join(note for note in dict.fromkeys(notes.dropna()) if note)
 
 
 def missing(chosen: Chosen, methods: Sequence[str], empty: Empty) -> str:
