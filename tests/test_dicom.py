@@ -8,6 +8,7 @@ from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, ge
 from benchmark.core.registry import InputError
 from benchmark.data import open_dataset
 from benchmark.data.readers import images
+from benchmark.data.readers.declared import Declaration
 
 # 12-bit stored values; with slope 2 and intercept -1000 they are -1000, 0, 1000, 2000
 STORED = np.array([[0, 500], [1000, 1500]], np.uint16)
@@ -53,6 +54,160 @@ def test_monochrome1_is_turned(tmp_path):
     tags = {"WindowCenter": 500.5, "WindowWidth": 2001, **UNITS}
     path = write(tmp_path / "a.dcm", "MONOCHROME1", **tags)
     assert grey(path) == [[255, 191], [64, 0]]
+
+
+CENTER, WIDTH = 700.0, 800.0
+VALUES = np.array([[0, 300, 500], [700, 1000, 1500]], np.uint16)
+CURVES = {  # PS3.3 C.11.2.1.2.1, C.11.2.1.3.2 and C.11.2.1.3.1, with the output 0 to 1
+    "LINEAR": (VALUES - (CENTER - 0.5)) / (WIDTH - 1) + 0.5,
+    "LINEAR_EXACT": (VALUES - CENTER) / WIDTH + 0.5,
+    "SIGMOID": 1 / (1 + np.exp(-4 * (VALUES - CENTER) / WIDTH)),
+}
+
+
+@pytest.mark.parametrize("curve", CURVES)
+@pytest.mark.parametrize("tags", [{}, {"PresentationLUTShape": "INVERSE"}])
+def test_each_curve_of_a_window_is_applied_and_turned(curve, tags, tmp_path):
+    window = {"WindowCenter": CENTER, "WindowWidth": WIDTH, "VOILUTFunction": curve}
+    expected = CURVES[curve].clip(0, 1) * 255
+    expected = 255 - expected if tags else expected
+    path = write(tmp_path / "a.dcm", stored=VALUES, **window, **tags)
+    assert np.abs(np.array(grey(path)) - expected).max() <= 0.51
+    # MONOCHROME1 says the same as the shape INVERSE, and both together say it once
+    path = write(tmp_path / "b.dcm", "MONOCHROME1", VALUES, **window, **tags)
+    assert np.abs(np.array(grey(path)) - (expected if tags else 255 - expected)).max() <= 0.51
+
+
+def lookup(entries, first, bits):
+    """A table that maps `first` to entries[0], and so on."""
+    item = Header()
+    item.LUTDescriptor = [len(entries), first, bits]
+    item.LUTData = np.array(entries).astype("<u2").tobytes()
+    return [item]
+
+
+@pytest.mark.parametrize("bits", [8, 12, 16])
+def test_a_voi_table_is_looked_up(bits, tmp_path):
+    top = 2**bits - 1
+    entries = np.linspace(0, 1, 1000) ** 2 * top // 1
+    path = write(tmp_path / "a.dcm", stored=VALUES, VOILUTSequence=lookup(entries, 400, bits))
+    # below the first value its entry counts, above the last one the last (C.11.2.1.1)
+    expected = entries[(VALUES.astype(int) - 400).clip(0, 999)] / top * 255
+    assert np.abs(np.array(grey(path)) - expected).max() <= 0.51
+    assert images.header(path).note == "VOI LUT"
+    path = write(
+        tmp_path / "b.dcm", "MONOCHROME1", VALUES, VOILUTSequence=lookup(entries, 400, bits)
+    )
+    assert np.abs(np.array(grey(path)) - (255 - expected)).max() <= 0.51
+
+
+@pytest.mark.parametrize("bits", [8, 12, 16])
+def test_a_modality_table_gives_the_units_of_the_window(bits, tmp_path):
+    entries = np.arange(1500) * 2 % 2**bits
+    tags = {"WindowCenter": 100.5, "WindowWidth": 201, "ModalityLUTType": "US"}
+    path = write(
+        tmp_path / "a.dcm", stored=VALUES, ModalityLUTSequence=lookup(entries, 0, bits), **tags
+    )
+    units = entries[VALUES.astype(int).clip(0, 1499)]
+    assert np.abs(np.array(grey(path)) - (units / 200).clip(0, 1) * 255).max() <= 0.51
+
+
+@pytest.mark.parametrize("lone", ["RescaleSlope", "RescaleIntercept"])
+def test_half_of_a_rescaling_is_applied(lone, tmp_path):
+    path = write(tmp_path / "a.dcm", WindowCenter=500.5, WindowWidth=1001, **{lone: UNITS[lone]})
+    units = STORED * 2.0 if lone == "RescaleSlope" else STORED - 1000.0
+    assert grey(path) == np.round((units / 1000).clip(0, 1) * 255).astype(int).tolist()
+
+
+@pytest.mark.parametrize(("bits", "count"), [(8, 200), (8, 600), (16, 600)])
+def test_palettes_become_their_colours(bits, count, tmp_path):
+    stored = np.array([[0, 7], [199, 599]], np.uint16)
+    random = np.random.default_rng(0).integers(0, 2**bits, (3, count))
+    kind = "<u2" if bits == 16 else "u1"
+    tags = {"PhotometricInterpretation": "PALETTE COLOR"}
+    for name, entries in zip(("Red", "Green", "Blue"), random, strict=True):
+        tags[f"{name}PaletteColorLookupTableDescriptor"] = [count, 0, bits]
+        tags[f"{name}PaletteColorLookupTableData"] = entries.astype(kind).tobytes()
+    image = images.read_rgb(write(tmp_path / "a.dcm", "PALETTE COLOR", stored, **tags))
+    expected = random[:, stored.clip(0, count - 1)].transpose(1, 2, 0) / (2**bits - 1) * 255
+    assert np.abs(image - expected).max() <= 0.51
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize(
+    ("signed", "tags", "outside"),
+    [
+        (0, {"PixelPaddingValue": 1500}, [1500]),
+        (0, {"PixelPaddingValue": 1490, "PixelPaddingRangeLimit": 1500}, [1490, 1500]),
+        (1, {"PixelPaddingValue": -2000}, [-2000]),
+        (1, {"PixelPaddingValue": 63536}, [-2000]),  # -2000, written unsigned
+    ],
+)
+def test_padding_is_black_and_counts_in_no_percentile(photometric, signed, tags, outside, tmp_path):
+    shown = np.arange(100).reshape(10, 10)
+    stored = shown.astype(np.int16 if signed else np.uint16)
+    stored[0, : len(outside)] = outside
+    header = {"BitsStored": 16, "HighBit": 15, "PixelRepresentation": signed}
+    path = tmp_path / "a.dcm"
+    write(path, photometric, stored, **header)
+    file = pydicom.dcmread(path)
+    for name, value in tags.items():
+        file.add_new(pydicom.tag.Tag(name), "SS" if value < 0 else "US", value)
+    file.save_as(path)
+    image = images.read_rgb(path)[..., 0]
+    counted = np.ones((10, 10), bool)
+    counted[0, : len(outside)] = False
+    low, high = np.percentile(shown[counted], [0.5, 99.5])
+    expected = ((shown - low) / (high - low)).clip(0, 1) * 255
+    expected = 255 - expected if photometric == "MONOCHROME1" else expected
+    assert np.abs(image - expected)[counted].max() <= 0.51
+    assert (image[~counted] == 0).all()
+
+
+def test_ybr_is_turned_into_rgb(tmp_path):
+    header = {"SamplesPerPixel": 3, "PlanarConfiguration": 0}
+    header |= {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}
+    red = np.array([[[76, 85, 255]] * 2] * 2, np.uint8)  # Y, Cb, Cr of (254, 0, 0)
+    path = write(tmp_path / "a.dcm", "YBR_FULL", red[..., 0], PixelData=red.tobytes(), **header)
+    assert np.abs(images.read_rgb(path).astype(int) - [254, 0, 0]).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("tags", "sentence"),
+    [
+        ({"WindowCenter": 10, "WindowWidth": 0}, "window of width 0.*percentiles"),
+        ({"WindowCenter": 10, "WindowWidth": 0.5}, "window of width 0.5"),
+        ({"WindowCenter": 1, "WindowWidth": 0, "VOILUTFunction": "SIGMOID"}, "width 0"),
+        ({"WindowCenter": 1, "WindowWidth": 9, "VOILUTFunction": "CURVE"}, "unknown.*'CURVE'"),
+    ],
+)
+def test_a_window_that_cannot_be_is_refused_unless_one_is_declared(tags, sentence, tmp_path):
+    path = write(tmp_path / "a.dcm", **tags)
+    with pytest.raises(InputError, match=rf"a\.dcm.*{sentence}"):
+        images.read_rgb(path)
+    low, high = (
+        images.read_rgb(path, Declaration(window=(500.0, 1500.0)))[i, i, 0] for i in (0, 1)
+    )
+    assert (low, high) == (0, 255)
+
+
+def test_tags_that_are_there_and_empty_say_nothing(tmp_path):
+    empty = dict.fromkeys(("WindowCenter", "WindowWidth", "RescaleSlope", "RescaleIntercept"), "")
+    assert grey(write(tmp_path / "a.dcm", **empty)) == grey(write(tmp_path / "b.dcm"))
+
+
+@pytest.mark.parametrize("name", ["a.dcm", "a.IMA", "a.dicom"])
+def test_a_file_without_preamble_is_read_by_its_name(name, tmp_path):
+    whole = write(tmp_path / "whole.dcm")
+    header = pydicom.dcmread(whole)
+    bare = Header()
+    bare.update(header)
+    bare.save_as(tmp_path / name, implicit_vr=True, little_endian=True)
+    assert (tmp_path / name).read_bytes()[128:132] != b"DICM"
+    assert np.array_equal(images.read_rgb(tmp_path / name), images.read_rgb(whole))
+    (tmp_path / name).write_bytes(b"notes of the scanner" * 30)
+    with pytest.raises(InputError, match=name):
+        images.size_of(tmp_path / name)
 
 
 def test_without_a_window_the_percentiles_are_the_ends(tmp_path):

@@ -62,6 +62,8 @@ def header_of(path: Path, declared: Declaration = PLAIN) -> tuple[int, int, str]
         notes.append("inverse")
     if "PixelPaddingValue" in header:
         notes.append("padding")
+    if header.PhotometricInterpretation == "PALETTE COLOR" and _palette_bits(header) > 8:
+        notes.append("palette of 16 bits")
     return int(header.Columns), int(header.Rows), ", ".join(notes)
 
 
@@ -79,10 +81,16 @@ def read_rgb(path: Path, declared: Declaration = PLAIN) -> np.ndarray:
     try:
         from pydicom.pixels import apply_color_lut, apply_modality_lut, pixel_array
 
+        for table in header.get("ModalityLUTSequence") or ():
+            _widened(table)
+
         # of several frames the user declared the first; YCbCr becomes RGB on the way
         stored = pixel_array(header, index=0 if int(header.get("NumberOfFrames", 1)) > 1 else None)
         if header.PhotometricInterpretation == "PALETTE COLOR":
+            _widen_palette(header)
             stored = apply_color_lut(stored, header)
+            if stored.dtype != np.uint8:
+                stored = to_uint8(stored, (0.0, 2.0 ** _palette_bits(header) - 1))
         colour = stored.ndim == 3
         values = stored if colour else apply_modality_lut(stored, header).astype(np.float32)
     except Exception as error:  # pydicom and its decoders have no common class
@@ -95,11 +103,36 @@ def read_rgb(path: Path, declared: Declaration = PLAIN) -> np.ndarray:
     return np.repeat(grey[..., None], 3, 2)
 
 
+def _widened(table: Any) -> int:
+    """Return the bits of a table's entries, and let pydicom take them for 16 bits.
+
+    pydicom (3.0.2) counts places in the table in the type of its entries: with 8 bits, the entry
+    256 would be the entry 0 again; and it knows no type of 12 bits.
+    """
+    entries, first, bits = table.LUTDescriptor
+    table.LUTDescriptor = [entries, first, 16]
+    return int(bits)
+
+
+def _widen_palette(header: Any) -> None:
+    """Store the entries of a palette in 16 bits each, for the reason of `_widened`."""
+    entries = int(header.RedPaletteColorLookupTableDescriptor[0]) or 1 << 16
+    for name in (f"{colour}PaletteColorLookupTableData" for colour in ("Red", "Green", "Blue")):
+        table = header.get(name)
+        if table is not None and len(table) < 2 * entries:
+            wide = np.frombuffer(table, np.uint8)[:entries].astype("<u2")
+            setattr(header, name, wide.tobytes())
+
+
+def _palette_bits(header: Any) -> int:
+    return int(header.RedPaletteColorLookupTableDescriptor[2])
+
+
 def _shown(
     path: Path, header: Any, values: np.ndarray, padding: np.ndarray, declared: Declaration
 ) -> np.ndarray:
     """Return (H, W) uint8 of grey `values` in the file's units; padding becomes black."""
-    from pydicom.pixels import apply_voi, apply_windowing
+    from pydicom.pixels import apply_voi
 
     inverted = _inverted(header)
     window: tuple[float, float] | None = None
@@ -109,20 +142,21 @@ def _shown(
         elif declared.window == "percentiles":
             pass
         elif header.get("VOILUTSequence"):
-            table = header.VOILUTSequence[0]
+            depth = _widened(header.VOILUTSequence[0])
             values = apply_voi(values.astype(np.int64), header).astype(np.float32)
-            window = (0.0, float(2 ** int(table.LUTDescriptor[2]) - 1))
+            window = (0.0, 2.0**depth - 1)
         elif "WindowCenter" in header and "WindowWidth" in header:
             window = _window(path, header)
             if header.get("VOILUTFunction") == "SIGMOID":
-                # pydicom maps to the range of the stored bits: its ends are those of the curve
-                ends = apply_windowing(np.array([-1e30, 1e30]), header)
-                values, window = apply_windowing(values, header), (float(ends[0]), float(ends[1]))
+                (low, high), window = window, (0.0, 1.0)
+                slope = (4 * (values - (low + high) / 2) / (high - low)).clip(-700, 700)
+                values = 1 / (1 + np.exp(-slope))  # C.11.2.1.3.1
     except InputError:
         raise
     except Exception as error:
         reason = " ".join(str(error).split())
         raise InputError(f"cannot apply the window of {str(path)!r} ({reason})") from None
+    # last, on what the window made of the values: so the standard orders the steps (C.11)
     if inverted:
         values, window = -values, (-window[1], -window[0]) if window else None
     grey = to_uint8(values, window, ~padding)
@@ -143,7 +177,7 @@ def _padding(header: Any, stored: np.ndarray) -> np.ndarray:
         return np.zeros(stored.shape, bool)
     first = _signed(header, int(header.PixelPaddingValue))
     limit = _signed(header, int(header.get("PixelPaddingRangeLimit", header.PixelPaddingValue)))
-    low, high = sorted((first, limit))
+    low, high = sorted((first, limit))  # the limit may lie below the value
     return np.asarray((stored >= low) & (stored <= high))
 
 
@@ -173,6 +207,7 @@ def _window(path: Path, header: Any) -> tuple[float, float]:
         )
     if kind != "LINEAR":
         return center - width / 2, center + width / 2
+    # half a level, for integers stand for the middle of a step
     low = center - 0.5 - (width - 1) / 2
     return low, low + max(width - 1, 1e-6)
 
@@ -193,10 +228,19 @@ def _read(path: Path, pixels: bool) -> Any:
     except ModuleNotFoundError:
         raise InputError(f"reading {path.name} needs pydicom; run {INSTALL}") from None
     try:
-        header = pydicom.dcmread(path, stop_before_pixels=not pixels)
+        # files of before 1995 and of some scanners start without preamble and file meta: their
+        # encoding is then the default one, implicit VR little endian (PS3.5, 10.1)
+        bare = not starts_dicom(first_bytes(path))
+        header = pydicom.dcmread(path, stop_before_pixels=not pixels, force=bare)
+        if bare and "TransferSyntaxUID" not in header.file_meta:
+            header.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
         for name in _OPTIONAL:
             if name in header and header[name].is_empty:
                 del header[name]
+        if "RescaleSlope" in header or "RescaleIntercept" in header:
+            # pydicom rescales only where both are there
+            header.RescaleSlope = header.get("RescaleSlope", 1)
+            header.RescaleIntercept = header.get("RescaleIntercept", 0)
     except FileNotFoundError:
         raise InputError(f"there is no image {str(path)!r}; correct the manifest") from None
     except Exception as error:
