@@ -217,6 +217,23 @@ def test_a_header_without_orientation_is_read_as_stored(tmp_path):
     assert np.array_equal(volumes.read_slice(path, 2)[..., 0], images.to_uint8(values)[:, :, 2].T)
 
 
+@pytest.mark.parametrize(
+    ("slope", "intercept", "expected"),
+    [(np.nan, np.nan, 1.0), (0, 5, 1.0), (0.5, -10, 0.5), (-1, 0, -1.0)],
+)
+def test_volumes_are_scaled_where_their_header_says_so(slope, intercept, expected, tmp_path):
+    values = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
+    path = nifti(tmp_path / "a.nii", values)
+    content = bytearray(path.read_bytes())
+    # scl_slope and scl_inter; 0 or no number means that values are stored as they are (NIfTI-1)
+    content[112:120] = struct.pack("<ff", slope, intercept)
+    path.write_bytes(content)
+    units = values * expected + (intercept if expected != 1.0 else 0)
+    window = (float(units.min()), float(units.max()))
+    shown = volumes.read_slice(path, 2, window)[..., 0]
+    assert np.abs(shown - (units - window[0])[:, :, 2].T / 59 / abs(expected) * 255).max() <= 0.51
+
+
 def harmed(path, harm):
     values = np.arange(6000, dtype=np.int16).reshape(20, 20, 15)
     if harm == "rgb":
@@ -398,9 +415,10 @@ def test_what_is_left_out_is_counted(tmp_path):
     assert data.card.classes == ("a", "b")
     assert data.ids == ("a/1.png", "b/2.png")
     (note,) = data.notes
-    assert "1 .txt files" in note
-    assert "2 hidden folders" in note
-    assert "1 files beside the folders" in note
+    assert note == (
+        f"left out: 1 .txt file, 1 file beside the folders of {tmp_path.name!r}, 2 hidden files, "
+        "2 hidden folders"
+    )
 
 
 def test_files_are_known_by_their_first_bytes(tmp_path):
@@ -422,6 +440,8 @@ def test_files_are_known_by_their_first_bytes(tmp_path):
     ("names", "sentence"),
     [
         (["images/1.png", "masks/1.png"], "images and masks.*manifest.csv"),
+        (["imagesTr/1.png", "labelsTr/1.png"], "'imagesTr', 'labelsTr'.*NAME@FOLDER"),
+        (["Original/1.png", "Ground Truth/1.png"], "'Ground Truth'.*no classes"),
         (["a/1.png", "a/1_mask.png", "b/2.png"], "'1' and '1_mask'"),
         (["a/images/1.png", "a/masks/1.png", "b/images/2.png"], "'masks'"),
     ],
@@ -460,7 +480,7 @@ def test_a_folder_of_runs_is_no_class(tmp_path):
     (tmp_path / "runs/plans/x.json").write_text("{}")
     data = open_dataset(spec)
     assert data.card.classes == ("a", "b")
-    assert "a folder of runs" in data.notes[0]
+    assert data.notes == ("left out: 1 folder of runs (runs/)",)
 
 
 def test_an_image_with_a_postscript_program_is_not_run(tmp_path):
@@ -516,6 +536,17 @@ def test_an_unclosed_quotation_mark_swallows_no_rows(tmp_path):
         (("image", "label"), [("x/0.png", "a"), ("x/9.png", "b")], r"9\.png"),
         (("image", "label"), [("x/0.png", "a"), ("y/1.png", "b")], "folder.*does not exist"),
         (("image", "label"), [("x/0.png", "a"), ("x\0/1.png", "b")], "NUL"),
+        (
+            ("filename", "class"),
+            [("x/0.png", "a"), ("x/1.png", "b")],
+            "first line.*name the columns",
+        ),
+        (("Image", "label"), [("x/0.png", "a"), ("x/1.png", "b")], "did you mean 'image'"),
+        (
+            ("image", "label", "sex"),
+            [("x/0.png", "a", "f"), ("x/1.png", "b", "m")],
+            'group = "sex"',
+        ),
         (("image;label",), [("x/0.png;a",), ("x/1.png;b",)], "not separated by commas"),
     ],
 )
@@ -525,6 +556,26 @@ def test_a_table_that_says_two_things_is_refused(columns, rows, sentence, tmp_pa
     with pytest.raises(InputError, match=sentence) as caught:
         open_dataset(manifest(tmp_path, rows, columns))
     assert "\n" not in str(caught.value)
+
+
+def test_what_a_newcomer_names_wrongly_is_said(tmp_path):
+    spec = pictures(tmp_path, ["a", "b"])
+    table = tmp_path / "manifest.csv"
+    table.write_text(table.read_text(), encoding="utf-16")
+    with pytest.raises(InputError, match=r"not UTF-8.*CSV UTF-8"):
+        open_dataset(spec)
+    with pytest.raises(InputError, match=r"0\.png' is a single file"):
+        open_dataset(f"{spec}/x/0.png")
+    table.rename(tmp_path / "labels.csv")
+    (tmp_path / "x").rename(tmp_path / "images")
+    with pytest.raises(InputError, match=r"no manifest\.csv.*name it: .*labels\.csv"):
+        open_dataset(spec)
+    (tmp_path / "images" / "0.png").write_bytes(b"")
+    with pytest.raises(InputError, match=r"0\.png' is no picture: the file is empty"):
+        images.size_of(tmp_path / "images" / "0.png")
+    (tmp_path / "images" / "0.png").write_bytes(b"<html>please log in")
+    with pytest.raises(InputError, match=r"0\.png' is no picture: its first bytes are b'<html>"):
+        images.size_of(tmp_path / "images" / "0.png")
 
 
 @pytest.mark.parametrize(
@@ -701,7 +752,7 @@ def test_a_table_may_have_a_declaration_of_its_own(tmp_path):
 # Intensities
 
 
-def png16(path, values):
+def png16(path, values, kind=None):
     """Write 16-bit colour as the PNG standard says; Pillow cannot."""
     height, width, channels = values.shape
     raw = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
@@ -710,7 +761,7 @@ def png16(path, values):
         crc = struct.pack(">I", zlib.crc32(kind + data))
         return struct.pack(">I", len(data)) + kind + data + crc
 
-    head = struct.pack(">IIBBBBB", width, height, 16, 2 if channels == 3 else 6, 0, 0, 0)
+    head = struct.pack(">IIBBBBB", width, height, 16, kind or {3: 2, 4: 6}[channels], 0, 0, 0)
     parts = [chunk(b"IHDR", head), chunk(b"IDAT", zlib.compress(raw)), chunk(b"IEND", b"")]
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
     return path
@@ -728,6 +779,131 @@ def test_16_bit_colour_is_scaled_as_grey_is(tmp_path):
     solid[0, 0, 3] = 9
     with pytest.raises(InputError, match=r"b\.png.*transparent"):
         images.read_rgb(png16(tmp_path / "b.png", solid))
+
+
+def tiff(path, values, photometric, order="<", packed=False, tags=()):
+    """Write values (H, W[, C]) as TIFF 6.0 says, in any depth: Pillow writes some only.
+
+    `tags` are further entries (tag, values) of 16 bits.
+    """
+    values = np.atleast_3d(values)
+    height, width, channels = values.shape
+    data = values.astype(values.dtype.newbyteorder(order)).tobytes()
+    data = zlib.compress(data) if packed else data
+    kind = {"u": 1, "i": 2, "f": 3}[values.dtype.kind]
+    shorts = {
+        258: [values.dtype.itemsize * 8] * channels,
+        259: [8 if packed else 1],
+        262: [photometric],
+        277: [channels],
+        284: [1],
+        339: [kind] * channels,
+    }
+    entries = {tag: ("H", found) for tag, found in (shorts | dict(tags)).items()}
+    longs = {256: width, 257: height, 273: 8, 278: height, 279: len(data)}
+    entries |= {tag: ("I", [value]) for tag, value in longs.items()}
+    data += b"\0" * (len(data) % 2)
+    beyond = 8 + len(data) + 2 + 12 * len(entries) + 4
+    directory, rest = struct.pack(f"{order}H", len(entries)), b""
+    for tag, (code, found) in sorted(entries.items()):
+        body = struct.pack(f"{order}{len(found)}{code}", *found)
+        directory += struct.pack(f"{order}HHI", tag, {"H": 3, "I": 4}[code], len(found))
+        if len(body) > 4:
+            directory += struct.pack(f"{order}I", beyond + len(rest))
+            rest += body
+        else:
+            directory += body.ljust(4, b"\0")
+    start = b"II*\0" if order == "<" else b"MM\0*"
+    head = start + struct.pack(f"{order}I", 8 + len(data))
+    path.write_bytes(head + data + directory + b"\0" * 4 + rest)
+    return path
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("alpha", [False, True])
+def test_16_bit_colour_of_tiff_is_scaled_too(order, packed, alpha, tmp_path):
+    values = np.random.default_rng(0).integers(0, 1500, (9, 7, 3)).astype(np.uint16)
+    low, high = np.percentile(values, [0.5, 99.5])
+    expected = np.clip((values - low) / (high - low), 0, 1) * 255
+    tags = [(338, [2])] if alpha else []
+    if alpha:
+        values = np.concatenate([values, np.full((9, 7, 1), 65535, np.uint16)], -1)
+    path = tiff(tmp_path / "a.tif", values, 2, order, packed, tags)
+    assert np.abs(images.read_rgb(path) - expected).max() <= 0.5
+    assert images.header(path).note == "16-bit colour"
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
+def test_a_tiff_in_which_white_is_0_is_turned(kind, tmp_path):
+    values = np.array([[0, 50], [100, 150]], kind)
+    black = images.read_rgb(tiff(tmp_path / "a.tif", values, 1))[..., 0]
+    white = images.read_rgb(tiff(tmp_path / "b.tif", values, 0))[..., 0]
+    assert np.array_equal(white, 255 - black)
+    if kind is not np.uint8:
+        assert images.header(tmp_path / "b.tif").note == "white is 0"
+
+
+def test_32_bits_without_a_sign_do_not_wrap(tmp_path):
+    values = np.array([[0, 2**30], [2**31, 2**32 - 1]], np.uint32)
+    image = images.read_rgb(tiff(tmp_path / "a.tif", values, 1))[..., 0]
+    assert image.tolist() == [[0, 64], [128, 255]]
+    signed = images.read_rgb(tiff(tmp_path / "b.tif", values.astype(np.int64).astype(np.int32), 1))
+    assert signed[1, 0, 0] == 0  # -2**31 is the least
+
+
+def test_a_tiff_is_turned_as_its_tag_says(tmp_path):
+    values = noise(1, (2, 3))
+    for packed in (False, True):  # Pillow has a way of its own for each
+        path = tiff(tmp_path / "a.tif", values, 1, packed=packed, tags=[(274, [6])])
+        assert np.array_equal(images.read_rgb(path)[..., 0], np.rot90(values, -1))
+        assert np.array_equal(images.read_mask(path), np.rot90(values, -1))
+        assert images.size_of(path) == (2, 3)
+    deep = np.random.default_rng(0).integers(0, 1500, (4, 5, 3)).astype(np.uint16)
+    whole = images.read_rgb(tiff(tmp_path / "b.tif", deep, 2))
+    turned = images.read_rgb(tiff(tmp_path / "c.tif", deep, 2, tags=[(274, [6])]))
+    assert np.array_equal(turned, np.rot90(whole, -1))
+
+
+def test_low_bits_are_never_dropped_in_silence(tmp_path):
+    grey = np.random.default_rng(0).integers(0, 1500, (4, 4, 2)).astype(np.uint16)
+    colour = np.random.default_rng(1).integers(0, 1500, (4, 4, 3)).astype(np.uint16)
+    png16(tmp_path / "a.png", grey, kind=4)
+    (tmp_path / "b.ppm").write_bytes(b"P6 4 4 4095\n" + colour.astype(">u2").tobytes())
+    save(tmp_path / "c.jp2", (colour // 8).astype(np.uint8))
+    stream = bytearray((tmp_path / "c.jp2").read_bytes())
+    place = stream.index(b"\xff\x4f\xff\x51") + 42
+    for component in range(3):
+        stream[place + 3 * component] = 11  # 12 bits
+    (tmp_path / "c.jp2").write_bytes(stream)
+    for name in ("a.png", "b.ppm", "c.jp2"):
+        for read in (images.read_rgb, images.size_of, images.read_mask):
+            with pytest.raises(InputError, match=rf"{name}.*more than 8 bits.*PNG or TIFF"):
+                read(tmp_path / name)
+    with pytest.raises(InputError, match=r"d\.tif.*16-bit colours"):
+        images.read_mask(tiff(tmp_path / "d.tif", colour, 2))
+    (tmp_path / "e.pgm").write_bytes(b"P5 2 2 4095\n" + np.arange(4, dtype=">u2").tobytes())
+    assert images.read_rgb(tmp_path / "e.pgm")[..., 0].tolist() == [[0, 85], [170, 255]]
+
+
+def test_every_mode_of_eight_bits_is_shown_as_it_is_meant(tmp_path):
+    ink = Image.new("CMYK", (2, 2), (10, 20, 30, 40))
+    for name in ("a.tif", "a.jpg"):
+        shown = images.read_rgb(
+            save(tmp_path / name, ink, **({"quality": 100} if "j" in name else {}))
+        )
+        # (1 - ink) (1 - black) of 255
+        expected = [(255 - v) * (255 - 40) / 255 for v in (10, 20, 30)]
+        assert np.abs(shown - expected).max() <= 1
+    indexed = Image.fromarray(np.array([[0, 1], [2, 1]], np.uint8), "P")
+    indexed.putpalette([9, 8, 7, 250, 0, 0, 0, 0, 200])
+    shown = images.read_rgb(save(tmp_path / "b.png", indexed))
+    assert shown.tolist() == [[[9, 8, 7], [250, 0, 0]], [[0, 0, 200], [250, 0, 0]]]
+    solid = np.stack([noise(0), np.full((8, 10), 255, np.uint8)], -1)
+    shown = images.read_rgb(save(tmp_path / "c.png", Image.fromarray(solid, "LA")))
+    assert np.array_equal(shown, np.repeat(noise(0)[..., None], 3, 2))
+    bits = Image.fromarray(noise(0) > 99)
+    assert set(np.unique(images.read_rgb(save(tmp_path / "d.png", bits)))) == {0, 255}
 
 
 def test_pages_are_refused_or_declared(tmp_path):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from benchmark.core.registry import InputError
 from benchmark.data.readers import dicom
@@ -47,7 +47,10 @@ _MAGIC = (
     *(b"P4", b"P5", b"P6", b"\0\0\0\x0cjP", b"\xff\x4f\xff\x51"),
 )
 _DEEP = {"RGB;16": "RGB", "RGBA;16": "RGBA"}  # raw modes of which Pillow keeps the high byte only
-_ORIENTATION, _BITS, _SUBFILE = 0x0112, 258, 254  # tags of EXIF and TIFF
+# tags of EXIF and TIFF
+_WIDTH, _HEIGHT = 256, 257
+_ORIENTATION, _BITS, _SUBFILE, _PHOTOMETRIC, _FORMAT = 0x0112, 258, 254, 262, 339
+_WHITE_IS_ZERO, _UNSIGNED = 0, 1
 
 
 class Header(NamedTuple):
@@ -84,9 +87,24 @@ def _sentence(path: Path) -> Iterator[None]:
             f"the image {str(path)!r} has more than {2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6} "
             "million pixels; cut whole slides into tiles, or store it smaller"
         ) from None
+    except UnidentifiedImageError:
+        start = dicom.first_bytes(path)[:12]
+        reason = f"its first bytes are {start!r}" if start else "the file is empty"
+        raise InputError(f"the image {str(path)!r} is no picture: {reason}") from None
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"cannot read the image {str(path)!r} ({reason})") from None
+
+
+@contextmanager
+def _picture(path: Path) -> Iterator[Image.Image]:
+    """Yield the opened picture, which is closed at the end of the block.
+
+    It is opened as a stream: of a file by its name, Pillow 13.0 maps the pixels of a plain TIFF
+    with width and height exchanged already, and one that is to be turned comes out scrambled.
+    """
+    with path.open("rb") as stream, Image.open(stream, formats=FORMATS) as image:
+        yield image
 
 
 def header(path: Path, declared: Declaration = PLAIN) -> Header:
@@ -97,16 +115,21 @@ def header(path: Path, declared: Declaration = PLAIN) -> Header:
     """
     if dicom.is_dicom(path):
         return Header(*dicom.header_of(path, declared))
-    with _sentence(path), Image.open(path, formats=FORMATS) as image:
-        _check_pages(image, path, declared)
+    with _sentence(path), _picture(path) as image:
+        _check_form(image, path, declared)
         # Pillow's own PNG reader would decode all pixels here to look behind them
         turn = Image.Image.getexif(image).get(_ORIENTATION, 1)
         if image.format == "PNG" and "exif" not in image.info:
             turn = _late_turn(path) or turn
         turned = turn in range(2, 9)
-        width, height = reversed(image.size) if turned and turn > 4 else image.size
+        # a TIFF gives its size turned already, which another version of Pillow may not do
+        tags = getattr(image, "tag_v2", {})
+        width, height = tags.get(_WIDTH, image.width), tags.get(_HEIGHT, image.height)
+        width, height = (height, width) if turned and turn > 4 else (width, height)
         notes = [f"exif {turn}"] if turned else []
         notes += ["16-bit colour"] if _deep_mode(image) else []
+        notes += ["white is 0"] if _is_white_zero(image) else []
+        notes += ["32 bits unsigned"] if _is_unsigned(image) else []
         return Header(width, height, ", ".join(notes))
 
 
@@ -130,8 +153,23 @@ def size_of(path: Path) -> tuple[int, int]:
     return found.width, found.height
 
 
-def _check_pages(image: Image.Image, path: Path, declared: Declaration) -> None:
-    """Refuse several pages, unless the others are previews or the user declares the first."""
+def _check_form(image: Image.Image, path: Path, declared: Declaration) -> None:
+    """Refuse what would be lost in silence: low bytes of colours that Pillow cuts, further pages.
+
+    Several pages are taken where the others are previews, or where the user declares the first.
+    """
+    tiles: Any = getattr(image, "tile", ())  # of plug-ins only: a base class without it
+    arguments = tiles[0][3] if tiles else ()
+    deep = arguments == "LA;16B"  # grey and alpha in a PNG
+    if image.format == "PPM" and isinstance(arguments, tuple):
+        deep = image.mode == "RGB" and arguments[-1] > 255
+    elif image.format == "JPEG2000":
+        deep = image.mode != "I;16" and _bits_of_jpeg2000(path) > 8
+    if deep:
+        raise InputError(
+            f"the image {str(path)!r} has more than 8 bits per channel in a form of which the low "
+            "ones would be lost; save it as PNG or TIFF without an alpha channel"
+        )
     count = getattr(image, "n_frames", 1)
     # a camera's MPO holds the picture and previews of it
     if count == 1 or image.format == "MPO" or declared.pages == "first":
@@ -150,6 +188,27 @@ def _check_pages(image: Image.Image, path: Path, declared: Declaration) -> None:
     )
 
 
+def _bits_of_jpeg2000(path: Path) -> int:
+    """Return the depth of the first component; 8 where the codestream does not start soon."""
+    with path.open("rb") as stream:
+        start = stream.read(1 << 16)
+    # SOC and SIZ markers; Ssiz, 42 bytes on, is the depth less one (ISO 15444-1, A.5.1)
+    place = start.find(b"\xff\x4f\xff\x51")
+    return (start[place + 42] & 0x7F) + 1 if 0 <= place < len(start) - 42 else 8
+
+
+def _is_white_zero(image: Image.Image) -> bool:
+    """Return whether less is brighter in a TIFF: Pillow turns up to 8 bits round, not more."""
+    told = getattr(image, "tag_v2", {}).get(_PHOTOMETRIC)
+    return told == _WHITE_IS_ZERO and image.mode.startswith(("I", "F"))
+
+
+def _is_unsigned(image: Image.Image) -> bool:
+    """Return whether a TIFF holds 32 unsigned bits, which Pillow gives as signed numbers."""
+    tags = getattr(image, "tag_v2", {})
+    return tags.get(_BITS) == (32,) and tags.get(_FORMAT, (_UNSIGNED,))[0] == _UNSIGNED
+
+
 def _deep_mode(image: Image.Image) -> str:
     """Return the raw mode of 16-bit colour ("RGB;16B"), of which Pillow drops the low byte."""
     for tile in getattr(image, "tile", ()):
@@ -162,10 +221,14 @@ def _deep_mode(image: Image.Image) -> str:
 
 def _opened(path: Path, declared: Declaration) -> Image.Image:
     """Return the first page, decoded, turned as EXIF says."""
-    image = Image.open(path, formats=FORMATS)
-    _check_pages(image, path, declared)
-    image.load()
-    return ImageOps.exif_transpose(image)
+    with _picture(path) as image:
+        _check_form(image, path, declared)
+        if _deep_mode(image):
+            raise InputError(
+                f"the mask {str(path)!r} has 16-bit colours; save class numbers in one channel"
+            )
+        image.load()
+        return ImageOps.exif_transpose(image)
 
 
 def read_rgb(path: Path, declared: Declaration = PLAIN, at_least: int = 0) -> np.ndarray:
@@ -183,9 +246,9 @@ def read_rgb(path: Path, declared: Declaration = PLAIN, at_least: int = 0) -> np
     """
     if dicom.is_dicom(path):
         return dicom.read_rgb(path, declared)
-    with _sentence(path):
-        image = Image.open(path, formats=FORMATS)
-        _check_pages(image, path, declared)
+    with _sentence(path), _picture(path) as image:
+        _check_form(image, path, declared)
+        # only JPEG: of its 8 x 8 blocks a scaled picture needs the low frequencies alone
         if at_least and image.format in ("JPEG", "MPO"):
             # libjpeg scales while it decodes: 3 to 4 times as fast for large photographs
             image.draft(None, (2 * at_least, 2 * at_least))
@@ -195,6 +258,10 @@ def read_rgb(path: Path, declared: Declaration = PLAIN, at_least: int = 0) -> np
         shown = ImageOps.exif_transpose(image)
         if shown.mode.startswith(("I", "F")):
             values = np.asarray(shown)
+            if _is_unsigned(image):
+                values = values.view(np.uint32)
+            if _is_white_zero(image):
+                values = -values.astype(np.float64)
             if not np.isfinite(values).all():
                 count = int((~np.isfinite(values)).sum())
                 raise InputError(f"the image {str(path)!r} holds {count} values that are no number")
@@ -206,6 +273,7 @@ def _without_alpha(image: Image.Image, path: Path, declared: Declaration) -> np.
     """Return (H, W, 3); transparent pixels need a declaration, because they hide something."""
     if image.mode not in ("RGBA", "LA", "PA", "RGBa", "La") and "transparency" not in image.info:
         return np.asarray(image.convert("RGB"))
+    # an alpha channel that hides nothing is common (screenshots, exports) and harmless
     whole = np.asarray(image.convert("RGBA"))
     if declared.alpha == "drop" or (whole[..., 3] == 255).all():
         return np.ascontiguousarray(whole[..., :3])
@@ -228,10 +296,11 @@ def _deep(path: Path, image: Image.Image, raw: str, declared: Declaration) -> np
     orders = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
     other = raw[:-1] + orders[raw[-1]]
     high = np.asarray(ImageOps.exif_transpose(image)).astype(np.uint16)
-    with Image.open(path, formats=FORMATS) as again:
-        again.tile = [
-            tile._replace(args=other if isinstance(tile.args, str) else (other, *tile.args[1:]))  # type: ignore[index]
-            for tile in again.tile
+    with _picture(path) as again:
+        opened: Any = again  # of a plug-in, which has tiles
+        opened.tile = [
+            tile._replace(args=other if isinstance(tile.args, str) else (other, *tile.args[1:]))
+            for tile in opened.tile
         ]
         low = np.asarray(ImageOps.exif_transpose(again)).astype(np.uint16)
     values = high << 8 | low
@@ -261,6 +330,7 @@ def read_codes(path: Path, declared: Declaration = PLAIN) -> np.ndarray:
         if image.mode.startswith(("I", "F")):
             return whole_numbers(np.asarray(image), str(path))
         colours = np.asarray(image.convert("RGBA"))
+    # what is transparent could be background or ignored: nobody says
     if (colours[..., 3] != 255).any():
         raise InputError(f"the mask {str(path)!r} has transparent pixels; save class numbers")
     if declared.colours:
@@ -307,7 +377,7 @@ def whole_numbers(values: np.ndarray, name: str) -> np.ndarray:
         return values
     if not np.isfinite(values).all():
         raise InputError(f"the mask {name!r} holds values that are no number; write 0 or 255 there")
-    rounded = np.rint(values)
+    rounded = np.rint(values)  # tools store class numbers as float32, a little off
     if np.abs(values - rounded).max(initial=0) > 1e-3:
         raise InputError(f"the mask {name!r} holds fractions; resample it with nearest neighbours")
     return rounded.astype(np.int64)
@@ -316,7 +386,7 @@ def whole_numbers(values: np.ndarray, name: str) -> np.ndarray:
 def as_bytes(codes: np.ndarray, name: str) -> np.ndarray:
     """Return class numbers as uint8; a number outside 0 to 255 raises InputError: it would wrap."""
     for value in (codes.min(initial=0), codes.max(initial=0)):
-        if not 0 <= value <= 255:
+        if not 0 <= value <= 255:  # -1 as uint8 is 255, which means "ignored"
             raise InputError(
                 f"the mask {name!r} holds {value}; classes are 0 to 254 and 255 is ignored: save "
                 "it so, or declare mask_values in dataset.toml"
@@ -326,11 +396,12 @@ def as_bytes(codes: np.ndarray, name: str) -> np.ndarray:
 
 def resize(image: np.ndarray, size: int, *, nearest: bool = False) -> np.ndarray:
     """Return `image` squashed to a square of this side (bicubic with antialiasing, or nearest)."""
+    # masks by the nearest pixel: a mixture of two classes is no class
     method = Image.Resampling.NEAREST if nearest else Image.Resampling.BICUBIC
     return np.asarray(Image.fromarray(image).resize((size, size), method))
 
 
 def describe_palette(path: Path) -> Any:
     """Return the colours of a palette picture as a list, else None."""
-    with _sentence(path), Image.open(path, formats=FORMATS) as image:
+    with _sentence(path), _picture(path) as image:
         return [list(colour) for colour in palette_of(image)] if image.mode == "P" else None
