@@ -156,6 +156,21 @@ def test_the_command_prints_and_writes_all_parts(tmp_path, capsys):
     assert values["machine"]["threads"] == torch.get_num_threads()
 
 
+def test_preparing_and_opening_are_measured(tmp_path, capsys):
+    file = tmp_path / "data.json"
+    flags = ["--parts", "data", "--data-images", "3", "--data-rows", "6", "--rounds", "1"]
+    assert main(["bench", *flags, "--json", str(file)]) == 0
+    data = json.loads(file.read_text())["data"]
+    rates = list(data["preparing"].values())
+    assert rates[0]["over_whole"] == 1.0
+    assert all(rate["images_per_s"] > 0 for rate in rates)
+    ways = [(found["name"], found["rows"]) for found in data["opening"]]
+    assert ways == [("first time", 6), ("files known", 6), ("sealed index", 6)]
+    text = capsys.readouterr().out
+    assert "as `run` does" in text
+    assert "rows/s" in text
+
+
 STAGES = ("plan", "skip", "status", "report", "index", "load", "1% new", "100 new")
 
 
@@ -189,6 +204,7 @@ def test_a_method_that_the_backbone_cannot_take_is_named_below_the_table(tmp_pat
         (["--plan-sizes", "10,x"], "comma list of numbers"),
         (["--plan-sizes", "0"], "above 0"),
         (["--clock", "cpu", "--threads", "2"], "--clock cpu needs --threads 1"),
+        (["--data-rows", "0"], "--data-rows 0 must be above 0"),
         (["--precision", "fp8"], "unknown precision 'fp8'"),
         (["--image-size", "33"], "multiple of 8"),
     ],

@@ -10,6 +10,7 @@ from typing import Any
 from tabulate import tabulate
 
 from benchmark.bench.inputs import Rate
+from benchmark.bench.opening import Opening, Preparing
 from benchmark.bench.overhead import Overhead
 from benchmark.bench.plans import STAGES, Scale
 from benchmark.bench.steps import Row
@@ -59,6 +60,16 @@ def overhead(found: Overhead, style: Style = "terminal") -> str:
     return _table(["overhead of a cell", "seconds"], lines, style)
 
 
+def data(
+    prepared: Sequence[Preparing], opened: Sequence[Opening], style: Style = "terminal"
+) -> str:
+    """Return the tables of decoding rates and of seconds to open."""
+    rates = [[p.name, f"{p.images_per_s:.1f}", str(p.over_whole)] for p in prepared]
+    times = [[o.name, f"{o.seconds:.3g}", f"{o.rows / o.seconds:,.0f}"] for o in opened]
+    decoding = _table(["decoding", "img/s", "times as fast"], rates, style)
+    return decoding + "\n\n" + _table(["opening", "seconds", "rows/s"], times, style)
+
+
 def plans(scales: Sequence[Scale], style: Style = "terminal") -> str:
     """Return the table of seconds over numbers of cells, and milliseconds per added cell."""
     lines = [[str(s.cells), *(f"{s.seconds[name]:.2f}" for name in STAGES)] for s in scales]
@@ -102,6 +113,15 @@ def input_json(rates: Sequence[Rate], wait: float | None) -> dict[str, Any]:
         for r in rates
     }
     return values | {"wait_share": wait}
+
+
+def data_json(prepared: Sequence[Preparing], opened: Sequence[Opening]) -> dict[str, Any]:
+    """Return the JSON form of preparing and opening."""
+    rates = {
+        p.name: {"images_per_s": p.images_per_s, **_spread("over_whole", p.over_whole)}
+        for p in prepared
+    }
+    return {"preparing": rates, "opening": [asdict(o) for o in opened]}
 
 
 def overhead_json(found: Overhead) -> dict[str, Any]:

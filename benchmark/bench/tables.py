@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmark import backbones
-from benchmark.bench import inputs, overhead, show, steps, subjects
+from benchmark.bench import inputs, opening, overhead, show, steps, subjects
 from benchmark.bench.timing import Watch
 from benchmark.core.spec import split_list
 from benchmark.sweep.resolve import precision
@@ -22,7 +22,10 @@ NUM_SMALL = 30  # images of the cells whose overhead is measured
 
 @dataclass(frozen=True)
 class Order:
-    """What to measure; `image_size` None is the backbone's own."""
+    """What to measure; `image_size` None is the backbone's own.
+
+    `data_images` are decoded, and sets of `data_rows` are opened.
+    """
 
     methods: str
     backbone: str
@@ -30,6 +33,8 @@ class Order:
     batch_size: int = 16
     precision: str = "auto"
     style: str = "terminal"
+    data_images: int = 256
+    data_rows: int = 100_000
 
 
 def _precision(order: Order, watch: Watch) -> str:
@@ -92,4 +97,22 @@ def of_overhead(order: Order, watch: Watch) -> tuple[str, dict[str, Any]]:
     return show.overhead(found, order.style), {"overhead": show.overhead_json(found)}
 
 
-PARTS: dict[str, Part] = {"steps": of_steps, "input": of_input, "overhead": of_overhead}
+def of_data(order: Order, watch: Watch) -> tuple[str, dict[str, Any]]:
+    """Return the tables of preparing and of opening a data set, by the wall clock."""
+    with TemporaryDirectory() as folder:
+        prepared = opening.prepare(Path(folder), order.data_images, watch)
+        opened = opening.open_rows(Path(folder), order.data_rows)
+    title = (
+        f"preparing {order.data_images} JPEG files of {opening.FILE_SIDE} px at {opening.SIDE} px, "
+        f"and opening {order.data_rows:,} files:"
+    )
+    values = {"data": show.data_json(prepared, opened)}
+    return f"{title}\n\n{show.data(prepared, opened, order.style)}", values
+
+
+PARTS: dict[str, Part] = {
+    "steps": of_steps,
+    "input": of_input,
+    "overhead": of_overhead,
+    "data": of_data,
+}

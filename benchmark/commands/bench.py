@@ -1,4 +1,4 @@
-"""Measure speed on this machine: training steps over a floor, input, overhead, planning."""
+"""Measure speed on this machine: training steps over a floor, input, overhead, data, planning."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ METHODS = (
     "full,bitfit,lora,lora(targets=qkv),lora(targets=qkv+proj+fc1+fc2),adaptformer,houlsby,"
     "convpass,vpt_deep,vpt_shallow(prompts=50),dvpt,dvpt(merge=attend),linear"
 )
-PARTS = ("steps", "input", "overhead")
+PARTS = ("steps", "input", "overhead", "data")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="wall",
         help="cpu: processor time of training steps, for one thread on a shared machine",
     )
-    parser.add_argument("--parts", default=",".join(PARTS), help="comma list: steps,input,overhead")
+    parser.add_argument(
+        "--parts",
+        default="steps,input,overhead",
+        help="comma list: steps,input,overhead,data (data: preparing and opening, some minutes)",
+    )
+    for name, number in (("images", 256), ("rows", 100_000)):
+        what = f"with --parts data: {name} of the set that is measured (default: {number})"
+        parser.add_argument(f"--data-{name}", type=int, default=number, metavar="N", help=what)
     parser.add_argument("--plan-sizes", metavar="N,N", help="measure planning over N cells instead")
     parser.add_argument(
         "--doctor-gpu", action="store_true", help="check instead whether this GPU is used well"
@@ -72,7 +79,7 @@ def check(arguments: argparse.Namespace) -> list[str]:
     from benchmark.core.registry import unknown
     from benchmark.core.spec import split_list
 
-    for name in ("batch_size", "rounds", "repeats"):
+    for name in ("batch_size", "rounds", "repeats", "data_images", "data_rows"):
         if getattr(arguments, name) < 1:
             flag = name.replace("_", "-")
             raise InputError(f"--{flag} {getattr(arguments, name)} must be above 0")
@@ -109,6 +116,8 @@ def _measure(arguments: argparse.Namespace, parts: list[str], watch: Watch) -> d
         batch_size=arguments.batch_size,
         precision=arguments.precision,
         style=arguments.format,
+        data_images=arguments.data_images,
+        data_rows=arguments.data_rows,
     )
     values: dict[str, Any] = {}
     for part in parts:
