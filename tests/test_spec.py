@@ -5,7 +5,7 @@ import pytest
 from benchmark.core.cell import Cell, seed
 from benchmark.core.registry import InputError, Registry
 from benchmark.core.spec import format_spec, parse_spec, split_list
-from benchmark.sweep.grid import expand
+from benchmark.sweep.grid import expand, read_axis
 from benchmark.sweep.plan import plan
 
 
@@ -60,6 +60,19 @@ def test_split_list_keeps_commas_in_brackets():
     for bad in ("a,,b", "a,", "lora(rank=8"):
         with pytest.raises(InputError, match="comma list"):
             split_list(bad)
+
+
+def test_a_path_keeps_its_commas(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lung, left" / "a,b").mkdir(parents=True)
+    inside = f"{tmp_path}/lung, left/a,b"
+    assert read_axis("datasets", f"busi,{inside} , drive") == ("busi", inside, "drive")
+    assert read_axis("datasets", f"busi@{inside}") == (f"busi@{inside}",)
+    assert read_axis("datasets", "lung, left,drive") == ("lung, left", "drive")
+    assert read_axis("datasets", "busi,drive") == ("busi", "drive")
+    (tmp_path / "busi,drive").mkdir()
+    with pytest.raises(InputError, match=r"'busi,drive' is a path, and a list of 2 data sets"):
+        read_axis("datasets", "busi,drive")
 
 
 @pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(Cell)])

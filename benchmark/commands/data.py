@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,25 +30,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threshold", type=float, default=0.95, help="of near-duplicates")
     parser.add_argument("--image-size", default="56", help="with prepare: sides, comma separated")
     parser.add_argument("--group-duplicates", action="store_true", help="with prepare")
-    parser.add_argument("--all", action="store_true", help="with show: open all images, not 32")
+    parser.add_argument(
+        "--all", action="store_true", help="with show: all images, not 32; check opens all"
+    )
     parser.add_argument("--out", type=Path, help="folder for what show and prepare write")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Do what is asked; return 1 when `check` finds an error."""
-    if arguments.root:
-        os.environ["BENCHMARK_DATA"] = str(arguments.root.resolve())
     if not 0 < arguments.threshold < 1:
         raise InputError(f"--threshold {arguments.threshold:g} must lie between 0 and 1")
     if arguments.what == "list":
-        return _list()
+        return _list(arguments.root)
     if not arguments.name:
         raise InputError(f"`data {arguments.what}` needs a data set; see `data list`")
+    from benchmark.data import located
+
+    arguments.name = located(arguments.name, arguments.root)
     action = {"show": _show, "prepare": _prepare, "check": _check}[arguments.what]
     return action(arguments)
 
 
-def _list() -> int:
+def _list(root: Path | None) -> int:
     """Print every named set, and whether something of it is here; nothing is opened."""
     from tabulate import tabulate
 
@@ -60,7 +62,7 @@ def _list() -> int:
     rows = []
     for name in datasets:
         card = datasets[name].card
-        folder = Path(located(name).partition("@")[2])
+        folder = Path(located(name, root).partition("@")[2])
         if card.variant_of:
             continue
         if datasets[name].embedded:
@@ -70,7 +72,7 @@ def _list() -> int:
         else:
             place = "empty" if Download(card, folder).is_empty else "present"
         rows.append([name, card.task, card.modality, place])
-    print(tabulate(rows, ["data set", "task", "modality", f"below {data_root()}"]))
+    print(tabulate(rows, ["data set", "task", "modality", f"below {root or data_root()}"]))
     variants = [name for name in datasets if datasets[name].card.variant_of]
     if variants:
         sizes = ", ".join(sorted({f"_{name.rpartition('_')[2]}" for name in variants}))
@@ -98,7 +100,7 @@ def _show(arguments: argparse.Namespace) -> int:
         return 0
     print(show.describe(dataset, parts))
     print(f"\n{opened} of {len(dataset)} images opened" + ("" if arguments.all else "; --all: all"))
-    if arguments.name not in datasets and "@" not in arguments.name:
+    if arguments.name.partition("@")[0] not in datasets:
         print("\nas understood; correct it and save it beside the data as dataset.toml:\n")
         print(show.proposal(dataset))
     path = out / f"{dataset.card.name}.png"
@@ -108,13 +110,13 @@ def _show(arguments: argparse.Namespace) -> int:
 
 
 def _prepare(arguments: argparse.Namespace) -> int:
-    from benchmark.data import datasets, decoded, located, open_dataset, prepare, refuse_in_tree
+    from benchmark.data import datasets, decoded, open_dataset, prepare, refuse_in_tree
     from benchmark.data.readers import unpack
     from benchmark.data.sets import medmnist
 
     cache = arguments.out or RUNS / "cache"
     refuse_in_tree(cache, arguments.name, "--out")
-    name, _, place = located(arguments.name).partition("@")
+    name, _, place = arguments.name.partition("@")
     if name in datasets and place:
         for archive in unpack.unpack(Path(place)):
             print(f"unpacked {archive}")
@@ -136,7 +138,8 @@ def _group(dataset: Dataset, arguments: argparse.Namespace) -> int:
     """Write a manifest in which near-duplicates share a group."""
     from benchmark.core.files import refuse_inside
     from benchmark.data import prepare
-    from benchmark.data.doctor import many, merged_groups, near_duplicates
+    from benchmark.data.base import many
+    from benchmark.data.doctor import merged_groups, near_duplicates
 
     out = arguments.out or RUNS / "data" / f"{dataset.card.name}_grouped"
     refuse_inside(out, filter(Path.exists, [Path(arguments.name)]))
@@ -158,12 +161,12 @@ def _check(arguments: argparse.Namespace) -> int:
     if arguments.json:
         near = [[dataset.ids[p.a], dataset.ids[p.b], round(p.correlation, 4)] for p in pairs]
         answer: dict[str, Any] = {"dataset": dataset.card.name, "fingerprint": dataset.fingerprint}
-        answer |= {"notes": [note for note in (dataset.card.group_note, *dataset.notes) if note]}
+        answer |= {"notes": dataset.remarks()}
         found = [asdict(finding) for finding in findings]
         print(json.dumps(answer | {"findings": found, "near_duplicates": near}, indent=1))
     else:
         print(f"{dataset.card.name}: {len(dataset)} images, fingerprint {dataset.fingerprint}")
-        for note in filter(None, (dataset.card.group_note, *dataset.notes)):
+        for note in dataset.remarks():
             print(f"note: {note}")
         print("\n".join(map(_line, findings)) or "no fault")
     return 1 if any(finding.severity == "error" for finding in findings) else 0

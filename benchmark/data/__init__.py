@@ -31,36 +31,51 @@ __all__ = [
 discover("benchmark.data.sets")
 
 
-def located(spec: str) -> str:
-    """Return `spec` with the absolute folder of a named set that lies on the disk: NAME@FOLDER."""
+def located(spec: str, root: Path | None = None) -> str:
+    """Return `spec` with the absolute folder of a named set that lies on the disk: NAME@FOLDER.
+
+    `root` holds a folder per named set; left out, it is `files.data_root()`.
+    """
     name, _, folder = spec.partition("@")
     if name not in datasets or datasets[name].embedded:
         return spec
     if folder:
         return f"{name}@{Path(folder).expanduser().resolve()}"
     # sets of one download share its folder; one that was given a folder of its own keeps it
-    own, shared = data_root() / name, data_root() / (datasets[name].card.folder or name)
+    root = (root or data_root()).expanduser()
+    own, shared = root / name, root / (datasets[name].card.folder or name)
     return f"{name}@{(own if own.is_dir() else shared).resolve()}"
 
 
 def open_dataset(spec: str) -> Dataset:
     """Return the data set of a registered name, or of a path to a .csv, a folder or an .npz.
 
-    A named set is looked for in `places.data_root()`/NAME, or where NAME@FOLDER says.
+    A named set is looked for in `files.data_root()`/NAME, or where NAME@FOLDER says.
 
     Raises:
         InputError: for an unknown name, a missing file, or data that cannot be used as it is.
     """
     name, _, folder = located(spec).partition("@")
     if name in datasets:
-        return _open_named(datasets[name], Path(folder))
-    path = Path(spec).expanduser()
+        entry, place = datasets[name], Path(folder)
+        if not entry.embedded and not place.is_dir():
+            card = entry.card
+            raise InputError(
+                f"the data of {name!r} is not in {folder!r}; get {card.get} from {card.url} "
+                f"(licence: {card.licence}) and put it there, or name its folder: {name}@FOLDER"
+            )
+        return entry.open(place)
+    path = Path(spec).expanduser()  # in quotation marks or TOML no shell expands ~
     if path.is_dir():
         manifest = path / "manifest.csv"
         return open_manifest(manifest) if manifest.exists() else open_folder(path)
     openers = {".csv": open_manifest, ".npz": open_npz}
     if path.is_file() and path.suffix in openers:
         return openers[path.suffix](path)
+    if path.exists():
+        raise InputError(
+            f"{spec!r} is a single file of another kind; give a manifest.csv, a folder or an .npz"
+        )
     if "/" in spec or path.suffix in openers:
         raise InputError(f"there is no data at {spec!r}; give a manifest.csv, a folder or an .npz")
     raise unknown("data set", spec, datasets)
@@ -78,13 +93,3 @@ def refuse_in_tree(folder: Path, spec: str, flag: str) -> None:
             f"{flag} {str(folder)!r} lies inside the data {spec!r}, whose folders are classes; "
             "choose another folder"
         )
-
-
-def _open_named(entry: Entry, folder: Path) -> Dataset:
-    if not entry.embedded and not folder.is_dir():
-        card = entry.card
-        raise InputError(
-            f"the data of {card.name!r} is not in {str(folder)!r}; get {card.get} from {card.url} "
-            f"(licence: {card.licence}) and put it there, or name its folder: {card.name}@FOLDER"
-        )
-    return entry.open(folder)

@@ -6,6 +6,7 @@ Imports neither torch nor pandas, because `--help` reads it.
 from __future__ import annotations
 
 import itertools
+import os
 import shlex
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -96,7 +97,8 @@ def read_items(name: str, value: Any, parse: Callable[[str], Any]) -> tuple[Any,
     single = isinstance(value, str | Path | int | float)
     if isinstance(value, bool | dict) or not (single or hasattr(value, "__iter__")):
         raise InputError(f"{name} {value!r} is neither a value nor a list of values")
-    items = split_list(str(value)) if isinstance(value, str) else [value] if single else [*value]
+    split = _split_paths if name in ("datasets", "test_on") else split_list
+    items = split(value) if isinstance(value, str) else [value] if single else [*value]
     if not items:
         raise InputError(f"{name} is an empty list; leave it out for the default")
     found = []
@@ -107,6 +109,34 @@ def read_items(name: str, value: Any, parse: Callable[[str], Any]) -> tuple[Any,
             kind = {int: "a whole number", float: "a number"}[parse]  # type: ignore[index]
             raise InputError(f"{name} {item!r} is not {kind}") from None
     return tuple(found)
+
+
+def _split_paths(text: str) -> list[str]:
+    """Return the items of a comma list of data sets; a path that exists keeps its commas.
+
+    Raises:
+        InputError: a path with commas whose parts are data sets as well: either may be meant.
+    """
+
+    def exists(spec: str) -> bool:
+        place = spec.strip().rpartition("@")[2] if "@" in spec else spec.strip()
+        return os.path.exists(Path(place).expanduser())  # noqa: PTH110 - `Path.exists` may raise
+
+    pieces, items = text.split(","), []
+    while pieces:
+        # the longest run of pieces that is one path
+        count = next((n for n in range(len(pieces), 1, -1) if exists(",".join(pieces[:n]))), 1)
+        items.append(",".join(pieces[:count]).strip())
+        if count > 1:
+            from benchmark.data import datasets
+
+            if all(exists(piece) or piece.strip() in datasets for piece in pieces[:count]):
+                raise InputError(
+                    f"{items[-1]!r} is a path, and a list of {count} data sets that exist; rename "
+                    "the path, or write the list in another order"
+                )
+        pieces = pieces[count:]
+    return items if any("," in item for item in items) else split_list(text)
 
 
 def read_axis(name: str, value: Any) -> tuple[Any, ...]:
