@@ -44,6 +44,7 @@ EXPECTED = {
     # bits in the order of the card: cardiomegaly 1 and emphysema 10, none, hernia, pleura
     "chestxray14": ({"train": 3, "test": 1}, [1 << 1 | 1 << 10, 0, 1 << 13, 1 << 12], 3),
     "chexpert": ({"train": 2, "test": 1}, [0b10001, 0b10001, 0b10001], 3),
+    "rsna_pneumonia": ({"": 3}, [0, 1, 1], 2),
     "medfmc_chest": ({"train": 1, "test": 1}, [1 | 1 << 18, 0], 2),
     "medfmc_colon": ({"train": 1, "test": 1}, [0, 1], 2),
     "medfmc_endo": ({"train": 1, "test": 1}, [0b0100, 0b1001], 2),

@@ -1,8 +1,11 @@
 """Tiny trees of named data sets in the layout of the original downloads."""
 
+import json
+
 import h5py
 import nibabel
 import numpy as np
+import pydicom
 from PIL import Image
 
 
@@ -182,6 +185,32 @@ def chexpert(root):
                 )
                 picture(base / place)
         text(base / f"{part}.csv", *lines)
+
+
+def radiograph(path):
+    """Write the smallest DICOM file that has an image."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header = pydicom.Dataset()
+    header.file_meta = pydicom.dataset.FileMetaDataset()
+    header.file_meta.MediaStorageSOPClassUID = pydicom.uid.SecondaryCaptureImageStorage
+    header.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid(entropy_srcs=[path.name])
+    header.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    header.Rows, header.Columns, header.SamplesPerPixel = 8, 12, 1
+    header.PhotometricInterpretation, header.PixelRepresentation = "MONOCHROME2", 0
+    header.BitsAllocated, header.BitsStored, header.HighBit = 8, 8, 7
+    header.PixelData = bytes(range(96))
+    header.save_as(path, enforce_file_format=True)
+
+
+def rsna_pneumonia(root):
+    lines = ("a1,,,,,0", "b2,10,20,30,40,1", "b2,50,20,30,40,1", "c3,1,2,3,4,1")
+    text(root / "stage_2_train_labels.csv", "patientId,x,y,width,height,Target", *lines)
+    names = {"a1": "00000001_000.png", "b2": "00000001_001.png", "c3": "00000009_000.png"}
+    mapping = [{"subset_img_id": k, "img_id": v} for k, v in names.items()]
+    name = "pneumonia-challenge-dataset-mappings_2018.json"
+    text(root / name, json.dumps(mapping))
+    for name in names:
+        radiograph(root / "stage_2_train_images" / f"{name}.dcm")
 
 
 def medfmc(root):

@@ -24,6 +24,11 @@ Grouping = Literal["given", "inferred", "single", "unknown"]
 IGNORE = 255  # mask value that neither the loss nor a metric counts
 
 
+def many(count: int, one: str, several: str = "") -> str:
+    """Return "1 image" or "2 images"; `several` for another plural than with s."""
+    return f"{count:,} {one if count == 1 else several or one + 's'}"
+
+
 @dataclass(frozen=True)
 class Card:
     """What a reader must know of a data set before its numbers: shown by `list` and in reports."""
@@ -45,6 +50,7 @@ class Card:
     get: str = ""  # what to get, and the layout that is expected below ROOT/NAME
     display: str = ""  # as tables print it ("HAM10000"); empty: the name
     folder: str = ""  # below the root; empty: the name. Sets of one download share it
+    unchecked: str = ""  # facts of this card that are not from the publisher's own pages
     variant_of: str = ""  # the set of which this is another resolution: lists show that one
 
     @property
@@ -90,7 +96,7 @@ class Dataset:
     the height and width of a slice and the distance to the next in mm, for volumes.
     `volumes` holds what is scored as one: the volume of a slice (slices in order), or the group.
     `read_image.reduced(i, s)`, where it exists, may decode fewer pixels: at least 2 s a side.
-    `notes` are sentences on what was taken or left out in opening; commands print them.
+    `notes` are sentences on what was taken or left out in opening; commands print `remarks`.
     """
 
     card: Card
@@ -108,6 +114,14 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def remarks(self) -> list[str]:
+        """Return what a reader must know of the set as it was opened: of its groups, and `notes`.
+
+        Each is a sentence that names the set.
+        """
+        told = [f"{self.card.title}: {note}" for note in self.notes]
+        return [self.card.group_note, *told] if self.card.group_note else told
 
 
 def stratum(values: np.ndarray) -> int:
@@ -145,4 +159,5 @@ class Entry:
         return not self.card.get
 
 
+# filled by the modules of benchmark/data/sets, which `benchmark.data` imports
 datasets: Registry[Entry] = Registry("dataset")

@@ -11,40 +11,47 @@ import numpy as np
 from PIL import Image
 from tabulate import tabulate
 
-from benchmark.data.base import Card, Dataset, Split
+from benchmark.data.base import Dataset, Split
 from benchmark.data.readers.images import resize
 
 SIDE, COLUMNS, ROWS = 112, 8, 4
+# Okabe and Ito (2008): told apart with any colour vision
 COLOURS = np.array([[0, 0, 0], [230, 159, 0], [86, 180, 233], [0, 158, 115], [213, 94, 0]])
 
 
 def describe(dataset: Dataset, parts: Split) -> str:
     """Return the card, and images, groups and classes of each part."""
-    card = dataset.card
-    lines = [
-        f"{card.name}: {card.modality}; {card.task}, {len(card.classes)} classes",
-        f"  licence {card.licence}; {card.citation or 'given by the user'}; {card.url}",
-        f"  group: {_grouping(card)}; official parts: "
-        f"{card.official or 'none, split by seed'}; fingerprint {dataset.fingerprint}",
-    ]
-    lines += [f"  note: {note}" for note in (card.group_note, *dataset.notes) if note]
-    names = card.classes[card.first :]
-    rows = [
-        [name, len(some), len({dataset.groups[i] for i in some}), *_per_class(dataset, some)]
-        for name, some in _parts(parts)
-    ]
-    return "\n".join(lines) + "\n\n" + tabulate(rows, ["part", "images", "groups", *names])
-
-
-def _grouping(card: Card) -> str:
-    """Return what a group is, and who says so."""
-    alone = "every image alone"
-    return {
+    card, alone = dataset.card, "every image alone"
+    grouping = {
         "given": card.group_key,
         "inferred": f"{card.group_key} (inferred)",
         "single": f"{alone}: each shows another subject",
         "unknown": f"{alone}: patients are unknown",
     }[card.grouping]
+    source = "your own data: licence, url and modality can be declared in dataset.toml"
+    if card.citations:
+        source = f"licence {card.licence}; {card.citation}; {card.url}"
+    elif card.url:
+        source = f"licence {card.licence}; {card.url}"
+    official = card.official or ("given with the data" if any(dataset.splits) else "none")
+    if not any(dataset.splits):
+        # a copy may have lost those that the card speaks of
+        official = "none, split by seed" if official.startswith("none") else "absent: split by seed"
+    lines = [
+        f"{card.name}: {card.modality}; {card.task}, {len(card.classes)} classes",
+        f"  {source}",
+        f"  group: {grouping}; official parts: {official}; fingerprint {dataset.fingerprint}",
+    ]
+    if card.unchecked:
+        lines.append(f"  not checked against the publisher: {card.unchecked}")
+    lines += [f"  note: {note}" for note in dataset.remarks()]
+    names = card.classes[card.first :]
+    rows = []
+    for part, some in _parts(parts):
+        count = Counter(name for row in some for name in shown(dataset, int(row)))
+        groups = len({dataset.groups[row] for row in some})
+        rows.append([part, len(some), groups, *(count[name] for name in names)])
+    return "\n".join(lines) + "\n\n" + tabulate(rows, ["part", "images", "groups", *names])
 
 
 def _parts(parts: Split) -> list[tuple[str, np.ndarray]]:
@@ -57,11 +64,6 @@ def shown(dataset: Dataset, row: int) -> list[str]:
     if dataset.card.task == "classification":
         return [classes[label]]
     return [name for k, name in enumerate(classes) if k >= dataset.card.first and label >> k & 1]
-
-
-def _per_class(dataset: Dataset, rows: np.ndarray) -> list[int]:
-    count = Counter(name for row in rows for name in shown(dataset, int(row)))
-    return [count[name] for name in dataset.card.classes[dataset.card.first :]]
 
 
 def listing(dataset: Dataset, parts: Split) -> dict[str, list[dict[str, Any]]]:
@@ -85,6 +87,7 @@ def open_pixels(dataset: Dataset, everything: bool) -> int:
         InputError: the first that training would refuse, too.
     """
     count = len(dataset) if everything else min(SAMPLED, len(dataset))
+    # spread evenly: a set is sorted by class, clinic or date, and faults come in runs
     for row in map(int, np.linspace(0, len(dataset) - 1, count).round()):
         dataset.read_image(row)
         if dataset.read_mask is not None:
@@ -100,11 +103,14 @@ def proposal(dataset: Dataset) -> str:
         lines.append(f"ordinal = {str(dataset.card.ordinal).lower()}")
     if dataset.card.task == "multilabel":
         lines.append("multilabel = true")
+    if dataset.card.grouping == "unknown":
+        lines.append('# group = "patient_id"  # the column of a manifest that names the patient')
     return "\n".join(lines)
 
 
 def montage(dataset: Dataset, rows: np.ndarray, path: Path) -> None:
     """Write a picture of up to 32 of `rows`, spread evenly; masks are drawn over the images."""
+    # rows of a part are in the order of drawing: evenly spread, they show every class
     chosen = rows[np.linspace(0, len(rows) - 1, min(COLUMNS * ROWS, len(rows))).astype(int)]
     height = -(-len(chosen) // COLUMNS) * SIDE
     canvas = np.full((height, COLUMNS * SIDE, 3), 255, np.uint8)
@@ -121,5 +127,6 @@ def _tile(dataset: Dataset, row: int) -> np.ndarray:
         return image
     mask = resize(dataset.read_mask(row), SIDE, nearest=True)
     colour = COLOURS[np.where(mask > 0, (mask - 1) % (len(COLOURS) - 1) + 1, 0)]
+    # the image stays visible below its mask: misplaced ones are seen at once
     mixed = np.where((mask > 0)[..., None], 0.6 * image + 0.4 * colour, image)
     return mixed.round().astype(np.uint8)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmark.core.citation import OTHERS, Citation
 from benchmark.core.registry import InputError
-from benchmark.data.base import Card
+from benchmark.data.base import Card, many
 from benchmark.data.readers import layout
 from benchmark.data.readers.table import Row
 
@@ -35,6 +35,7 @@ CARD = Card(
     grouping="given",
     group_key="patient",
     counts={"images": 191027 + 202},
+    unchecked="the number of frontal images",
     official="train and test (the expert-labelled `valid` of 200 patients); frontal views only",
     get="CheXpert-v1.0-small.zip (or CheXpert-v1.0.zip); its train.csv, valid.csv, train/, valid/",
 )
@@ -54,23 +55,28 @@ def _part(download: layout.Download, part: str, name: str) -> list[Row]:
     lines = layout.table_rows(path, ("Path", "Frontal/Lateral", *COLUMNS))
     uncertain, found = 0, []
     for number, line in enumerate(lines, 2):
+        # lateral views show the findings differently, and not every study has one
         if line["Frontal/Lateral"] != "Frontal":
             continue
+        # empty: the report does not mention it, taken as negative
         values = {column: line[column] for column in COLUMNS}
         odd = [v for v in values.values() if v not in ("", "0", "0.0", "1", "1.0", "-1", "-1.0")]
         if odd:
             raise InputError(f"{str(path)!r}, row {number}: the label {odd[0]!r} is not 1, 0 or -1")
         uncertain += any(value.startswith("-1") for value in values.values())
         # the table's paths start with the folder of the release: CheXpert-v1.0-small/train/...
+        # copies that renamed the folder keep the table, so its name is not looked at
         inner = Path(*Path(line["Path"]).parts[1:])
         positive = [c.lower().replace(" ", "_") for c, v in values.items() if v in ("1", "1.0")]
         image = path.parent / inner
         row = Row(inner.as_posix(), image, "|".join(positive), group=inner.parts[1], split=part)
         found.append(layout.existing(row))
     if uncertain:
-        download.notes.append(
-            f"{name}: uncertain labels of {uncertain} images count as negative (U-Zeros)"
-        )
+        images = many(uncertain, "image")
+        download.notes.append(f"{name}: uncertain labels of {images} count as negative (U-Zeros)")
+    if len(found) < len(lines):
+        lateral = many(len(lines) - len(found), "lateral view")
+        download.notes.append(f"{name}: left out: {lateral}")
     return found
 
 

@@ -29,6 +29,7 @@ CARD = Card(
     grouping="given",
     group_key="patient (both eyes)",
     counts=dict(zip(layout.GRADES, (25810, 2443, 5292, 873, 708), strict=True)),
+    unchecked="the counts of each grade (their sum is the published one)",
     official="none of the 35,126 labelled training images; those of the test part are not read",
     get="trainLabels.csv.zip and train.zip.001 to .005; train/10_left.jpeg",
 )
@@ -38,6 +39,7 @@ def rows(download: layout.Download) -> list[Row]:
     """Return the images of `trainLabels.csv`: `10_left` and `10_right` are of one patient."""
     path = download.file("trainLabels.csv", "trainLabels_cropped.csv")
     lines = layout.table_rows(path, ("image", "level"))
+    # the five pieces of train.zip unpack into one folder, or people leave them in several
     first = Path(lines[0]["image"]).stem
     folders = download.all_folders(*(f"{first}{ending}" for ending in layout.PICTURES))
     names = {Path(line["image"]).stem for line in lines}
@@ -47,6 +49,7 @@ def rows(download: layout.Download) -> list[Row]:
             line["image"],
             layout.picked(images, line["image"], folders[0]),
             layout.grade(line["level"], path, number),
+            # both eyes of a person were photographed together and usually share their grade
             group=f"patient{line['image'].partition('_')[0]}",
         )
         for number, line in enumerate(lines, 2)

@@ -20,6 +20,7 @@ CARD = Card(
     url="https://challenge.isic-archive.com/data/#2018",
     display="ISIC 2018 lesions",
     group_source="the release of task 1 has neither patient nor lesion numbers",
+    unchecked="the licence",
     counts={"images": 2594 + 100 + 1000},
     official="train (2,594), val (100) and test (1,000)",
     get=(
@@ -31,6 +32,7 @@ CARD = Card(
 
 def rows(download: layout.Download) -> list[Row]:
     """Return the images of the parts; the validation part came later and may be absent."""
+    # the challenge published the validation truth later; many have training and test only
     found = [*_part(download, "train", "training"), *_part(download, "test", "test")]
     if download.find_folder("isic2018_task1-2_validation_input/*.jpg") is not None:
         found += _part(download, "val", "validation")
@@ -40,6 +42,7 @@ def rows(download: layout.Download) -> list[Row]:
 def _part(download: layout.Download, part: str, name: str) -> Iterator[Row]:
     folder = download.folder(f"isic2018_task1-2_{name}_input/*.jpg", f"{part}/images/*.jpg")
     masks = download.sibling(folder, f"isic2018_task1_{name}_groundtruth", "masks", "mask")
+    # ISIC_0000000.jpg and ISIC_0000000_segmentation.png
     truth = {
         stem.removesuffix("_segmentation"): path
         for stem, path in download.by_stem([masks], ".png").items()

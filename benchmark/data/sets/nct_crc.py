@@ -8,10 +8,12 @@ from benchmark.data.readers import layout
 from benchmark.data.readers.table import Row
 
 FOLDERS = ("ADI", "BACK", "DEB", "LYM", "MUC", "MUS", "NORM", "STR", "TUM")
+# The names of PathMNIST, which is made of the same patches: each can test a model of the other.
 CLASSES = (
     *("adipose", "background", "debris", "lymphocytes", "mucus", "smooth_muscle"),
     *("normal_colon_mucosa", "cancer_associated_stroma", "colorectal_adenocarcinoma_epithelium"),
 )
+# Patches of each class in NCT-CRC-HE-100K and CRC-VAL-HE-7K, in the order of FOLDERS.
 TRAIN = (10407, 10566, 11512, 11557, 8896, 13536, 8763, 10446, 14317)
 TEST = (1338, 847, 339, 634, 1035, 592, 741, 421, 1233)
 CARD = Card(
@@ -36,6 +38,7 @@ CARD = Card(
     group_source="86 slides gave the training patches and no file says which; the test patches "
     "are of 50 other patients",
     counts=dict(zip(CLASSES, (a + b for a, b in zip(TRAIN, TEST, strict=True)), strict=True)),
+    unchecked="the counts of each class (their sums are the published ones)",
     official="train (100,000) and test (7,180 of other patients)",
     get="NCT-CRC-HE-100K.zip and CRC-VAL-HE-7K.zip; folders ADI to TUM with *.tif",
 )

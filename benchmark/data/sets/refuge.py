@@ -36,6 +36,7 @@ CARD = Card(
     display="REFUGE",
     group_source="the release has no patient numbers",
     counts={"images": 1200},
+    unchecked="the names of folders below the archives",
     official="train (400), val (400, another camera) and test (400)",
     get=(
         "Training400, REFUGE-Validation400 and Test400 with their Disc_Cup_Masks, or the copy "
@@ -52,10 +53,12 @@ _RELEASE = {
 
 def rows(download: layout.Download) -> list[Row]:
     """Return the images of all parts, of the release or of the copy with three folders."""
+    # a common copy has renamed everything
     if download.find_folder("train/images") is not None:
         return [row for part in _RELEASE for row in _copy(download, part)]
     found = []
     for part, (images, masks) in _RELEASE.items():
+        # training images are sorted by diagnosis, validation and test images are not
         pictures = download.by_stem(download.all_folders(*images), ".jpg")
         truth = download.by_stem(download.all_folders(*masks), ".bmp")
         for row in layout.paired(pictures, truth, CARD):
@@ -79,6 +82,7 @@ def read_mask(row: Row) -> np.ndarray:
         InputError: for other values: a mask that was resized with interpolation or saved lossily.
     """
     assert row.mask is not None
+    # read as a picture: the shown value is the code, whatever the form of the BMP
     stored = read_rgb(row.mask)[..., 0]
     strange = np.setdiff1d(stored, [0, 128, 255])
     if len(strange):
