@@ -177,6 +177,7 @@ class Sweep:
             names = dict.fromkeys(cell.dataset for cell in cells)
             trained = [open_dataset(resolver.sources.get(name, name)) for name in names]
             for other in map(open_dataset, self.test_on):
+                resolver.notes += other.remarks()
                 for dataset in trained:
                     external.check(dataset, other)
         return cells, resolver.sources, tuple(dict.fromkeys(resolver.notes))

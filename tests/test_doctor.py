@@ -258,6 +258,26 @@ def test_check_speaks_json_and_list_says_what_is_here(tmp_path, capsys):
     assert lines["phantom_grading"].endswith("embedded")
 
 
+def test_a_set_that_run_refuses_is_refused_by_check_too(tmp_path, capsys):
+    folder = save(tmp_path / "set", {("ill", "1"): texture(1), ("well", "2"): texture(2)})
+    code, text, _ = run(capsys, "check", folder)
+    assert code == 1
+    assert "error: `run` refuses it: 'set' has too few groups" in text
+
+
+def test_run_says_what_was_left_out(tmp_path, capsys):
+    folder = save(tmp_path / "set", plain(20))
+    (folder / "ill" / "notes.txt").write_text("")
+    axes = ["--methods", "linear", "--backbones", "tiny_vit", "--fractions", "1"]
+    main(["run", "--dry-run", "--datasets", str(folder), *axes, "--runs", str(tmp_path / "runs")])
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")]
+    assert told[:2] == [
+        "note: set: which images share a patient is unknown (a folder of classes names no "
+        "patients), so training and test may share patients.",
+        "note: set: left out: 1 .txt file",
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

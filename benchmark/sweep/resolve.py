@@ -115,6 +115,7 @@ class Resolver:
             dataset = open_dataset(spec)
             self._remember(dataset.card.name, located(spec))
             self._opened[spec] = dataset
+            self.notes += dataset.remarks()  # what was left out, and what of its groups
         return self._opened[spec]
 
     def _fingerprint(self, spec: str) -> str:

@@ -1,6 +1,6 @@
 """The data doctor: what is wrong with a data set, told before any training."""
 
-from benchmark.data.doctor.checks import Finding, examine, many
+from benchmark.data.doctor.checks import Finding, examine
 from benchmark.data.doctor.duplicates import THRESHOLD, Pair, merged_groups, near_duplicates
 
-__all__ = ["THRESHOLD", "Finding", "Pair", "examine", "many", "merged_groups", "near_duplicates"]
+__all__ = ["THRESHOLD", "Finding", "Pair", "examine", "merged_groups", "near_duplicates"]

@@ -14,6 +14,7 @@ import numpy as np
 
 from benchmark.core.registry import InputError
 from benchmark.data import Dataset, split
+from benchmark.data.base import many
 from benchmark.data.doctor.coding import blockiness, jpeg_quality
 from benchmark.data.doctor.duplicates import NEAREST, THRESHOLD, Pair, Thumbnails
 
@@ -49,12 +50,15 @@ def examine(dataset: Dataset, threshold: float = THRESHOLD) -> tuple[list[Findin
     """Return (findings, near-duplicate pairs across groups) of a data set that opens."""
     seen = look(dataset)
     found, crowded = seen.thumbnails.pairs(threshold)
+    # within a group copies do no harm: they are on one side of every split
     pairs = [p for p in found if dataset.groups[p.a] != dataset.groups[p.b]]
+    parts, refused = _parts(dataset)
     findings = [
         *_unreadable(dataset, seen),
+        *([Finding("error", "split", f"`run` refuses it: {refused}")] if refused else []),
         *_counts(dataset),
         *_exact(dataset, seen),
-        *_near(dataset, pairs, threshold),
+        *_near(dataset, pairs, parts, threshold),
         *_crowded(crowded),
         *_odd(dataset, seen),
         *_coding(dataset, seen),
@@ -73,17 +77,13 @@ def look(dataset: Dataset) -> Look:
         except InputError as error:
             seen.unreadable[index] = str(error)
             continue
+        # of pixels, not of files: a copy under another compression is a copy
         seen.contents[index] = hashlib.sha256(image.tobytes()).hexdigest()
         seen.sizes[index] = image.shape[:2]
         seen.ranges[index] = int(image.max()) - int(image.min())
         seen.blocky[index] = blockiness(image)
         seen.thumbnails.add(index, image)
     return seen
-
-
-def many(count: int, one: str, several: str = "") -> str:
-    """Return "1 image" or "2 images"."""
-    return f"{count} {one if count == 1 else several or one + 's'}"
 
 
 def _named(dataset: Dataset, rows: Iterable[int]) -> tuple[str, ...]:
@@ -105,6 +105,7 @@ def _counts(dataset: Dataset) -> Iterator[Finding]:
     if card.task == "classification":
         names = Counter(card.classes[k] for k in dataset.labels)
         found |= {name: names[name] for name in card.classes}
+    # a warning, no error: copies that lack a part are still good for a pilot
     for name, expected in card.counts.items():
         if found[name] != expected:
             yield Finding("warning", "counts", f"{found[name]} {name}; published: {expected}")
@@ -114,6 +115,7 @@ def _exact(dataset: Dataset, seen: Look) -> Iterator[Finding]:
     same = defaultdict(list)
     for row, content in seen.contents.items():
         same[content].append(row)
+    # of one group they are repeats that the owner knows of
     copies = [rows for rows in same.values() if len({dataset.groups[r] for r in rows}) > 1]
     if copies:
         what = many(len(copies), "image occurs", "images occur")
@@ -121,7 +123,9 @@ def _exact(dataset: Dataset, seen: Look) -> Iterator[Finding]:
         yield Finding("warning", "duplicates", text, tuple(_named(dataset, r) for r in copies))
 
 
-def _near(dataset: Dataset, pairs: Sequence[Pair], threshold: float) -> Iterator[Finding]:
+def _near(
+    dataset: Dataset, pairs: Sequence[Pair], parts: np.ndarray, threshold: float
+) -> Iterator[Finding]:
     """Tell near-duplicates within a class, across classes, and across the parts of a split."""
     kinds: dict[str, list[Pair]] = {"within a class": [], "across classes": []}
     for pair in pairs:
@@ -129,7 +133,7 @@ def _near(dataset: Dataset, pairs: Sequence[Pair], threshold: float) -> Iterator
             dataset.card.task == "segmentation" or dataset.labels[pair.a] == dataset.labels[pair.b]
         )
         kinds["within a class" if alike else "across classes"].append(pair)
-    parts = _parts(dataset)
+    # the gravest kind: the test score measures memory
     name = "official split" if any(dataset.splits) else "split of seed 0"
     kinds[f"across the parts of the {name}"] = [p for p in pairs if parts[p.a] != parts[p.b]]
     for kind, some in kinds.items():
@@ -150,16 +154,19 @@ def _crowded(count: int) -> Iterator[Finding]:
         yield Finding("note", "lookalikes", text)
 
 
-def _parts(dataset: Dataset) -> np.ndarray:
-    """Return the part (n,) of each image: 0 training, 1 validation, 2 test; -1 in none."""
+def _parts(dataset: Dataset) -> tuple[np.ndarray, str]:
+    """Return the part (n,) of each image, and why there is none.
+
+    The parts are 0 training, 1 validation, 2 test; -1 for an image that is in none.
+    """
     parts = np.full(len(dataset), -1)
     try:
         rows = split(dataset, 1.0, 0)
-    except InputError:  # a set too small to split: no part, so no leak between parts
-        return parts
+    except InputError as error:
+        return parts, str(error)
     for number, some in enumerate((rows.train, rows.val, rows.test)):
         parts[some] = number
-    return parts
+    return parts, ""
 
 
 def _odd(dataset: Dataset, seen: Look) -> Iterator[Finding]:
@@ -170,6 +177,7 @@ def _odd(dataset: Dataset, seen: Look) -> Iterator[Finding]:
         yield Finding("warning", "range", text, _named(dataset, flat))
     if not seen.sizes:
         return
+    # of the same area: a portrait and a landscape of one camera are alike
     sides = {row: (h * w) ** 0.5 for row, (h, w) in seen.sizes.items()}
     middle = float(np.median(list(sides.values())))
     odd = [r for r, side in sides.items() if not 1 / ODD_SIZE < side / middle < ODD_SIZE]
@@ -184,6 +192,7 @@ def _coding(dataset: Dataset, seen: Look) -> Iterator[Finding]:
     if not dataset.files:
         return
     quality = {row: jpeg_quality(dataset.files[row]) for row in seen.contents}
+    # a note: nothing is wrong with a file, but artefacts may go with the class or the clinic
     low = [row for row, value in quality.items() if value is not None and value < LOW_QUALITY]
     if low:
         text = f"{many(len(low), 'image is', 'images are')} JPEG of a quality below {LOW_QUALITY}"
@@ -203,6 +212,7 @@ def _formats(dataset: Dataset) -> Iterator[Finding]:
     kinds = defaultdict(set)
     for path, label in zip(dataset.files, dataset.labels, strict=True):
         kinds[int(label)].add(path.suffix.lower())
+    # a class of its own scanner or website is told by its files; the network sees that, too
     if len({frozenset(found) for found in kinds.values()}) > 1:
         said = "; ".join(
             f"{dataset.card.classes[k]}: {', '.join(sorted(v))}" for k, v in sorted(kinds.items())

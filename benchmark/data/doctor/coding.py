@@ -24,6 +24,7 @@ def jpeg_quality(path: Path) -> float | None:
         return None
     if not tables:
         return None
+    # the median, because libjpeg rounds and clips single entries of the scaled table
     scale = 100 * float(np.median(np.array(tables[0][:8]) / _BASE))
     return 200 / 4 * 100 / scale if scale > 100 else 100 - scale / 2
 
@@ -41,5 +42,6 @@ def blockiness(image: np.ndarray) -> float:
 def _ratio(grey: np.ndarray) -> float:
     steps = np.abs(np.diff(grey, axis=1)).mean(0)
     border = np.arange(1, len(steps) + 1) % 8 == 0
+    # a flat image has no steps to compare
     inside = float(steps[~border].mean())
     return float(steps[border].mean()) / inside if inside > 0.1 else 1.0

@@ -72,6 +72,7 @@ class Thumbnails:
         blocks = [slice(k, min(k + BLOCK, count)) for k in range(0, count, BLOCK)]
         for number, rows in enumerate(blocks):
             for columns in blocks[number:]:
+                # both have mean 0 and norm 1, so the product is the correlation
                 product = self.small[rows] @ self.small[columns].T
                 if rows == columns:
                     np.fill_diagonal(product, -1)
@@ -110,6 +111,7 @@ def thumbnail(image: np.ndarray, side: int) -> np.ndarray:
 
 
 def _grey(image: np.ndarray, side: int) -> np.ndarray:
+    # squashed to a square: a copy in another aspect ratio is found too
     grey = Image.fromarray(image).convert("L").resize((side, side), Image.Resampling.BICUBIC)
     return np.asarray(grey)
 
@@ -126,6 +128,7 @@ def merged_groups(groups: list[str], pairs: list[Pair]) -> list[str]:
     names, numbers = np.unique(groups, return_inverse=True)
     edges = [(numbers[pair.a], numbers[pair.b]) for pair in pairs]
     rows, columns = np.array(edges, int).reshape(-1, 2).T
+    # connected, not only paired: a copy of a copy belongs to the same group
     graph = coo_matrix((np.ones(len(rows)), (rows, columns)), (len(names), len(names)))
     _, parts = connected_components(graph, directed=False)
     first = {int(part): str(names[i]) for i, part in reversed(list(enumerate(parts)))}

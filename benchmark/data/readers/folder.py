@@ -13,33 +13,34 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from benchmark.core.registry import InputError
-from benchmark.data.base import Dataset
+from benchmark.data.base import Dataset, many
 from benchmark.data.readers import images, table, volumes
 from benchmark.data.readers.declared import NAME, Declaration, beside
+from benchmark.data.readers.layout import is_hidden
 from benchmark.data.readers.manifest import from_rows
 from benchmark.data.readers.table import Row
 
+# Names of parts that copies of data sets have, in any case.
 PARTS = {
     **dict.fromkeys(("train", "training", "train_set", "trainset"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "validate", "dev"), "val"),
     **dict.fromkeys(("test", "testing", "test_set", "testset"), "test"),
 }
-_PIXELS = frozenset(("images", "image", "imgs", "img"))
-_MASKS = frozenset(
-    [
-        "masks",
-        "mask",
-        "labels",
-        "label",
-        "segmentations",
-        "segmentation",
-        "annotations",
-        "annotation",
-        "gt",
-        "groundtruth",
-        "ground_truth",
-    ]
+# Names of folders that sort files by what they are, letters only: images and masks, not classes.
+# With -Tr and -Ts they are those of nnU-Net and the Medical Segmentation Decathlon.
+_ENDS = ("", "tr", "ts", "train", "test", "val")
+_PIXELS = frozenset(
+    name + end for name in ("images", "image", "imgs", "img", "original") for end in _ENDS
 )
+_MASKS = frozenset(
+    name + end
+    for name in (
+        *("masks", "mask", "labels", "label", "segmentations", "segmentation"),
+        *("annotations", "annotation", "gt", "gts", "groundtruth", "groundtruths"),
+    )
+    for end in _ENDS
+)
+# `x_mask.png` beside `x.png`: as an image of a class it would show the answer.
 _MASK_ENDS = ("mask", "seg", "segmentation", "gt", "label", "annotation", "groundtruth")
 _MANIFEST = "list images and masks in a manifest.csv with the columns image and mask"
 
@@ -59,6 +60,7 @@ def open_folder(path: Path) -> Dataset:
     tree = _Tree(path, declared)
     tops = tree.folders(path)
     parts = {top: PARTS[name] for top in tops if (name := top.name.casefold()) in PARTS}
+    # a class that is called "test" is possible, a class beside train/ and val/ is a mistake
     if parts and len(parts) < len(tops):
         others = [top.name for top in tops if top not in parts]
         raise InputError(
@@ -86,32 +88,40 @@ def open_folder(path: Path) -> Dataset:
 
 @dataclass
 class _Tree:
-    """One walk over a tree: what was taken, and what was left out (`skipped`, by kind)."""
+    """One walk over a tree; `skipped` counts what was left out, by kind: a noun and more."""
 
     root: Path
     declared: Declaration
-    skipped: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def folders(self, base: Path) -> list[Path]:
         """Return the folders in `base` that can be parts or classes; the others are counted."""
         found = []
         for child in sorted(base.iterdir()):
-            if child.name == NAME:
+            if child.name == NAME:  # the declaration, which has been read
                 continue
             if not child.is_dir():
-                if not _hidden(child.name):
-                    self.skipped[f"files beside the folders of {base.name!r}"] += 1
-            elif _hidden(child.name):
-                self.skipped["hidden folders"] += 1
-            elif _is_runs(child):
-                self.skipped[f"{child.name}/, a folder of runs"] += 1
+                if not is_hidden(child.name):
+                    self.skipped["file", f" beside the folders of {base.name!r}"] += 1
+            elif is_hidden(child.name):
+                self.skipped["hidden folder", ""] += 1
+            elif any((child / "plans").glob("*.json")):
+                # runs of this program, whose pictures are reports
+                self.skipped["folder of runs", f" ({child.name}/)"] += 1
             else:
                 found.append(child)
-        names = {child.name.casefold() for child in found}
-        if (names & _MASKS and names & _PIXELS) or (names and names <= _MASKS | _PIXELS):
+        kinds = {_letters(child.name) for child in found}
+        if (kinds & _MASKS and kinds & _PIXELS) or (kinds and kinds <= _MASKS | _PIXELS):
+            names = ", ".join(repr(child.name) for child in found)
+            tables = sorted(base.glob("*.csv"))
+            if tables:
+                raise InputError(
+                    f"{str(base)!r} has the folders {names} and no manifest.csv; if "
+                    f"{tables[0].name} lists the images, name it: {str(tables[0])!r}"
+                )
             raise InputError(
-                f"{str(base)!r} has the folders {sorted(names)}: images and masks, no classes; "
-                f"{_MANIFEST}"
+                f"{str(base)!r} has the folders {names}: images and masks, no classes; "
+                f"{_MANIFEST}, or open it as a named set (`data list`): NAME@FOLDER"
             )
         return found
 
@@ -121,7 +131,7 @@ class _Tree:
             label, before = table.clean(folder.name), self.skipped.copy()
             rows = list(self._images(folder, label, split))
             if not rows:
-                held = ", ".join(f"{n} {kind}" for kind, n in (self.skipped - before).items())
+                held = _listed(self.skipped - before)
                 raise InputError(
                     f"the class folder {str(folder)!r} holds no image ({held or 'it is empty'}); "
                     "remove it, or convert its files"
@@ -130,27 +140,37 @@ class _Tree:
 
     def _images(self, folder: Path, label: str, split: str) -> Iterator[Row]:
         for place, inside, names in os.walk(folder):
-            shown = [name for name in inside if not _hidden(name)]
-            self.skipped["hidden folders"] += len(inside) - len(shown)
+            shown = [name for name in inside if not is_hidden(name)]
+            self.skipped["hidden folder", ""] += len(inside) - len(shown)
+            # `os.walk` does not follow them, and a link to a parent would never end
             linked = [name for name in shown if (Path(place) / name).is_symlink()]
-            self.skipped["linked folders"] += len(linked)
+            self.skipped["linked folder", ""] += len(linked)
+            # in place: this is what `os.walk` goes into next; sorted, for the order of rows
             inside[:] = sorted(set(shown) - set(linked))
-            if masks := [name for name in inside if name.casefold() in _MASKS]:
+            if masks := [name for name in inside if _letters(name) in _MASKS]:
                 raise InputError(
                     f"the class folder {place!r} holds {masks[0]!r}: masks are no images of a "
                     f"class; {_MANIFEST}"
                 )
             _check_pairs(place, names)
+            inner = Path(place)
+            patient = "/".join(inner.relative_to(folder).parts[:1])
+            above = inner.relative_to(self.root).as_posix()
             for name in sorted(names):
-                path = Path(place) / name
-                if _hidden(name):
-                    self.skipped["hidden files"] += 1
-                elif volumes.is_volume(path) or images.is_picture(path) or _claims(path):
-                    below = table.clean(path.relative_to(self.root).as_posix())
-                    patient = path.relative_to(folder).parts[:-1]
-                    yield Row(below, path, label, group="/".join(patient[:1]), split=split)
+                path = inner / name
+                if is_hidden(name):
+                    self.skipped["hidden file", ""] += 1
+                elif (
+                    # what is called a picture and is none is an error to report, not to skip; and
+                    # only the others have to be opened to know
+                    volumes.is_volume(path)
+                    or path.suffix.lower() in images.SUFFIXES | images.dicom.SUFFIXES
+                    or images.is_picture(path)
+                ):
+                    below = table.clean(f"{above}/{name}")
+                    yield Row(below, path, label, group=patient, split=split)
                 else:
-                    self.skipped[f"{path.suffix.lower() or 'other'} files"] += 1
+                    self.skipped[f"{path.suffix.lower() or 'other'} file", ""] += 1
 
     def grouped(self, rows: list[Row]) -> list[Row]:
         """Return `rows` with the folder inside a class as the group; a row without one is alone.
@@ -161,10 +181,12 @@ class _Tree:
         inside: dict[tuple[str, str], set[str]] = {}
         for row in rows:
             inside.setdefault((row.split, row.label), set()).add(row.group)
+        # CLASS/images/*.png: the same one folder in every class says nothing of patients
         sorts = all(len(names) == 1 for names in inside.values()) and len(folders) == 1
-        named = {name.casefold() for name in folders} <= _PIXELS
+        named = {_letters(name) for name in folders} <= _PIXELS
         if self.declared.group == "image" or (self.declared.group != "folder" and (sorts or named)):
             return [replace(row, group="") for row in rows]
+        # `p1` of train/ and of test/ may be two people or a leak; only the user knows
         parts: dict[str, str] = {}
         for row in rows:
             if row.group and parts.setdefault(row.group, row.split) != row.split:
@@ -177,23 +199,19 @@ class _Tree:
 
     def notes(self) -> Iterator[str]:
         """Yield one sentence on what was left out, if anything was."""
-        left = [f"{count} {kind}" for kind, count in sorted(self.skipped.items()) if count]
-        if left:
-            yield f"left out: {', '.join(left)}"
+        if left := _listed(self.skipped):
+            yield f"left out: {left}"
 
 
-def _hidden(name: str) -> bool:
-    return name.startswith(".") or name in ("__MACOSX", "Thumbs.db", "desktop.ini")
+def _listed(skipped: Counter[tuple[str, str]]) -> str:
+    """Return "1 hidden file, 2 .txt files"."""
+    counted = sorted((kind, count) for kind, count in skipped.items() if count)
+    return ", ".join(many(count, noun) + more for (noun, more), count in counted)
 
 
-def _is_runs(folder: Path) -> bool:
-    """Return whether a folder holds the runs of this program: its pictures are reports."""
-    return (folder / "plans").is_dir() and any((folder / "plans").glob("*.json"))
-
-
-def _claims(path: Path) -> bool:
-    """Return whether a file is called a picture: where it is none, that is an error to report."""
-    return path.suffix.lower() in images.SUFFIXES | images.dicom.SUFFIXES
+def _letters(name: str) -> str:
+    """Return the letters of a name, small: `Ground_Truth` and "ground truth" are one."""
+    return "".join(filter(str.isalpha, name.casefold()))
 
 
 def _check_pairs(place: str, names: list[str]) -> None:

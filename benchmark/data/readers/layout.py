@@ -17,11 +17,12 @@ from pathlib import Path
 
 from benchmark.core.files import digest
 from benchmark.core.registry import InputError
-from benchmark.data.base import Card, Dataset, Entry, datasets
+from benchmark.data.base import Card, Dataset, Entry, datasets, many
 from benchmark.data.readers import table
 from benchmark.data.readers.table import AS_IS, Reading, Row
 
 GRADES = ("no_dr", "mild", "moderate", "severe", "proliferative")  # ICDR scale, 0 to 4
+# Copies from hosting sites add a folder of their own name, and archives another one.
 DEPTH = 3  # folders between the folder that was named and the files of the set
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 VOLUMES = (".nii.gz", ".nii")
@@ -32,7 +33,7 @@ _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".gz", ".001", *_BY_HAND)
 
 def is_hidden(name: str) -> bool:
     """Return whether a name is of the operating system: `._x.png`, `.DS_Store`, `__MACOSX`."""
-    return name.startswith(".") or name in ("__MACOSX", "Thumbs.db")
+    return name.startswith(".") or name in ("__MACOSX", "Thumbs.db", "desktop.ini")
 
 
 def stem(path: Path) -> str:
@@ -63,10 +64,11 @@ class Download:
             InputError: for several such folders on the same level.
         """
         level = [self.root]
+        # level by level: a release at the top counts before a copy that lies deeper
         for _ in range(DEPTH + 1):
             for pattern in patterns:
                 holders = sorted({p for folder in level for p in self._holders(folder, pattern)})
-                if len(holders) > 1:
+                if len(holders) > 1:  # two versions of a set: either would give other numbers
                     listed = " and ".join(repr(str(p)) for p in holders[:2])
                     raise InputError(
                         f"{pattern!r} of {self.card.name!r} is in {len(holders)} folders, among "
@@ -101,6 +103,7 @@ class Download:
         if holder is None:
             return None
         last = [pattern.rpartition("/")[2].lower() for pattern in patterns]
+        # the patterns in their order: the publisher's own name before those of copies
         for name in last:
             matches = [p for n, p in self._list(holder)[0].items() if fnmatch.fnmatchcase(n, name)]
             if len(matches) > 1:
@@ -125,6 +128,7 @@ class Download:
         Raises:
             InputError: for none at all.
         """
+        # endings of small letters, for names are listed in small letters: `.JPG` is `.jpg`
         found = [p for n, p in self._list(folder)[0].items() if n.endswith(endings)]
         if not found:
             raise self.missing(*(f"*{ending}" for ending in endings), inside=folder)
@@ -148,6 +152,7 @@ class Download:
         The folders of these names are looked at first, then any; a folder repeated inside itself
         (`train_images/train_images/`) is as good.
         """
+        # tables name images with or without an ending, and copies have changed the ending
         name = Path(first).stem.lower()
         endings = [f"{name}{ending}" for ending in PICTURES]
         folder = self.folder(*(f"{f.lower()}/{e}" for f in folders for e in endings), *endings)
@@ -166,7 +171,7 @@ class Download:
         for folder in folders:
             for path in self.files(folder, *endings):
                 if only is not None and stem(path) not in only:
-                    continue
+                    continue  # a mask, a preview: something that the table does not speak of
                 other = found.setdefault(stem(path), path)
                 if other == path:
                     continue
@@ -179,7 +184,9 @@ class Download:
                     )
                 copies += 1
         if copies:
-            self.notes.append(f"{copies} files are copies in a folder of the same name: left out")
+            self.notes.append(
+                f"left out: {many(copies, 'copy', 'copies')} in a folder of the same name"
+            )
         return found
 
     def sibling(self, folder: Path, *names: str) -> Path:
@@ -188,7 +195,7 @@ class Download:
         Raises:
             InputError: where there is none.
         """
-        beside = self._list(folder.parent)[0]
+        beside = self._list(folder.parent)[0]  # keys are in small letters
         for name in names:
             if (path := beside.get(name)) is not None and path.is_dir():
                 return path
@@ -199,6 +206,7 @@ class Download:
         where = inside or self.root
         names = [name.name for name in self._list(where)[0].values()]
         seen = ", ".join(sorted(names)[:SEEN]) + (", ..." if len(names) > SEEN else "")
+        # most who ask have downloaded, and not unpacked yet: say so before anything else
         packed = [name for name in sorted(names) if name.lower().endswith(_ARCHIVES)]
         by_hand = [name for name in packed if name.lower().endswith(_BY_HAND)]
         name = self.card.name
@@ -240,6 +248,7 @@ class Download:
     def _list(self, folder: Path) -> tuple[dict[str, Path], list[Path]]:
         """Return (all entries by lower-case name, subfolders) of a folder; each is read once."""
         if folder not in self._listed:
+            # `scandir` knows the kind of an entry without asking the disk for each
             try:
                 with os.scandir(folder) as entries:
                     shown = sorted((e.name, e.is_dir()) for e in entries if not is_hidden(e.name))
@@ -266,6 +275,7 @@ def add(card: Card, rows: Callable[[Download], list[Row]], reading: Reading = AS
     def open_below(folder: Path) -> Dataset:
         download = Download(card, folder)
         listed = rows(download)
+        # the same rules as for a user's own data: one split per group, no image twice
         table.check_rows(listed, str(folder))
         make = {"classification": table.classification, "multilabel": table.multilabel}.get(
             card.task, table.segmentation
@@ -289,6 +299,7 @@ def table_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
+            # Dataverse serves every CSV as .tab unless asked for the original
             tabs = path.suffix.lower() in (".tab", ".tsv")
             reader = csv.DictReader(stream, delimiter="\t" if tabs else ",", strict=True)
             lines = [
@@ -299,7 +310,7 @@ def table_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"cannot read {str(path)!r} ({error})") from None
     for column in columns:
-        if column not in names:
+        if column not in names:  # another version of the table, or an HTML page of a login
             raise InputError(
                 f"{str(path)!r} has no column {column!r} (it has {', '.join(names)}); get the "
                 "original file"
@@ -318,6 +329,7 @@ def column_of(path: Path, *names: str) -> str:
             first = stream.readline()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read {str(path)!r} ({error})") from None
+    # the first line alone: the table may have 100,000 rows and is read again with its columns
     header = [cell.strip().strip('"') for cell in first.replace("\t", ",").split(",")]
     for name in names:
         if name in header:
@@ -331,7 +343,7 @@ def grade(text: str, path: Path, row: int) -> str:
     Raises:
         InputError: for anything but 0 to 4, with the file and the row (the header is row 1).
     """
-    whole = text.removesuffix(".0")
+    whole = text.removesuffix(".0")  # pandas writes a column with an empty cell as floats
     if whole.isascii() and whole.isdigit() and int(whole) < len(GRADES):
         return GRADES[int(whole)]
     raise InputError(f"{str(path)!r}, row {row}: the grade {text!r} is not one of 0 to 4")
@@ -351,6 +363,7 @@ def picked(images: dict[str, Path], name: str, folder: Path) -> Path:
     Raises:
         InputError: where there is none.
     """
+    # `IDRiD_001` or `IDRiD_001.jpg`, and stems such as `a.b` are names, too
     found = images.get(name) or images.get(Path(name).stem)
     if found is None:
         raise InputError(
@@ -365,6 +378,7 @@ def paired(images: dict[str, Path], masks: dict[str, Path], card: Card) -> Itera
     Raises:
         InputError: for an image without a mask, or a mask without an image.
     """
+    # in both directions: half a download must not become a smaller data set in silence
     for left, right, what in ((images, masks, "mask"), (masks, images, "image")):
         alone = sorted(left.keys() - right.keys())
         if alone:

@@ -22,7 +22,7 @@ from benchmark.data.base import Card, Dataset, TaskName, stratum
 from benchmark.data.readers import images, masks, table, volumes
 from benchmark.data.readers.declared import PLAIN, Declaration, beside
 from benchmark.data.readers.digests import remembered
-from benchmark.data.readers.table import Reading, Row
+from benchmark.data.readers.table import Headers, Reading, Row
 
 COLUMNS = ("image", "label", "mask", "group", "split")
 GIVEN = "given by the user"
@@ -47,7 +47,12 @@ def from_rows(rows: Sequence[Row], name: str, declared: Declaration, origin: str
         InputError: for rows, files or a declaration that cannot be taken as they are.
     """
     table.check_rows(rows, origin)
-    _check_applies(declared, masked=rows[0].mask is not None)
+    masked = rows[0].mask is not None
+    for key in ("ordinal", "multilabel") if masked else ("mask_values", "mask_threshold"):
+        if getattr(declared, key):
+            kind = "masks" if masked else "labels"
+            raise InputError(f"{declared.origin!r} declares {key}; this set has {kind}")
+    # all volumes of a set are cut alike: slices of two directions are two kinds of images
     sources = [path for row in rows for path in (row.image, row.mask) if path is not None]
     cut = [path for path in sources if volumes.is_volume(path)]
     axis = volumes.common_axis(cut, declared) if cut else None
@@ -56,49 +61,36 @@ def from_rows(rows: Sequence[Row], name: str, declared: Declaration, origin: str
         for row in rows
         for part in (table.slices(row, declared, axis) if volumes.is_volume(row.image) else [row])
     ]
-    sizes = table.headers(expanded, declared)
+    headers = table.headers(expanded, declared)
     image = partial(table.read_image, declared=declared)
-    if rows[0].mask is None:
-        return _labelled(
-            expanded, name, declared, origin, Reading(image, table.read_classes, declared=declared)
-        )
-    for row in expanded:
-        if (
-            row.slice is None
-            and row.mask is not None
-            and sizes[row.image][:2] != sizes[row.mask][:2]
-        ):
-            (w, h), (width, height) = sizes[row.mask][:2], sizes[row.image][:2]
-            raise InputError(
-                f"the mask {str(row.mask)!r} is {w}x{h}, its image {width}x{height}; they must be "
-                "alike (turned as EXIF says)"
-            )
-    return _masked(rows, expanded, name, declared, origin, image)
-
-
-def _check_applies(declared: Declaration, masked: bool) -> None:
-    """Raise InputError for a key of the declaration that this kind of set does not have."""
-    for key in ("ordinal", "multilabel") if masked else ("mask_values", "mask_threshold"):
-        if getattr(declared, key):
-            kind = "masks" if masked else "labels"
-            raise InputError(f"{declared.origin!r} declares {key}; this set has {kind}")
+    if not masked:
+        reading = Reading(image, table.read_classes, declared=declared)
+        return _labelled(expanded, name, declared, origin, reading, headers)
+    table.check_sizes(expanded, headers)  # before masks are read, which takes longer
+    return _masked(rows, expanded, name, declared, origin, image, headers)
 
 
 def _labelled(
-    rows: Sequence[Row], name: str, declared: Declaration, origin: str, reading: Reading
+    rows: Sequence[Row],
+    name: str,
+    declared: Declaration,
+    origin: str,
+    reading: Reading,
+    headers: Headers,
 ) -> Dataset:
     """Return a classification or multi-label set; the declaration names classes and their order."""
     if declared.multilabel:
         parts = {table.clean(part) for row in rows for part in row.label.split("|")} - {""}
         classes = declared.classes or tuple(sorted(parts))
         card = own_card(name, "multilabel", classes, False, rows, declared)
-        return table.multilabel(rows, card, reading)
+        return table.multilabel(rows, card, reading, headers)
     joined = next((row for row in rows if "|" in row.label), None)
     if joined is not None:
         raise InputError(
             f"the label {joined.label!r} of {joined.id!r} in {origin} joins several findings; "
             "declare multilabel = true in dataset.toml, or give each image one label"
         )
+    # before names are compared with the declared ones: 1.0 and 01 may both be the class 1
     spelled = table.one_spelling(row.label for row in rows)
     found, ordinal = table.class_names(spelled.values(), origin)
     renamed = dict(zip(found, found, strict=True))
@@ -114,11 +106,12 @@ def _labelled(
     rows = [replace(row, label=renamed[spelled[row.label]]) for row in rows]
     ordinal = ordinal if declared.ordinal is None else declared.ordinal
     card = own_card(name, "classification", found, ordinal, rows, declared)
-    return table.classification(rows, card, reading)
+    return table.classification(rows, card, reading, headers)
 
 
 def _declared_names(found: tuple[str, ...], declared: Declaration) -> dict[str, str]:
     """Return the declared class of each label: the label itself, or the name of its number."""
+    # names first: classes that are called "0" and "1" may be declared in another order
     if set(found) <= set(declared.classes):
         return {name: name for name in found}
     count = len(declared.classes)
@@ -138,9 +131,11 @@ def _masked(
     declared: Declaration,
     origin: str,
     image: partial[np.ndarray],
+    headers: Headers,
 ) -> Dataset:
     """Return a segmentation set; `expanded` holds a row per slice where `rows` hold volumes."""
     paths = [row.mask for row in rows if row.mask is not None]
+    # every mask is read once, ever: its values decide the coding, and the strata of the split
     facts = remembered(paths, f"mask 1 {declared.reading}", partial(masks.facts, declared=declared))
     coding = masks.coding([(path, facts[path]) for path in paths], declared, origin)
 
@@ -163,18 +158,22 @@ def _masked(
 
     card = own_card(name, "segmentation", coding.classes, False, rows, declared)
     codes = np.array([shown(row) for row in expanded], np.int64)
-    return table.segmentation(expanded, card, Reading(image, read, declared=declared), codes)
+    reading = Reading(image, read, declared=declared)
+    return table.segmentation(expanded, card, reading, headers, codes)
 
 
 def _rows(path: Path, declared: Declaration) -> list[Row]:
     """Return the rows of the CSV, strictly: what is odd in it would shift or swallow others."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
+            # not strict, a quotation mark that is not closed swallows the rows below it
             reader = csv.reader(stream, strict=True)
             lines = [(reader.line_num, cells) for cells in reader if any(map(str.strip, cells))]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        hint = "; a quotation mark is not closed" if "end of data" in str(error) else ""
-        raise InputError(f"cannot read the manifest {str(path)!r}: {error}{hint}") from None
+        reason = str(error) + "; a quotation mark is not closed" * ("end of data" in str(error))
+        if isinstance(error, UnicodeDecodeError):
+            reason = "it is not UTF-8; save it so (in Excel: CSV UTF-8)"
+        raise InputError(f"cannot read the manifest {str(path)!r}: {reason}") from None
     columns = [table.clean(name) for name in lines[0][1]] if lines else []
     _check_columns(path, columns, declared)
     group = declared.group or "group"
@@ -185,6 +184,7 @@ def _rows(path: Path, declared: Declaration) -> list[Row]:
         if len(cells) != len(columns):
             what = "more" if len(cells) > len(columns) else "fewer"
             raise InputError(f"{where} has {what} cells than columns: {cells[0]!r}")
+        # strict reading lets a closed cell hold lines: two stray marks would join many rows
         if any("\n" in cell or "\r" in cell for cell in cells):
             raise InputError(f"{where} ends a cell of several lines; close the quotation mark")
         values = dict(zip(columns, map(table.clean, cells), strict=True))
@@ -197,6 +197,7 @@ def _rows(path: Path, declared: Declaration) -> list[Row]:
                 f"the label of {values['image']!r} in {where} is {target!r}, which means "
                 "missing; leave the row out, or declare the class in dataset.toml"
             )
+        # pandas writes "nan" for an empty cell: as a group it would be one very large patient
         patient = values.get(group, "")
         if patient and table.is_missing(patient):
             raise InputError(
@@ -220,12 +221,22 @@ def _rows(path: Path, declared: Declaration) -> list[Row]:
 
 def _check_columns(path: Path, columns: Sequence[str], declared: Declaration) -> None:
     for column in columns:
+        # ignored, a column `patient` or `fold` would be lost in silence
         if column not in (*COLUMNS, declared.group):
             if any(mark in column for mark in ";\t"):
                 raise InputError(
                     f"the columns of {str(path)!r} are not separated by commas: {column!r}"
                 )
-            raise unknown(f"column in {str(path)!r}:", column, COLUMNS)
+            if not {"image", "label", "mask"} & set(columns) and column.lower() not in COLUMNS:
+                raise InputError(
+                    f"the first line of {str(path)!r} has to name the columns: image, label or "
+                    f"mask, and group and split if there are any; it is {','.join(columns)!r}"
+                )
+            error = unknown(f"column in {str(path)!r}:", column, COLUMNS)
+            remedy = f'declare group = "{column}" in dataset.toml if it names the patient'
+            raise InputError(
+                f"{error}; take it out, or {remedy}" if column.lower() not in COLUMNS else error
+            )
     if twice := [name for name in columns if columns.count(name) > 1]:
         raise InputError(f"{str(path)!r} has two columns {twice[0]!r}; keep one")
     if "image" not in columns or ("label" in columns) == ("mask" in columns):
@@ -284,6 +295,7 @@ class _Folder:
         """Return the file of this name, whichever way its accents are written; None if absent."""
         names = self._names(path.parent).get(_stem(path.name), [])
         same = [name for name in names if table.clean(name) == table.clean(path.name)]
+        # macOS decomposes accents in names, most editors compose them
         if path.name in same or len(same) == 1:
             return path if path.name in same else path.parent / same[0]
         return None
@@ -303,6 +315,9 @@ class _Folder:
 
     def id(self, path: Path, name: str) -> str:
         """Return the id of an image that a cell calls `name`: its path from the manifest."""
+        start = f"{self.root}/"
+        if (text := str(path)).startswith(start):  # the usual case; `relpath` takes much longer
+            return table.clean(text[len(start) :])
         below = table.clean(Path(os.path.relpath(path, self.root)).as_posix())
         if below.startswith("../") and Path(name).is_absolute():
             self._outside.add(str(path))
@@ -323,6 +338,7 @@ class _Folder:
                 else row
                 for row in rows
             ]
+        # links are followed, per folder: one file under two names could be in two parts
         first: dict[str, str] = {}
         parents: dict[Path, str] = {}
         for row in rows:
@@ -362,6 +378,6 @@ def own_card(
         url=declared.url,
         ordinal=ordinal,
         grouping="given" if grouped else "unknown",
-        group_key="group" if grouped else "",
+        group_key=f"column {declared.group or 'group'}" if grouped else "",
         group_source="" if grouped else "the manifest has no group column",
     )

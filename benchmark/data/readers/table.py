@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,9 +20,12 @@ from benchmark.data.readers.declared import PLAIN, Declaration
 from benchmark.data.readers.digests import digests, remembered
 from benchmark.data.readers.images import Header, header, read_mask, read_rgb
 
+Headers = Mapping[Path, Header]  # of every picture of a set, images and masks
 SPLITS = ("train", "val", "test")
 MOST_FINDINGS = 62  # of a multi-label set: they are bits of an int64
+# 18 digits fit into an int64; "²" is a digit to Python, and none here
 _NUMBER = re.compile(r"-?\d{1,18}(\.0*)?", re.ASCII)
+# zero-width blanks and byte order marks, which spreadsheets and web pages leave in cells
 _INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff"))
 
 
@@ -54,13 +57,14 @@ def one_spelling(names: Iterable[str]) -> dict[str, str]:
 
     `1.0` is 1 wherever all names are whole numbers, and `01` is 1 where both occur.
     """
-    spelled = sorted(set(names))
+    spelled = sorted(set(names))  # a set has another order in each process (PYTHONHASHSEED)
     if not all(_NUMBER.fullmatch(name) for name in spelled):
         return {name: name for name in spelled}
     numbers = {name: int(name.partition(".")[0]) for name in spelled}
     ways: dict[int, list[str]] = {}
     for name, number in numbers.items():
         ways.setdefault(number, []).append(name)
+    # `01, 02, 10` are names that sort well: they stay as they are written
     alone = {ways[n][0] for n in ways if len(ways[n]) == 1 and "." not in ways[n][0]}
     return {name: name if name in alone else str(number) for name, number in numbers.items()}
 
@@ -82,7 +86,7 @@ def check_rows(rows: Sequence[Row], origin: str) -> None:
         ids.add(os.path.normpath(row.id))
         if row.split and row.split not in SPLITS:
             raise InputError(f"{origin}: unknown split {row.split!r}; allowed: {', '.join(SPLITS)}")
-        group = row.group or row.id
+        group = row.group or row.id  # an image without a group is one of its own
         if seen.setdefault(group, row.split) != row.split:
             raise InputError(
                 f"{origin}: the group {group!r} sits in the splits {seen[group]!r} and "
@@ -105,6 +109,7 @@ def class_names(labels: Iterable[str], origin: str) -> tuple[tuple[str, ...], bo
         )
     lowered: dict[str, str] = {}
     for name in found:
+        # "Benign" and "benign" are a typing error far more often than two classes
         if (other := lowered.setdefault(name.casefold(), name)) != name:
             raise InputError(
                 f"{origin} has the classes {other!r} and {name!r}; write both alike if they are "
@@ -178,7 +183,9 @@ def slices(row: Row, declared: Declaration = PLAIN, axis: int | None = None) -> 
     ]
 
 
-def classification(rows: Sequence[Row], card: Card, reading: Reading = AS_IS) -> Dataset:
+def classification(
+    rows: Sequence[Row], card: Card, reading: Reading = AS_IS, known: Headers | None = None
+) -> Dataset:
     """Return the data set of rows with labels; `card.classes` names them."""
     number = {name: i for i, name in enumerate(card.classes)}
     for row in rows:
@@ -187,11 +194,14 @@ def classification(rows: Sequence[Row], card: Card, reading: Reading = AS_IS) ->
                 f"the label {row.label!r} of {row.id!r} is no class of {card.name!r}; "
                 f"its classes are {', '.join(card.classes)}"
             )
+    # numbers follow the card, not the rows: a part without a class keeps the others' numbers
     labels = np.array([number[row.label] for row in rows], np.int64)
-    return _dataset(rows, card, labels, reading)
+    return _dataset(rows, card, labels, reading, known)
 
 
-def multilabel(rows: Sequence[Row], card: Card, reading: Reading = AS_IS) -> Dataset:
+def multilabel(
+    rows: Sequence[Row], card: Card, reading: Reading = AS_IS, known: Headers | None = None
+) -> Dataset:
     """Return the data set of rows whose label joins any number of findings by |; none is allowed.
 
     Raises:
@@ -208,29 +218,53 @@ def multilabel(rows: Sequence[Row], card: Card, reading: Reading = AS_IS) -> Dat
                     f"the label {row.label!r} of {row.id!r} holds {name!r}, which is no class of "
                     f"{card.name!r}; its classes are {', '.join(card.classes)}"
                 )
-            labels[number] |= bit[name]
-    return _dataset(rows, card, labels, reading)
+            labels[number] |= bit[name]  # a finding that is named twice counts once
+    return _dataset(rows, card, labels, reading, known)
 
 
 def segmentation(
-    rows: Sequence[Row], card: Card, reading: Reading = AS_IS, codes: np.ndarray | None = None
+    rows: Sequence[Row],
+    card: Card,
+    reading: Reading = AS_IS,
+    known: Headers | None = None,
+    codes: np.ndarray | None = None,
 ) -> Dataset:
     """Return the data set of rows with masks; `codes` (n,) are their strata where known.
 
     Raises:
-        InputError: for a mask value that is no class of the card.
+        InputError: a mask of another size than its image, or a value that is no class of the card.
     """
-    dataset = _dataset(rows, card, np.zeros(len(rows), np.int64), reading)
+    if known is None:
+        known = headers(rows, reading.declared)
+        check_sizes(rows, known)
+    dataset = _dataset(rows, card, np.zeros(len(rows), np.int64), reading, known)
     if codes is None:
         codes = strata.codes(dataset, lambda index: reading.mask(rows[index]))
     return replace(dataset, labels=codes.astype(np.int64))
 
 
-def headers(rows: Iterable[Row], declared: Declaration = PLAIN) -> dict[Path, Header]:
+def headers(rows: Iterable[Row], declared: Declaration = PLAIN) -> Headers:
     """Return the header of every picture, images and masks; known files are not opened again."""
     paths = {path for row in rows if row.slice is None for path in (row.image, row.mask) if path}
     learned = remembered(paths, f"header 1 {declared.reading}", partial(header, declared=declared))
     return {path: Header(*values) for path, values in learned.items()}
+
+
+def check_sizes(rows: Iterable[Row], known: Headers) -> None:
+    """Raise InputError for a mask that is not of the size of its image.
+
+    Both would be resized to the same square, and the mask would lie beside what it shows. Slices
+    of volumes are compared by their affines (`volumes.check_overlay`).
+    """
+    for row in rows:
+        if row.slice is not None or row.mask is None:
+            continue
+        (w, h), (width, height) = known[row.mask][:2], known[row.image][:2]
+        if (w, h) != (width, height):
+            raise InputError(
+                f"the mask {str(row.mask)!r} is {w}x{h}, its image {width}x{height}; they must be "
+                "alike (turned as EXIF says)"
+            )
 
 
 @dataclass(frozen=True)
@@ -248,9 +282,16 @@ class _Plain:
         return read_image(self.rows[index], None, self.reading.declared, side)
 
 
-def _dataset(rows: Sequence[Row], card: Card, labels: np.ndarray, reading: Reading) -> Dataset:
+def _dataset(
+    rows: Sequence[Row], card: Card, labels: np.ndarray, reading: Reading, known: Headers | None
+) -> Dataset:
+    known = headers(rows, reading.declared) if known is None else known
     # a set that makes something of its own of the pixels needs all of them
     plain = getattr(reading.image, "func", reading.image) is read_image
+    extent = None
+    if all(row.slice is not None for row in rows):  # heights in mm are known of volumes only
+        found = [volumes.extent_of(row.image, row.axis, reading.declared) for row in rows]
+        extent = np.array(found)
     read: Callable[[int], np.ndarray] | None = None
     if card.task == "segmentation":
 
@@ -263,27 +304,22 @@ def _dataset(rows: Sequence[Row], card: Card, labels: np.ndarray, reading: Readi
         labels=labels,
         groups=tuple(row.group or row.id for row in rows),
         splits=tuple(row.split for row in rows),
-        fingerprint=_fingerprint(rows, card, reading),
+        fingerprint=_fingerprint(rows, card, reading, known),
         read_image=_Plain(rows, reading) if plain else lambda index: reading.image(rows[index]),
         read_mask=read,
         files=tuple(row.image for row in rows),
-        extent=_extent(rows, reading.declared),
+        extent=extent,
         volumes=tuple(row.volume or row.group or row.id for row in rows),
     )
 
 
-def _extent(rows: Sequence[Row], declared: Declaration) -> np.ndarray | None:
-    if any(row.slice is None for row in rows):
-        return None
-    return np.array([volumes.extent_of(row.image, row.axis, declared) for row in rows])
-
-
-def _fingerprint(rows: Sequence[Row], card: Card, reading: Reading) -> str:
+def _fingerprint(rows: Sequence[Row], card: Card, reading: Reading, pictures: Headers) -> str:
     """Return a hash over classes, and over each row's id, label, group, split and file content.
 
     What is special about reading a file (a turn by EXIF, another orientation) and what the user
     declared count too, but only where there is something: then the pixels are others.
     """
+    # nothing is added where nothing is special: fingerprints of old records stay valid
     digest = hashlib.sha256(repr(card.classes).encode())
     if reading.version > 1:
         digest.update(repr(reading.version).encode())
@@ -292,7 +328,7 @@ def _fingerprint(rows: Sequence[Row], card: Card, reading: Reading) -> str:
     if reading.declared.ordinal is not None:
         digest.update(f"ordinal {card.ordinal}".encode())
     known = digests(path for row in rows for path in (row.image, row.mask) if path is not None)
-    special = headers(rows, reading.declared)
+    # sorted: the order of rows in a table does not make it another data set
     for row in sorted(rows, key=lambda row: row.id):
         digest.update(repr((row.id, row.label, row.group, row.split)).encode())
         for path in (row.image, row.mask):
@@ -300,7 +336,7 @@ def _fingerprint(rows: Sequence[Row], card: Card, reading: Reading) -> str:
                 continue
             digest.update(bytes.fromhex(known[path]))
             if row.slice is None:
-                note = special[path].note
+                note = pictures[path].note
             else:
                 note = volumes.geometry(path, reading.declared).note(row.axis)
             if note:

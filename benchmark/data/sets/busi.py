@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from benchmark.data.readers import layout
 from benchmark.data.readers.images import read_rgb
 from benchmark.data.readers.table import Reading, Row, read_image
 
+# The folders of the release; masks of normal images are empty.
 CLASSES = ("benign", "malignant", "normal")
 CARD = Card(
     name="busi",
@@ -33,6 +34,7 @@ CARD = Card(
     ),
     url="https://scholar.cu.edu.eg/?q=afahmy/pages/dataset",
     display="BUSI",
+    # 600 patients: Data in Brief 28:104863; near-copies: `data check`, README
     grouping="unknown",
     group_source="600 patients gave 780 images and no file says whose; many are near-copies",
     counts=dict(zip(CLASSES, (437, 210, 133), strict=True)),
@@ -44,53 +46,55 @@ MASKS = replace(
 )  # fmt: skip
 
 
-def rows(download: layout.Download) -> list[Row]:
-    """Return all images with their masks; patients are not given, and many are near-copies."""
+def rows(masked: bool, download: layout.Download) -> list[Row]:
+    """Return all images with their class, or with their masks.
+
+    Patients are not given, and many images are near-copies.
+    """
+    # `Dataset_BUSI_with_GT/benign` as released; copies sort CLASS/images and CLASS/masks, or have
+    # one folder of each kind
     base = download.find_folder("benign")
     if base is None:
-        return _flat(download)
+        folder = download.folder("images/benign*.png")
+        folders = {folder: download.files(folder, ".png")}
+    else:
+        folders = {}
+        for name in CLASSES:
+            inner = download.find_folder(f"{name}/images/*.png")
+            folder = inner or download.sibling(base / name, name)
+            # masks lie beside their images in the release
+            images = [p for p in download.files(folder, ".png") if "_mask" not in p.stem]
+            folders[folder] = images
     found = []
-    for name in CLASSES:
-        inner = download.find_folder(f"{name}/images/*.png")
-        folder = inner or base / name
-        masks = download.sibling(inner, "masks", "mask") if inner else folder
-        found += [
-            Row(f"{name}/{image.stem}", image, name, _mask(image, masks))
-            for image in download.files(folder, ".png")
-            if "_mask" not in image.stem
-        ]
+    for folder, images in folders.items():
+        beside = folder
+        if masked and folder.name.lower() == "images":
+            beside = download.sibling(folder, "masks", "mask")
+        for image in images:
+            # `benign (1).png`, in a folder of its class or of all
+            places = (folder.name.lower(), folder.parent.name.lower(), image.stem.lower())
+            kind = next((c for place in places for c in CLASSES if place.startswith(c)), None)
+            if kind is None:
+                raise InputError(f"the name of {str(image)!r} starts with no class of {CLASSES}")
+            row = Row(f"{kind}/{image.stem}", image, "" if masked else kind)
+            if masked:
+                named = beside / f"{image.stem}_mask.png"
+                same = beside / image.name  # of copies that keep the name in another folder
+                row = replace(row, mask=named if beside == folder or named.exists() else same)
+            found.append(row)
     return found
-
-
-def _flat(download: layout.Download) -> list[Row]:
-    """Return the rows of a copy with all images in one folder; their names start with the class."""
-    folder = download.folder("images/benign*.png")
-    masks = download.sibling(folder, "masks", "mask")
-    found = []
-    for image in download.files(folder, ".png"):
-        name = next((name for name in CLASSES if image.stem.startswith(name)), None)
-        if name is None:
-            raise InputError(f"the name of {str(image)!r} starts with no class of {CLASSES}")
-        found.append(Row(f"{name}/{image.stem}", image, name, _mask(image, masks)))
-    return found
-
-
-def _mask(image: Path, folder: Path) -> Path:
-    named = folder / f"{image.stem}_mask.png"
-    return named if folder == image.parent or named.exists() else folder / image.name
 
 
 def read_mask(row: Row) -> np.ndarray:
     """Return 1 on lesions; a second lesion is in `..._mask_1.png`, and so on."""
     assert row.mask is not None
     paths = [layout.existing(row).mask, *sorted(row.mask.parent.glob(f"{row.mask.stem}_*.png"))]
+    # read as pictures, whatever their number of channels and bits
     masks = [read_rgb(path)[..., 0] > 127 for path in paths if path is not None]
+    if len({mask.shape for mask in masks}) > 1:
+        raise InputError(f"the masks {', '.join(map(repr, map(str, paths)))} differ in size")
     return np.logical_or.reduce(masks).astype(np.uint8)
 
 
-layout.add(CARD, lambda download: [replace(row, mask=None) for row in rows(download)])
-layout.add(
-    MASKS,
-    lambda download: [replace(row, label="") for row in rows(download)],
-    Reading(read_image, read_mask),
-)
+layout.add(CARD, partial(rows, False))
+layout.add(MASKS, partial(rows, True), Reading(read_image, read_mask))

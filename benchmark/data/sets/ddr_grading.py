@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmark.core.citation import Citation
 from benchmark.core.registry import InputError
-from benchmark.data.base import Card
+from benchmark.data.base import Card, many
 from benchmark.data.readers import layout
 from benchmark.data.readers.table import Row
 
@@ -35,6 +35,7 @@ CARD = Card(
     official="train, val (valid) and test; the 1,151 ungradable images (grade 5) are left out",
     get="DDR-dataset.zip.001 to .010; its DR_grading/{train,valid,test} and {train,valid,test}.txt",
 )
+# folder and list of the release: our name of the part
 _PARTS = {"train": "train", "valid": "val", "test": "test"}
 
 
@@ -56,15 +57,16 @@ def _part(download: layout.Download, base: Path, part: str) -> list[Row]:
     for number, line in enumerate(lines, 1):
         if not line:
             continue
-        name, _, text = line.rpartition(" ")
-        if text == "5":
+        name, _, text = line.rpartition(" ")  # `007-0004-000.jpg 0`; names may hold blanks
+        if text == "5":  # ungradable: no sixth grade of the disease
             ungradable += 1
             continue
         grade = layout.grade(text, listing, number)
+        # ids keep the part: nobody says that names are unique across parts
         row = Row(f"{part}/{name}", base / part / name, grade, split=_PARTS[part])
         found.append(layout.existing(row))
     if ungradable:
-        download.notes.append(f"{part}: {ungradable} ungradable images (grade 5) are left out")
+        download.notes.append(f"{part}: left out: {many(ungradable, 'ungradable image')} (grade 5)")
     return found
 
 
@@ -77,8 +79,8 @@ def _copy(download: layout.Download) -> list[Row]:
     gradable = [(n, line) for n, line in enumerate(lines, 2) if line[grade] not in ("5", "5.0")]
     images, place = download.images_of(lines[0][name], "dr_grading")
     download.notes.append(
-        "this copy has lost the official parts: it is split by seed; "
-        f"{len(lines) - len(gradable)} ungradable images (grade 5) are left out"
+        "this copy has lost the official parts: it is split by seed; left out: "
+        f"{many(len(lines) - len(gradable), 'ungradable image')} (grade 5)"
     )
     return [
         Row(

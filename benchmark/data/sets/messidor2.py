@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmark.core.citation import OTHERS, Citation
-from benchmark.data.base import Card
+from benchmark.data.base import Card, many
 from benchmark.data.readers import layout
 from benchmark.data.readers.table import Row
 
@@ -51,6 +51,7 @@ CARD = Card(
 def rows(download: layout.Download) -> list[Row]:
     """Return the gradable images; the two eyes of an examination form a group."""
     path = download.file("messidor_data.csv")
+    # the table of Google's graders, and the renamed columns of a copy that everybody has
     name = layout.column_of(path, "image_id", "id_code", "image")
     grade = layout.column_of(path, "adjudicated_dr_grade", "diagnosis")
     lines = layout.table_rows(path, (name, grade))
@@ -59,7 +60,8 @@ def rows(download: layout.Download) -> list[Row]:
     # the adjudicators left the grade of images that they could not grade empty
     gradable = [(number, line) for number, line in enumerate(lines, 2) if line.get(grade)]
     if len(gradable) < len(lines):
-        download.notes.append(f"{len(lines) - len(gradable)} ungradable images are left out")
+        ungradable = many(len(lines) - len(gradable), "ungradable image")
+        download.notes.append(f"left out: {ungradable}")
     return [
         Row(
             line[name],
@@ -74,11 +76,12 @@ def rows(download: layout.Download) -> list[Row]:
 def _pairs(download: layout.Download) -> dict[str, str]:
     """Return the examination of each image, from lines `left;right`."""
     path = download.find("messidor-2.csv")
-    if path is None:
+    if path is None:  # both eyes may then be on both sides of a split: said, not refused
         download.card = layout.without_groups(
             CARD, "messidor-2.csv, which pairs the two eyes of a patient, is not there"
         )
         return {}
+    # names end with .JPG here and .jpg in the table of grades: only stems are compared
     lines = path.read_text(encoding="utf-8-sig").splitlines()[1:]
     names = [[Path(name.strip()).stem for name in line.split(";")] for line in lines]
     return {name: f"exam{i:04d}" for i, pair in enumerate(names) for name in pair if name}
