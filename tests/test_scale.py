@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -133,3 +134,19 @@ def test_a_sealed_index_is_the_set_without_its_files(tmp_path):
     place = sealed.place_of(name, fingerprint, tmp_path / "cache")
     place.write_text(place.read_text().replace("0001", "0009"))
     assert sealed.opened(name, fingerprint, tmp_path / "cache", never) is None
+
+
+def test_an_archive_is_never_held_in_memory_as_a_whole(tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCHMARK_CACHE", str(tmp_path / "cache"))
+    block = np.random.default_rng(0).integers(0, 4, (400, 96, 96, 3), np.uint8)
+    labels = np.arange(400)[:, None] % 2
+    arrays = {f"{part}_images": block for part in ("train", "val", "test")}
+    arrays |= {f"{part}_labels": labels for part in ("train", "val", "test")}
+    np.savez_compressed(tmp_path / "a.npz", **arrays)
+    tracemalloc.start()
+    dataset = open_dataset(str(tmp_path / "a.npz"))
+    decoded(dataset, 32, tmp_path / "decoded", np.arange(0, 1200, 100))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # one block of hashing, or of copying: not the 31 MiB of images, let alone twice
+    assert peak < 3 * block.nbytes / 2

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -18,11 +17,12 @@ from typing import Any
 import numpy as np
 
 from benchmark.core.citation import Citation
-from benchmark.core.files import write_text
+from benchmark.core.files import digest, write_text
 from benchmark.core.registry import InputError
 from benchmark.data.base import Card, Dataset
 
 VERSION = 1
+# fields of a data set that are one text per image
 _TEXTS = ("ids", "groups", "splits", "volumes")
 
 
@@ -33,6 +33,7 @@ def place_of(name: str, fingerprint: str, root: Path) -> Path:
 
 def seal(dataset: Dataset, root: Path) -> None:
     """Write an opened set below `root`; what cannot be written is opened again next time."""
+    # JSON, not a pickle: a file that others can write must not run code
     text = json.dumps(
         {
             "card": dataclasses.asdict(dataset.card),
@@ -43,7 +44,7 @@ def seal(dataset: Dataset, root: Path) -> None:
             **{name: getattr(dataset, name) for name in _TEXTS},
         }
     )
-    total = hashlib.sha256(text.encode()).hexdigest()
+    total = digest(text, 64)
     with contextlib.suppress(OSError, InputError):
         write_text(place_of(dataset.card.name, dataset.fingerprint, root), f"{total}\n{text}")
 
@@ -57,7 +58,7 @@ def opened(
     """
     try:
         total, _, text = place_of(name, fingerprint, root).read_text().partition("\n")
-        if hashlib.sha256(text.encode()).hexdigest() != total:
+        if digest(text, 64) != total:
             return None
         values: dict[str, Any] = json.loads(text)
     except (OSError, ValueError):
@@ -67,6 +68,7 @@ def opened(
         Citation(**(one | {"authors": tuple(one["authors"])})) for one in card["citations"]
     )
     card["classes"] = tuple(card["classes"])
+    # nothing of the files is asked until a pixel is missing in the cache of decoded images
     pixels = _Pixels(fingerprint, reopen)
     extent = values["extent"]
     return Dataset(
@@ -92,6 +94,7 @@ class _Pixels:
     def _opened(self) -> Dataset:
         if self._dataset is None:
             dataset = self._reopen()
+            # an image that was exchanged since would be trained under the old key
             if dataset.fingerprint != self._fingerprint:
                 raise InputError(
                     f"the data of {dataset.card.name!r} changed since the sweep was planned "

@@ -16,19 +16,20 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from benchmark.core.files import cache_folder, write_text
+from benchmark.core.files import cache_folder, digest, write_text
 from benchmark.core.registry import InputError
 
-_FRESH_S = 2.0  # a file this young may change again within the resolution of its time stamp
+FRESH_S = 2.0  # a file this young may change again within the resolution of its time stamp
 _THREADS = 8  # hide the latency of a network file system; hashing releases the interpreter's lock
 
 
 def digests(paths: Iterable[Path]) -> dict[Path, str]:
     """Return the sha256 of each file; files that did not change since are not read again."""
-    return remembered(paths, "sha256", _sha256)
+    return remembered(paths, "sha256", sha256)
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, in hex; one that cannot be read raises InputError."""
     try:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
@@ -41,14 +42,17 @@ def remembered(paths: Iterable[Path], kind: str, learn: Callable[[Path], Any]) -
 
     `kind` names what is learned and its version. What cannot be written down is only slower.
     """
-    wanted = sorted(set(paths))
+    wanted = list(dict.fromkeys(paths))  # a mask may serve two images
     if not wanted:
         return {}
-    root = os.path.commonpath([path.parent.absolute() for path in wanted])
-    name = hashlib.sha256(f"{os.path.realpath(root)} {kind}".encode()).hexdigest()[:32]
+    # once per folder, not per file: pathlib takes longer over a name than the disk over its stat
+    folders = {parent: parent.absolute() for parent in {path.parent for path in wanted}}
+    root = os.path.commonpath(list(folders.values()))
+    below = {parent: os.path.relpath(place, root) for parent, place in folders.items()}
+    name = digest(f"{os.path.realpath(root)} {kind}", 32)
     place = cache_folder() / "facts" / f"{name}.json"
     known = _read(place)
-    keys = {path: os.path.relpath(path.absolute(), root) for path in wanted}
+    keys = {path: os.path.normpath(f"{below[path.parent]}/{path.name}") for path in wanted}
     states = {path: _state(path) for path in wanted}
     new = [p for p in wanted if (k := known.get(keys[p])) is None or k[:3] != states[p]]
     if len(new) > _THREADS:
@@ -74,8 +78,9 @@ def _state(path: Path) -> list[int]:
 def _read(place: Path) -> dict[str, list[Any]]:
     """Return the known facts; none where the file is absent or is not what was written."""
     try:
+        # the file is shared by processes and machines, so it is checked before it is believed
         total, _, text = place.read_text(encoding="utf-8").partition("\n")
-        if hashlib.sha256(text.encode()).hexdigest() != total:
+        if digest(text, 64) != total:
             return {}
         return dict(json.loads(text))
     except (OSError, ValueError):
@@ -87,7 +92,7 @@ def _write(place: Path, facts: dict[str, list[Any]]) -> None:
 
     Files changed in the last moments are left out: a second change might leave size and time.
     """
-    limit = (time.time() - _FRESH_S) * 1e9
+    limit = (time.time() - FRESH_S) * 1e9
     text = json.dumps({name: fact for name, fact in facts.items() if max(fact[1:3]) < limit})
     with contextlib.suppress(OSError, InputError):
-        write_text(place, f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}")
+        write_text(place, f"{digest(text, 64)}\n{text}")

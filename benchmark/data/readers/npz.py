@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import shutil
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -18,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.core.citation import OTHERS, Citation
-from benchmark.core.files import cache_folder, digest, write_text
+from benchmark.core.files import cache_folder, digest, write_text, written
 from benchmark.core.registry import InputError
 from benchmark.data.base import Card, Dataset
 from benchmark.data.readers.declared import beside
@@ -36,6 +34,7 @@ MEDMNIST = Citation(
     doi="10.1038/s41597-022-01721-8",
 )
 BLOCK = 1024  # images that are hashed at once
+MOST_IN_MEMORY = 1 << 30  # bytes of one array, where no cache can be written
 ORDINAL = {"retinamnist"}  # grades of diabetic retinopathy; the other sets' classes have no order
 
 
@@ -47,6 +46,7 @@ def open_npz(path: Path) -> Dataset:
     """
     declared = beside(path)
     arrays = _arrays(path)
+    # all parts before any is hashed, which takes minutes
     for split in SPLITS:
         _check(arrays, split, str(path))
     shapes = {split: arrays[f"{split}_images"].shape[1:] for split in SPLITS}
@@ -68,21 +68,22 @@ def open_npz(path: Path) -> Dataset:
                 f"{len(classes)}"
             )
         classes = declared.classes
-    base = path.stem.partition("_")[0]
+    base = path.stem.partition("_")[0]  # `dermamnist_224` is the set `dermamnist`
     # the numbers of the published sets are names, but for those of ORDINAL; anybody else's are
     # grades, as in a manifest
     grades = not multilabel and len(classes) > 2 and (base in ORDINAL or not base.endswith("mnist"))
     ordinal = grades if declared.ordinal is None else declared.ordinal
     fingerprint = _fingerprint(path, parts, numbers, splits)
     if declared.classes or declared.ordinal is not None:
-        told = f"{fingerprint} {classes} {ordinal}"
-        fingerprint = hashlib.sha256(told.encode()).hexdigest()[:16]
+        fingerprint = digest(f"{fingerprint} {classes} {ordinal}")
 
     def read_image(index: int) -> np.ndarray:
         part = int(np.searchsorted(starts, index, side="right")) - 1
         image = np.asarray(parts[part][index - starts[part]])
+        # models take three channels; the cache keeps one where all three are the same
         return image if image.ndim == 3 else np.repeat(image[..., None], 3, 2)
 
+    # numbers within the part: an archive has no other names
     ids = tuple(f"{split}/{i}" for i, split in enumerate(splits))
     return Dataset(
         card=_card(path.stem, classes, multilabel, ordinal),
@@ -109,7 +110,7 @@ def _numbered(
         count = labels.shape[1]
         return tuple(map(str, range(count))), labels.astype(np.int64) @ (1 << np.arange(count))
     values, numbers = np.unique(labels.ravel(), return_inverse=True)
-    if values.min(initial=0) < 0:
+    if values.min(initial=0) < 0:  # -1 would be the first class, and shift the others
         raise InputError(
             f"the labels of {path!r} hold {values[0]}, which often means unknown; leave such "
             "images out"
@@ -139,22 +140,26 @@ def _member(archive: zipfile.ZipFile, path: Path, name: str) -> np.ndarray:
 
     Compressed members cannot be mapped in place, and every process of a sweep opens the archive.
     """
+    # by path, size and time: the digest of 16 GB would take longer than unpacking them
     state = path.stat()
     key = f"{path.resolve()} {state.st_size} {state.st_mtime_ns}"
     place = cache_folder() / "npz" / digest(key) / f"{name}.npy"
     if not place.exists():
+        member = archive.getinfo(f"{name}.npy")
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=place.parent)
-        except OSError:  # a cache that cannot be written: in memory, one member at a time
-            with archive.open(f"{name}.npy") as stream:
+            with (
+                written(place) as temporary,
+                archive.open(member) as source,
+                temporary.open("wb") as target,
+            ):
+                # zipfile compares the checksum when it comes to the end
+                shutil.copyfileobj(source, target, 1 << 22)
+        except InputError:
+            # a cache that cannot be written: 28 px fit into memory, 224 px would take 16 GB
+            if member.file_size > MOST_IN_MEMORY:
+                raise
+            with archive.open(member) as stream:
                 return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
-        try:
-            with archive.open(f"{name}.npy") as source, os.fdopen(handle, "wb") as target:
-                shutil.copyfileobj(source, target, 1 << 22)  # the checksum is compared at its end
-            Path(temporary).replace(place)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
     return np.asanyarray(np.load(place, mmap_mode="r", allow_pickle=False))
 
 
@@ -200,12 +205,12 @@ def _fingerprint(
     place = cache_folder() / "npz" / f"{digests([path])[path]}.txt"
     with contextlib.suppress(OSError):
         return place.read_text()
-    digest = hashlib.sha256()
+    total = hashlib.sha256()
     for part in parts:
         for start in range(0, len(part), BLOCK):
-            digest.update(np.ascontiguousarray(part[start : start + BLOCK]).data)
-    digest.update(labels.astype(np.int64).tobytes() + repr(splits).encode())
-    value = digest.hexdigest()[:16]
+            total.update(np.ascontiguousarray(part[start : start + BLOCK]).data)
+    total.update(labels.astype(np.int64).tobytes() + repr(splits).encode())
+    value = total.hexdigest()[:16]
     with contextlib.suppress(OSError, InputError):
         write_text(place, value)
     return value

@@ -94,6 +94,7 @@ def unpack(folder: Path) -> list[Path]:
             archive is left behind.
     """
     done = []
+    # not below: archives inside a data set are part of it
     for path in sorted(p for p in folder.glob("*") if p.is_file() and not p.name.startswith(".")):
         name = path.name.lower()
         piece = PARTS.fullmatch(path.name)
@@ -156,27 +157,31 @@ def _unpack(path: Path, name: str, pieces: Sequence[Path]) -> bool:
     target = path.parent
     if all("/" not in member.name.strip("/") for member in members):
         target /= name[: -len(suffix)]
+    # unpacked before, whole: what is there is left as it is, even if it was changed since
     tops = sorted({PurePosixPath(member.name).parts[0] for member in members})
     if all((target / top).exists() for top in tops):
         return False
-    _check_room(path, sum(member.size for member in members))
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=".unpack-"))
-    try:
-        _read(path, suffix, pieces, lambda archive: _extract(archive, temporary))
+    needed, free = sum(member.size for member in members), shutil.disk_usage(path.parent).free
+    if needed > free:
+        raise InputError(
+            f"{str(path)!r} takes {needed / 2**30:.1f} GiB unpacked and {free / 2**30:.1f} GiB are "
+            "free; make room, or put the data set on another disk (--root)"
+        )
+    # beside the archive, so that moving is a rename; a killed process leaves a hidden folder
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".unpack-") as folder:
+
+        def extract(archive: Archive) -> None:
+            if isinstance(archive, tarfile.TarFile):
+                archive.extractall(folder, filter="data")
+            else:
+                archive.extractall(folder)
+
+        _read(path, suffix, pieces, extract)
         target.mkdir(exist_ok=True)
         for top in tops:
             if not (target / top).exists():
-                (temporary / top).rename(target / top)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+                (Path(folder) / top).rename(target / top)
     return True
-
-
-def _extract(archive: Archive, folder: Path) -> None:
-    if isinstance(archive, tarfile.TarFile):
-        archive.extractall(folder, filter="data")
-    else:
-        archive.extractall(folder)
 
 
 def _members(path: Path, suffix: str, pieces: Sequence[Path]) -> Sequence[Member]:
@@ -185,6 +190,7 @@ def _members(path: Path, suffix: str, pieces: Sequence[Path]) -> Sequence[Member
     if not members:
         raise InputError(f"the archive {str(path)!r} is empty; get it again")
     for member in members:
+        # Windows tools write backslashes; "C:" would start at the root of a drive
         name = PurePosixPath(member.name.replace("\\", "/"))
         if name.is_absolute() or ".." in name.parts or not name.parts or ":" in name.parts[0]:
             raise InputError(
@@ -203,6 +209,7 @@ def _listed(archive: Archive) -> list[Member]:
     if isinstance(archive, tarfile.TarFile):
         return [Member(m.name, m.size, m.isreg() or m.isdir()) for m in archive.getmembers()]
     kinds = (0, stat.S_IFREG, stat.S_IFDIR)  # 0: written where files have no mode
+    # a zip keeps the mode of Unix in the upper half of the attributes: links show there
     return [
         Member(m.filename, m.file_size, stat.S_IFMT(m.external_attr >> 16) in kinds)
         for m in archive.infolist()
@@ -213,6 +220,7 @@ def _read(path: Path, suffix: str, pieces: Sequence[Path], use: Callable[[Archiv
     """Return what `use` makes of the opened archive; a damaged one raises InputError."""
     try:
         with io.BufferedReader(Joined(pieces), 1 << 20) as stream:
+            # the endings, not the content: tarfile opens .gz and .xz by itself, zipfile does not
             if suffix == ".zip":
                 with zipfile.ZipFile(stream) as archive:
                     return use(archive)
@@ -223,12 +231,3 @@ def _read(path: Path, suffix: str, pieces: Sequence[Path], use: Callable[[Archiv
         *(zipfile.BadZipFile, tarfile.TarError, zlib.error),
     ) as error:
         raise InputError(f"cannot unpack {str(path)!r} ({error}); get it again") from None
-
-
-def _check_room(path: Path, needed: int) -> None:
-    free = shutil.disk_usage(path.parent).free
-    if needed > free:
-        raise InputError(
-            f"{str(path)!r} takes {needed / 2**30:.1f} GiB unpacked and {free / 2**30:.1f} GiB are "
-            "free; make room, or put the data set on another disk (--root)"
-        )
