@@ -74,7 +74,7 @@ def decoded(dataset: Dataset, size: int, root: Path, rows: np.ndarray | None = N
         if kept is not None and (kept.sums[wanted] != 0).all():
             return kept.arrays
         with _locked(dataset, size, folder) as ours:
-            if ours:
+            if ours:  # else the other process may have decoded the rows: look again
                 _complete(dataset, size, folder, wanted)
 
 
@@ -157,21 +157,18 @@ def _wait(lock: Path) -> None:
         if state.st_mtime_ns != seen:
             seen, since = state.st_mtime_ns, time.monotonic()
         here = len(owner) == 2 and owner[0] == socket.gethostname() and owner[1].isdecimal()
-        dead = here and not _lives(int(owner[1]))
+        dead = False
+        if here:  # of another machine nothing is known but the time of its file
+            try:
+                os.kill(int(owner[1]), 0)
+            except ProcessLookupError:
+                dead = True
+            except OSError:  # of another user: it is there
+                pass
         if dead or time.monotonic() - since > STALE_S:
             lock.unlink(missing_ok=True)
             return
         time.sleep(0.1)
-
-
-def _lives(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def _complete(dataset: Dataset, size: int, folder: Path, wanted: np.ndarray) -> None:
@@ -201,6 +198,7 @@ def _create(dataset: Dataset, size: int, folder: Path) -> None:
     """Make files of the final size without content; `meta.json` is written last."""
     folder.mkdir(parents=True, exist_ok=True)
     count = len(dataset)
+    # one channel to begin with: grey sets take a third of the room, and reading them of the time
     _empty(folder / "images.npy", (count, size, size, 1))
     if dataset.read_mask is not None:
         _empty(folder / "masks.npy", (count, size, size))
@@ -272,6 +270,7 @@ class _Writer:
         with ProcessPoolExecutor(processes, context, _begin, (task,)) as pool:
             ahead = iter(chunks)
             try:
+                # two chunks a process: enough to keep all busy, and few results wait in memory
                 running = {pool.submit(_run, c, channels) for c in islice(ahead, 2 * processes)}
                 while running:
                     done, running = wait(running, return_when=FIRST_COMPLETED)
@@ -289,6 +288,7 @@ class _Writer:
 
     def _flush(self) -> None:
         """Note what is done, once it is on the disk."""
+        # in this order: after a crash, a row that is noted as done must be there
         for name in ("images.npy", "masks.npy"):
             if (self.folder / name).exists():
                 with (self.folder / name).open("rb") as stream:
@@ -368,6 +368,7 @@ def _put(stream: BinaryIO, start: int, row: int, values: np.ndarray) -> None:
     content = memoryview(np.ascontiguousarray(values, np.uint8).tobytes())
     place = start + row * len(content)
     while content:
+        # a write may take a part only, on a network or a disk that is nearly full
         written = os.pwrite(stream.fileno(), content, place)
         content, place = content[written:], place + written
 

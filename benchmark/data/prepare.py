@@ -25,6 +25,7 @@ def write_manifest(dataset: Dataset, groups: list[str], out: Path) -> Path:
         InputError: for a set that is not made of one file per image, and an `out` that holds images
             of the set, or files that this program did not write.
     """
+    # slices of a volume share a file, and pixels of archives have none: no row could name them
     if len(set(dataset.files)) != len(dataset):
         raise InputError(
             f"{dataset.card.name!r} is not made of one file per image; its groups are "

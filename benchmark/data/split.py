@@ -93,6 +93,7 @@ def split(
         shown = _shows(dataset)
         few = [_shots(dataset.card, rows, shown, shots) for rows in (order, val.rows)]
         return Split(few[0], few[1], pools.test)
+    # rounded half up: `round` would go to even numbers, 2.5 to 2 and 3.5 to 4
     total = int(fraction * pools.num_labels + 0.5)
     needed = train.needed + val.needed
     if total < needed:
@@ -101,6 +102,7 @@ def split(
             f"fraction {fraction:g} of {dataset.card.name!r} is {total} labels and leaves a class "
             f"without a training or a validation image; the smallest that works is {smallest:g}"
         )
+    # validation shrinks with training: paying for all validation labels at 10 % would hide them
     share = len(val.rows) / pools.num_labels
     num_val = min(max(int(total * share + 0.5), val.needed), total - train.needed)
     if subset == "first":
@@ -128,6 +130,7 @@ def _shots(card: Card, rows: np.ndarray, shows: np.ndarray, shots: int) -> np.nd
             f"{card.name!r} in training or validation"
         )
     taken, counts = [], np.zeros(shows.shape[1], int)
+    # in the seeded order, so that 5 shots hold the images of 1 shot
     for row in rows:
         if (shows[row] & (counts < shots)).any():
             taken.append(row)
@@ -147,6 +150,7 @@ def make_pools(dataset: Dataset, split_seed: int) -> Pools:
     maker = _Maker(dataset.card.name, shows, groups, split_seed)
     test, val = np.flatnonzero(parts == "test"), np.flatnonzero(parts == "val")
     free = np.flatnonzero((parts != "test") & (parts != "val"))
+    # official parts stay; a set with an official test part alone gets its validation from training
     if not len(test):
         test = maker.take(free, TEST_SHARE, reserve=1 if len(val) else 2, purpose="test")
         free = np.setdiff1d(free, test)
@@ -193,6 +197,7 @@ class _Maker:
         for group, classes in zip(members, shows, strict=True):
             enough = bool(taken) and count + len(group) / 2 > share * len(rows)
             new = (classes & ~covered).any()
+            # the last groups of a class stay in training: a class without them cannot be learned
             scarce = (classes & (left <= reserve)).any() or len(members) - len(taken) <= reserve
             if scarce or (enough and not new):
                 continue
@@ -220,13 +225,18 @@ class _Maker:
         share of every stratum. A group's stratum is the rarest class that it shows (the rule of
         Sechidis et al. 2011, "On the stratification of multi-label data").
         """
+        # named by purpose, so that a change of one draw does not move the others
         generator = np.random.default_rng(_number(self.name, self.split_seed, purpose))
         numbers, inverse = np.unique(self.groups[rows], return_inverse=True)
         shows = np.zeros((len(numbers), self.shows.shape[1]), bool)
         np.logical_or.at(shows, inverse, self.shows[rows])
         sizes = np.bincount(inverse)
         shuffled = np.argsort(generator.random(len(numbers)))
-        order = _lead(_interleave(shuffled, _strata(shows), sizes), shows)
+        # the rarest class of each group, or K where it shows none
+        rarity = np.argsort(shows.sum(0), kind="stable")
+        rarest = rarity[shows[:, rarity].argmax(1)]
+        strata = np.where(shows.any(1), rarest, shows.shape[1])
+        order = _lead(_interleave(shuffled, strata, sizes), shows)
         members = np.split(rows[np.argsort(inverse, kind="stable")], np.cumsum(sizes)[:-1])
         return [members[g] for g in order], shows[order]
 
@@ -234,12 +244,6 @@ class _Maker:
 def _number(*parts: str | int) -> int:
     """Return a seed; the same in every process and on every platform."""
     return int(digest(json.dumps(parts)), 16)
-
-
-def _strata(shows: np.ndarray) -> np.ndarray:
-    """Return (G,): the rarest class each group shows, or K where it shows none."""
-    by_rarity = np.argsort(shows.sum(0), kind="stable")
-    return np.where(shows.any(1), by_rarity[shows[:, by_rarity].argmax(1)], shows.shape[1])
 
 
 def _interleave(shuffled: np.ndarray, strata: np.ndarray, sizes: np.ndarray) -> np.ndarray:

@@ -85,6 +85,7 @@ def beside(path: Path) -> Declaration:
     Raises:
         InputError: a file that is no TOML, an unknown key, or a value that is not allowed.
     """
+    # two tables in one folder may need two declarations: that of its own name counts first
     places = [path / NAME] if path.is_dir() else [path.with_suffix(".toml"), path.parent / NAME]
     for place in places:
         if place.is_file():
@@ -101,7 +102,7 @@ def read(path: Path) -> Declaration:
         raise InputError(f"cannot read {str(path)!r} ({reason})") from None
     known = {item.name for item in fields(Declaration)} - {"origin"}
     for key in values:
-        if key not in known:
+        if key not in known:  # a misspelt key, ignored, would be a declaration without effect
             raise unknown(f"key in {str(path)!r}:", key, known)
     return Declaration(
         **{key: _checked(path, key, values[key]) for key in values}, origin=str(path)
@@ -130,6 +131,7 @@ def _checked(path: Path, key: str, value: Any) -> Any:
     if key == "mask_values":
         return _mask_values(path, value)
     if key == "mask_threshold":
+        # `type`, because True is an int to isinstance
         if type(value) is not int or not 1 <= value <= 65535:
             raise refuse("a grey level of at least 1, such as 128")
         return value
@@ -160,6 +162,7 @@ def _mask_values(path: Path, value: Any) -> tuple[tuple[str, str], ...]:
     found = tuple((code.lower() if code.startswith("#") else code, n) for code, n in value.items())
     if len({code.startswith("#") for code, _ in found}) == 2:
         raise InputError(f"{str(path)!r}: mask_values holds numbers and colours; use one of them")
+    # class 0 is the background everywhere: in the loss, in Dice, in the head
     names = {name for _, name in found} - {IGNORED}
     if "background" not in names or len(names) < 2:
         raise InputError(

@@ -77,6 +77,7 @@ def facts(path: Path, declared: Declaration) -> dict[str, Any]:
 
 def _values(codes: np.ndarray) -> list[list[int]]:
     values, counts = np.unique(codes, return_counts=True)
+    # four equal pixels in a square: a smoothed edge is one pixel wide and never has them
     same = (codes[1:, 1:] == codes[:-1, :-1]) & (codes[1:, :-1] == codes[:-1, :-1])
     solid = set(np.unique(codes[:-1, :-1][same & (codes[:-1, 1:] == codes[:-1, :-1])]).tolist())
     rows = [[int(v), int(n), int(v in solid)] for v, n in zip(values, counts, strict=True)]
@@ -112,6 +113,7 @@ def coding(
             shown.setdefault(value, path)
     _check_range(found, shown)
     values = set(shown)
+    # only where this holds of all files together: one file with a 1 makes 255 something else
     if values == {0, IGNORE}:
         names = declared.classes or ("background", "foreground")
         if len(names) != 2:
@@ -224,6 +226,7 @@ def _check_classes(
 ) -> None:
     """Raise InputError for classes that nothing shows, or that look like smoothed edges."""
     declare = "declare mask_values in dataset.toml"
+    # 0, 1, 3: a class that nothing shows cannot be learned, and is often a wrong code
     gaps = [value for value in range(1, highest) if value not in shown]
     if gaps:
         raise InputError(
@@ -234,6 +237,7 @@ def _check_classes(
     for _, fact in found:
         for value, pixels, solid in fact["values"]:
             seen.setdefault(value, []).append((pixels, solid))
+    # antialiasing writes every level between 0 and the class, each in a line of single pixels
     thin = [v for v in range(1, highest) if not any(solid for _, solid in seen[v])]
     if len(thin) == highest - 1 > 1 and any(solid for _, solid in seen[highest]):
         raise InputError(
@@ -241,6 +245,7 @@ def _check_classes(
             f"highest is ever wider than a pixel: smoothed edges; declare "
             "mask_threshold or mask_values in dataset.toml"
         )
+    # a stray pixel would be a class of its own, with a head and a column of scores
     single = [v for v in range(1, highest + 1) if all(pixels == 1 for pixels, _ in seen[v])]
     if single and highest > 1:
         raise InputError(

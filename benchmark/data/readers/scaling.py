@@ -16,9 +16,11 @@ def to_uint8(
     same shape) where that is given.
     """
     if window is None:
+        # percentiles: one hot pixel or a burnt-in label would make all others black
         chosen = values if counted is None or not counted.any() else values[counted]
         low, high = np.percentile(chosen, [0.5, 99.5])
     else:
         low, high = window
+    # an image without contrast is black, not a division by zero
     scaled = (values.astype(np.float64) - low) / max(high - low, 1e-12)
     return (scaled.clip(0, 1) * 255).round().astype(np.uint8)

@@ -19,24 +19,23 @@ def codes(dataset: Dataset, read: Callable[[int], np.ndarray]) -> np.ndarray:
     Raises:
         InputError: for a mask value that is neither a class of the card nor IGNORE.
     """
+    # the fingerprint covers the masks, so what is kept cannot be out of date
     place = cache_folder() / "strata" / f"{dataset.fingerprint}.json"
     with contextlib.suppress(OSError, ValueError):
         kept = np.array(json.loads(place.read_text()), np.int64)
         if kept.shape == (len(dataset),):
             return kept
-    found = np.array([_code(dataset, i, read(i)) for i in range(len(dataset))], np.int64)
+    count = len(dataset.card.classes)
+    found = np.zeros(len(dataset), np.int64)
+    for index, name in enumerate(dataset.ids):
+        values = np.unique(read(index))
+        # beyond the card: another task's labels, or codes of a copy (0, 127, 255)
+        if strange := [int(v) for v in values if count <= v != IGNORE]:
+            raise InputError(
+                f"the mask of {name!r} in {dataset.card.name!r} holds {strange[0]}; its classes "
+                f"are 0 to {count - 1} ({IGNORE} is ignored)"
+            )
+        found[index] = stratum(values)
     with contextlib.suppress(InputError):  # only time is lost where nothing can be kept
         write_text(place, json.dumps(found.tolist()))
     return found
-
-
-def _code(dataset: Dataset, index: int, mask: np.ndarray) -> int:
-    values = np.unique(mask)
-    count = len(dataset.card.classes)
-    strange = [int(v) for v in values if count <= v != IGNORE]
-    if strange:
-        raise InputError(
-            f"the mask of {dataset.ids[index]!r} in {dataset.card.name!r} holds {strange[0]}; its "
-            f"classes are 0 to {count - 1} ({IGNORE} is ignored)"
-        )
-    return stratum(values)

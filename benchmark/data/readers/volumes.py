@@ -74,6 +74,7 @@ def _header(path: Path, as_stored: bool, channels: tuple[int, ...]) -> Geometry:
     shape = image.shape
     if len(shape) == 2:
         shape = (*shape, 1)
+    # many writers append axes of length 1 for time and vectors
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     if len(shape) == 4 and channels:  # the declared ones are read as colours
@@ -87,10 +88,12 @@ def _header(path: Path, as_stored: bool, channels: tuple[int, ...]) -> Geometry:
             f"the volume {str(path)!r} has the shape {image.shape}; it must be 3-D: save each "
             "channel or time point as a file"
         )
+    # complex and RGB voxels have no order from dark to bright
     dtype = image.get_data_dtype()
     if dtype.kind not in "iufb":
         raise InputError(f"the volume {str(path)!r} holds {dtype} values; grey values are needed")
     unit = image.header.get_xyzt_units()[0] if hasattr(image.header, "get_xyzt_units") else "mm"
+    # a micro-CT in microns would have an HD95 of 1500 "mm" for 1.5
     zooms = [float(v) * _MM[unit] for v in image.header.get_zooms()[:3]]
     zooms += [1.0] * (3 - len(zooms))
     if not all(0 < v < 1e3 for v in zooms):
@@ -110,6 +113,7 @@ def _header(path: Path, as_stored: bool, channels: tuple[int, ...]) -> Geometry:
     spacing = [0.0, 0.0, 0.0]
     for source, (target, _) in enumerate(order):
         spacing[int(target)] = zooms[source]
+    # across the coarsest axis: other cuts would show voxels as stripes
     thickest = int(np.argmax(spacing))
     stands_out = spacing[thickest] > _THICKER * sorted(spacing)[1]
     affine = None
@@ -138,6 +142,7 @@ def common_axis(paths: Sequence[Path], declared: Declaration = PLAIN) -> int:
         axis = geometry(path, declared).axis
         if axis is not None:
             first.setdefault(axis, path)
+    # isotropic volumes fit any axis and are left out of the question
     if len(first) > 1:
         names = list(AXES)
         (one, a), (two, b) = list(first.items())[:2]
@@ -163,6 +168,7 @@ def check_overlay(image: Path, mask: Path, declared: Declaration = PLAIN) -> Non
             )
         return
     corners = np.array(np.meshgrid(*[(0, n - 1) for n in one.shape], [1])).reshape(4, -1)
+    # the corners differ most: a rotation that leaves the centre alone moves them
     apart = np.linalg.norm(((one.affine - two.affine) @ corners)[:3], axis=0).max()
     if apart > _APART * min(one.spacing):
         raise InputError(
@@ -219,6 +225,7 @@ def read_code_slice(
     return np.ascontiguousarray(read_codes(path, declared).take(index, axis).T)
 
 
+# two volumes: training asks for the slices of one after the other, and a .gz is read whole
 @functools.lru_cache(maxsize=2)
 def _image(path: Path, window: Window | None, declared: Declaration) -> np.ndarray:
     values = _values(path, declared, np.float32)
@@ -269,7 +276,7 @@ def write_mask(
     stored = np.asarray(apply_orientation(canonical, back))
     header = image.header.copy()
     header.set_data_dtype(np.uint8)
-    header.set_slope_inter(1, 0)
+    header.set_slope_inter(1, 0)  # the scan's own scaling would change the class numbers
     nibabel.save(type(image)(stored.reshape(image.shape), image.affine, header), target)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from benchmark.core.citation import OTHERS, Citation
 from benchmark.data.base import Card
 from benchmark.data.readers import layout, table
@@ -43,29 +41,30 @@ CARD = Card(
 
 def rows(download: layout.Download) -> list[Row]:
     """Return the slices of all annotated frames; groups are patients, volumes are frames."""
+    # the copies of semi-supervised papers: 2-D slices, from which no HD95 in mm can be had
     download.refuse_copies(
         "slices without spacing are not read", "acdc_training_slices", "*_slice_*.h5", "*.npz"
     )
     # the release is database/training/patient001; copies repeat a folder or leave one out
+    # without a test part the training part must not be called "train": it would be all
     training = download.folder("training/patient*", "train/patient*", "patient*")
     testing = download.find_folder("testing/patient*", "test/patient*")
     parts = {"": training} if testing in (None, training) else {"train": training, "test": testing}
     if "" in parts:
         download.notes.append("the test part is absent: the training part is split by seed")
-    return [
-        row
-        for part, folder in parts.items()
-        if folder is not None
-        for patient in download.inside(folder, "patient*")
-        for mask in download.inside(patient, "*_gt.nii.gz", "*_gt.nii")
-        for row in table.slices(_volume(mask, part))
-    ]
-
-
-def _volume(mask: Path, part: str) -> Row:
-    name, _, ending = mask.name.partition("_gt")
-    image = mask.with_name(f"{name}{ending}")
-    return layout.existing(Row(name, image, mask=mask, group=mask.parent.name, split=part))
+    found = []
+    for part, folder in parts.items():
+        if folder is None:
+            continue
+        for patient in download.inside(folder, "patient*"):
+            # only the frames of end diastole and end systole have a mask; a patient's whole
+            # sequence is in patient001_4d.nii.gz and is not read
+            for mask in download.inside(patient, "*_gt.nii.gz", "*_gt.nii"):
+                name, _, ending = mask.name.partition("_gt")
+                image = mask.with_name(f"{name}{ending}")
+                row = Row(name, image, mask=mask, group=patient.name, split=part)
+                found += table.slices(layout.existing(row))
+    return found
 
 
 layout.add(CARD, rows)

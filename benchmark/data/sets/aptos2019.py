@@ -33,6 +33,7 @@ CARD = Card(
 
 def rows(download: layout.Download) -> list[Row]:
     """Return the images of `train.csv`, or of the copy `train_1.csv, valid.csv, test.csv`."""
+    # `test.csv` of the competition lists images without grades; that of the copy has them
     if download.find("train_1.csv") is None:
         return _table(download, "train.csv", "", "train_images")
     download.notes.append("this copy has parts of its own, which are not official")
@@ -46,6 +47,7 @@ def rows(download: layout.Download) -> list[Row]:
 def _table(download: layout.Download, table: str, part: str, folder: str) -> list[Row]:
     path = download.file(table)
     lines = layout.table_rows(path, ("id_code", "diagnosis"))
+    # the copy repeats each folder inside itself and has JPEG beside PNG
     images, place = download.images_of(lines[0]["id_code"], folder)
     return [
         Row(
@@ -54,7 +56,7 @@ def _table(download: layout.Download, table: str, part: str, folder: str) -> lis
             layout.grade(line["diagnosis"], path, number),
             split=part,
         )
-        for number, line in enumerate(lines, 2)
+        for number, line in enumerate(lines, 2)  # rows as a spreadsheet counts them
     ]
 
 

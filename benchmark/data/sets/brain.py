@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.metadata
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,9 @@ def tissues(t1: np.ndarray, grey: np.ndarray, white: np.ndarray) -> np.ndarray:
 
 def build(maps: dict[str, np.ndarray], fingerprint: str) -> Dataset:
     """Return the data set of the maps "t1", "gm" and "wm" (X, Y, Z), one image per axial slice."""
+    # the whole template fits into memory: slices are views of it
     masks = tissues(maps["t1"], maps["gm"], maps["wm"])
+    # the first and last slices are air and skull
     levels = np.flatnonzero((masks > 0).mean((0, 1)) >= MIN_BRAIN)
     return Dataset(
         card=CARD,
@@ -67,10 +68,12 @@ def open_icbm152() -> Dataset:
     """
     paths = [_locate(name) for name in _MAPS]
     digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
-    load = _nibabel_load()
-    maps = {
-        name: np.asanyarray(load(path).dataobj) for name, path in zip(_MAPS, paths, strict=True)
-    }
+    try:
+        import nibabel
+    except ModuleNotFoundError:
+        raise InputError(f"{CARD.name} needs the nibabel package; run {INSTALL}") from None
+    volumes: list[Any] = [nibabel.load(path) for path in paths]
+    maps = {name: np.asanyarray(v.dataobj) for name, v in zip(_MAPS, volumes, strict=True)}
     rules = f"{CARD.name} {DECODING} {SLAB} {digests}"
     return build(maps, digest(rules))
 
@@ -84,14 +87,6 @@ def _locate(name: str) -> Path:
     if not path.is_file():
         raise InputError(f"this nilearn has no {path.name}; run {INSTALL}")
     return path
-
-
-def _nibabel_load() -> Callable[..., Any]:
-    try:
-        import nibabel
-    except ModuleNotFoundError:
-        raise InputError(f"{CARD.name} needs the nibabel package; run {INSTALL}") from None
-    return nibabel.load
 
 
 CARD = Card(

@@ -49,6 +49,7 @@ def rows(download: layout.Download) -> list[Row]:
     """Return all images of the table that are there; both lists say which part they are of."""
     path = download.file("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
     lines = layout.table_rows(path, ("Image Index", "Finding Labels", "Patient ID"))
+    # NIH's parts are drawn by patient: no patient is in both
     tested = set(download.file("test_list.txt").read_text().split())
     trained = set(download.file("train_val_list.txt").read_text().split())
     # images_001/images/*.png as the archives unpack, or all in one folder
@@ -62,6 +63,7 @@ def rows(download: layout.Download) -> list[Row]:
                 f"{str(path)!r}, row {number}: {name!r} is in none or both of "
                 "train_val_list.txt and test_list.txt"
             )
+        # names in the table have capitals, as in "Pleural_Thickening"
         labels = line["Finding Labels"].lower().split("|")
         found.append(
             Row(

@@ -48,6 +48,7 @@ TRUTH = ("ground truth", "ground_truth", "groundtruth", "masks", "mask")
 
 def rows(download: layout.Download) -> list[Row]:
     """Return all frames, from the TIFF release or a PNG copy."""
+    # where both are there, the PNG copy counts: metadata.csv speaks of its files
     folder = download.folder(
         *("png/original/*.png", "original/*.tif", "original/*.tiff", "original/*.png"),
         *("images/*.png", "images/*.tif", "image/*.png"),
@@ -74,11 +75,12 @@ def _sequences(download: layout.Download, frames: list[str]) -> dict[str, str]:
         missing = [name for name in frames if name not in given]
         if missing:
             raise InputError(f"{str(path)!r} has no row for the frame {missing[0]!r}")
+        # the same partition under other names is the same: one to one is all that is asked
         pairs = {(given[name], numbered[name]) for name in frames if numbered[name]}
         if len(pairs) != len({a for a, _ in pairs}) or len(pairs) != len({b for _, b in pairs}):
             download.notes.append("metadata.csv and the table of sequences differ: it was taken")
         return given
-    if not all(numbered.values()):
+    if not all(numbered.values()):  # a renamed copy: no frame can be placed for sure
         download.card = layout.without_groups(CARD, "its frames are not numbered 1 to 612")
         return {}
     download.card = replace(

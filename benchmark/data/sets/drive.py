@@ -39,6 +39,7 @@ CARD = Card(
 )
 
 
+# As released, masks are GIF and images TIFF; copies are PNG throughout.
 ENDINGS = (".gif", ".png", ".tif")
 
 
@@ -55,13 +56,14 @@ def rows(download: layout.Download) -> list[Row]:
 
 def _part(download: layout.Download, folder: Path, name: str, split: str) -> list[Row]:
     truth = download.sibling(folder, "1st_manual")
+    # `21_training.tif` and `21_manual1.gif` share their number only
     manual = {path.stem.partition("_")[0]: path for path in download.files(truth, *ENDINGS)}
     found = []
     for image in download.files(folder, ".tif", ".png"):
         number = image.stem.partition("_")[0]
         if number not in manual:
             raise InputError(f"{str(image)!r} has no vessels in {str(truth)!r}")
-        _field(image)
+        _field(image)  # absent, it is an error now and not in the middle of training
         found.append(Row(f"{name}/{number}", image, mask=manual[number], split=split))
     return found
 
@@ -78,6 +80,7 @@ def _field(image: Path) -> Path:
 def read_mask(row: Row) -> np.ndarray:
     """Return 1 on vessels, IGNORE outside the field of view."""
     assert row.mask is not None
+    # GIF has palettes: read as pictures, black is black whatever its index
     vessels = read_rgb(row.mask)[..., 0] > 127
     seen = read_rgb(_field(row.image))[..., 0] > 127
     return np.where(seen, vessels, IGNORE).astype(np.uint8)

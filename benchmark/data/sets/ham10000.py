@@ -38,6 +38,8 @@ def rows(download: layout.Download) -> list[Row]:
     """Return the images of the metadata table."""
     path = download.file("HAM10000_metadata.csv", "HAM10000_metadata", "HAM10000_metadata.tab")
     lines = layout.table_rows(path, ("lesion_id", "image_id", "dx"))
+    # the two halves of the release, or one folder of all; other folders of JPEG (ISIC's test
+    # images, masks) are known by names that the table does not have
     folders = download.all_folders("*.jpg")
     images = download.by_stem(folders, ".jpg", only={line["image_id"] for line in lines})
     return [
@@ -45,6 +47,7 @@ def rows(download: layout.Download) -> list[Row]:
             line["image_id"],
             layout.picked(images, line["image_id"], download.root),
             line["dx"],
+            # 10,015 photographs show 7,470 lesions
             group=line["lesion_id"],
         )
         for line in lines

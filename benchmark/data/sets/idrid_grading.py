@@ -35,6 +35,7 @@ CARD = Card(
     official="train (413) and test (103)",
     get="'B. Disease Grading.zip', unpacked as it is",
 )
+# The names of the release, letter by letter: training and test images are numbered alike.
 _PARTS = {
     "train": ("a. Training Set", "a. IDRiD_Disease Grading_Training Labels.csv"),
     "test": ("b. Testing Set", "b. IDRiD_Disease Grading_Testing Labels.csv"),
@@ -53,6 +54,7 @@ def rows(download: layout.Download) -> list[Row]:
 def _part(download: layout.Download, truth: Path, part: str) -> list[Row]:
     folder, labels = _PARTS[part]
     path = truth / labels
+    # the tables of the release end with rows and columns of nothing but commas
     lines = layout.table_rows(path, ("Image name", "Retinopathy grade"))
     place = truth.parent / "1. Original Images" / folder
     images = download.by_stem([place], ".jpg")

@@ -50,7 +50,7 @@ def _part(download: layout.Download, part: str, name: str) -> Iterator[Row]:
     folder = download.folder(f"{base}_data/*.jpg", f"{part}/images/*.jpg", f"{part}/images/*.png")
     masks = download.sibling(folder, f"{base}_groundtruth", "masks", "mask")
     truth = {
-        stem.removesuffix("_Segmentation"): path
+        stem.removesuffix("_Segmentation"): path  # the DVPT authors' copy has it renamed
         for stem, path in download.by_stem([masks], ".png").items()
     }
     for row in layout.paired(download.by_stem([folder], *layout.PICTURES), truth, CARD):

@@ -44,6 +44,7 @@ def _part(download: layout.Download, part: str, name: str) -> list[Row]:
     folder = download.folder(f"isbi2016_isic_part3_{name.lower()}_data/*.jpg")
     images = download.by_stem([folder], ".jpg")
     return [
+        # ids keep the part, as those of `isic2016`
         Row(f"{part}/{image}", layout.picked(images, image, folder), label, split=part)
         for image, label in _lines(path)
     ]
@@ -56,6 +57,7 @@ def _lines(path: Path) -> list[tuple[str, str]]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"cannot read {str(path)!r} ({error})") from None
     found = []
+    # no header: the first line is an image, and must not be lost as one
     for number, line in enumerate(lines, 1):
         if not any(cell.strip() for cell in line):
             continue

@@ -77,12 +77,14 @@ def _part(download: layout.Download, name: str, part: str, lesions: dict[str, st
     images, folder = download.images_of(lines[0]["image"], f"{base}_Input", f"{base}_Images")
     found = []
     for number, line in enumerate(lines, 2):
+        # one-hot as floats; a row of zeros or of two ones is a damaged table
         labels = [column.lower() for column in COLUMNS if line[column] in ("1", "1.0")]
         if len(labels) != 1:
             raise InputError(
                 f"{str(path)!r}, row {number}: {line['image']!r} has {len(labels)} classes, not 1"
             )
         image = layout.picked(images, line["image"], folder)
+        # test images have no lesion numbers: each stands alone, and in the test part only
         group = lesions.get(line["image"], "")
         if lesions and not group:
             raise InputError(f"{line['image']!r} of {str(path)!r} has no lesion; get the groupings")

@@ -36,6 +36,7 @@ CARD = Card(
 def rows(download: layout.Download) -> list[Row]:
     """Return all images; the masks are lossy JPEG and are cut at the middle."""
     folder = download.folder("images/*.jpg", "images/*.png", "image/*.png", "image/*.jpg")
+    # images and masks share their names; a PNG copy of either half pairs as well
     images = download.by_stem([folder], *layout.PICTURES)
     masks = download.by_stem([download.sibling(folder, "masks", "mask")], *layout.PICTURES)
     return list(layout.paired(images, masks, CARD))

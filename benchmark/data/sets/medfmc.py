@@ -91,11 +91,12 @@ def rows(part: str, download: layout.Download) -> list[Row]:
     """Return the images of both lists; a list says `NAME 0`, `NAME 0 1 0 0` or `NAME 0,1,...`."""
     base = download.folder(f"{part}/trainval.txt", "trainval.txt")
     names = {path.name: path for path in download.files(base / "images", *layout.PICTURES)}
-    found = [
-        replace(row, group=_patient(part, Path(row.id).stem))
-        for split, name in (("train", "trainval.txt"), ("test", "test_WithLabel.txt"))
-        for row in _list(CARDS[part], base / name, names, split)
-    ]
+    found = []
+    for split, name in (("train", "trainval.txt"), ("test", "test_WithLabel.txt")):
+        for row in _list(CARDS[part], base / name, names, split):
+            # chest has no pattern: each of its images is of another patient
+            match = re.match(_PATIENTS.get(part, "(?!)"), Path(row.id).stem)
+            found.append(replace(row, group="-".join(match.groups()) if match else ""))
     tested = {row.group for row in found if row.split == "test" and row.group}
     shared = tested & {row.group for row in found if row.split == "train"}
     if shared:
@@ -105,12 +106,6 @@ def rows(part: str, download: layout.Download) -> list[Row]:
         )
         found = [replace(row, group=row.group and f"{row.split} {row.group}") for row in found]
     return found
-
-
-def _patient(part: str, name: str) -> str:
-    """Return the patient in a file name, "" where each image is of another one or none fits."""
-    match = re.match(_PATIENTS[part], name) if part in _PATIENTS else None
-    return "-".join(match.groups()) if match else ""
 
 
 def _list(card: Card, path: Path, images: dict[str, Path], split: str) -> list[Row]:
@@ -123,7 +118,7 @@ def _list(card: Card, path: Path, images: dict[str, Path], split: str) -> list[R
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        # names may hold blanks: numbers are taken from the end
+        # names may hold blanks, and numbers are divided by blanks or commas: the end is clear
         fields = line.strip().replace(",", " ").split()
         values = fields[-columns:]
         name = line.strip()[: -len(" ".join(values))].strip()

@@ -153,7 +153,7 @@ def card_of(base: str, size: int = SIZES[0]) -> Card:
     """Return the card of one set at one size."""
     found = SETS[base]
     name = name_of(base, size)
-    single = base == "tissuemnist"
+    single = base == "tissuemnist"  # cells of three specimens, not patients (MedMNIST v2, 2023)
     return Card(
         name=name,
         task="multilabel" if base == "chestmnist" else "classification",
@@ -187,17 +187,20 @@ def open_medmnist(base: str, size: int, folder: Path) -> Dataset:
     found = dataset.card
     if (found.task, len(found.classes)) != (card.task, len(card.classes)):
         raise InputError(f"{str(path)!r} has other classes than {card.name}; get the original file")
+    # the larger sizes are released under the same keys: only the pixels tell them apart
     if dataset.read_image(0).shape[0] != size:
         raise InputError(
             f"{str(path)!r} holds images of {dataset.read_image(0).shape[0]} px, not of {size} px; "
             "it was renamed: get the original file"
         )
+    # the archive is no picture: without `files` nothing takes it for one
     return replace(dataset, card=card, files=())
 
 
 def fetched(name: str, folder: Path) -> Path | None:
     """Fetch NAME.npz into `folder` where it is one of these sets and not there; return its path."""
     known = {name_of(base, size): (base, size) for base in SETS for size in SIZES}
+    # what is there is left as it is, whoever put it there
     if name not in known or (folder / f"{name}.npz").exists():
         return None
     base, size = known[name]
@@ -214,6 +217,7 @@ def download(name: str, md5: str, folder: Path) -> Path:
     partial_path = path.with_suffix(".part")
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        # MEDMNIST_URL: a mirror, for sites that reach no other host
         urllib.request.urlretrieve(os.environ.get("MEDMNIST_URL", URL).format(name), partial_path)
         with partial_path.open("rb") as stream:
             found = hashlib.file_digest(stream, "md5").hexdigest()

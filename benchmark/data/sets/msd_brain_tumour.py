@@ -33,6 +33,7 @@ def rows(download: layout.Download) -> list[Row]:
     return [
         row
         for volume in msd_hippocampus.volumes(download, "brats_", lambda name: name)
+        # 1 mm in all directions (BraTS resampled them), so no spacing tells the axis
         for row in table.slices(volume, CHANNELS, axis=2)
     ]
 

@@ -43,6 +43,7 @@ CARD = Card(
     ),
 )
 _PARTS = {"train": "train", "valid": "val", "test": "test"}
+# The publisher's names; a popular copy has `training_split.h5` beside the publisher's labels.
 _NAMES = {kind: f"camelyonpatch_level_2_split_{{}}_{kind}" for kind in ("x.h5", "y.h5", "meta.csv")}
 _COPY = {"train": "training", "valid": "validation", "test": "test"}  # `training_split.h5`
 
@@ -67,13 +68,16 @@ def open_pcam(folder: Path) -> Dataset:
     meta = [download.find(_NAMES["meta.csv"].format(part)) for part in _PARTS]
     tables = [path for path in meta if path is not None]
     ids = tuple(f"{_PARTS[p]}/{i}" for p, i in places)
+    card, groups = CARD, tuple[str, ...]()
     if len(tables) == len(_PARTS):
-        card = CARD
-        groups = tuple(
-            slide
-            for part, path in zip(_PARTS, tables, strict=True)
-            for slide in _slides(path, len(labels[part]))
-        )
+        for part, path in zip(_PARTS, tables, strict=True):
+            lines = layout.table_rows(path, ("wsi",))
+            if len(lines) != len(labels[part]):
+                raise InputError(
+                    f"{str(path)!r} has {len(lines)} rows for {len(labels[part])} patches; get it "
+                    "again"
+                )
+            groups += tuple(line["wsi"] for line in lines)
     else:
         card = layout.without_groups(CARD, "the slides are named in *_meta.csv, which is absent")
         groups, tables = ids, []
@@ -85,15 +89,9 @@ def open_pcam(folder: Path) -> Dataset:
         groups=groups,
         splits=tuple(_PARTS[p] for p, _ in places),
         fingerprint=layout.fingerprint(CARD.name, *known.values()),
+        # no `files`: forked processes must not share an HDF5 handle, so one process decodes
         read_image=lambda index: _read(images[places[index][0]], "x")[places[index][1]],
     )
-
-
-def _slides(path: Path, count: int) -> list[str]:
-    lines = layout.table_rows(path, ("wsi",))
-    if len(lines) != count:
-        raise InputError(f"{str(path)!r} has {len(lines)} rows for {count} patches; get it again")
-    return [line["wsi"] for line in lines]
 
 
 @functools.lru_cache(maxsize=6)

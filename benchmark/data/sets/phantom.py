@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 
 from benchmark.core.citation import Citation
 from benchmark.core.files import digest
-from benchmark.data.base import Card, Dataset, Entry, datasets
+from benchmark.data.base import Card, Dataset, Entry, TaskName, datasets
 
 SIDE = 128
 GENERATOR_VERSION = 2  # part of the fingerprint: change it with anything that is drawn
@@ -50,15 +50,10 @@ def grade_of(kind: int, index: int) -> int:
 
 def load_of(kind: int, index: int) -> tuple[int, int, int]:
     """Return how many microaneurysms, haemorrhages and exudate clusters an image has."""
+    # generators of their own (1, 2): what an image shows does not depend on how it is drawn
     rng = np.random.default_rng([kind, index, 2])
     dots, blots, clusters = (int(rng.integers(a, b + 1)) for a, b in _LOADS[grade_of(kind, index)])
     return dots, blots, clusters
-
-
-def _stratum_of(kind: int, index: int) -> int:
-    """Return the stratum of an image's mask without drawing it."""
-    _, blots, clusters = load_of(kind, index)
-    return (blots > 0) << 1 | (clusters > 0) << 2
 
 
 @lru_cache(maxsize=1)  # image and mask are asked for one after the other
@@ -67,7 +62,7 @@ def render(kind: int, index: int) -> Phantom:
     rng = np.random.default_rng([kind, index, 0])
     grade = grade_of(kind, index)
     disc = np.array([rng.uniform(30, 42), rng.uniform(54, 74)])
-    if rng.random() < 0.5:
+    if rng.random() < 0.5:  # left and right eyes
         disc[0] = SIDE - disc[0]
     canvas = _background(rng, disc)
     canvas -= _vessels(rng, disc, new_vessels=grade == 4)[..., None] * _VESSEL
@@ -102,6 +97,7 @@ def _background(rng: np.random.Generator, disc: np.ndarray) -> np.ndarray:
 
 def _vessels(rng: np.random.Generator, disc: np.ndarray, *, new_vessels: bool) -> np.ndarray:
     """Return (SIDE, SIDE) in [0, 1]: arcades that branch from the disc, tufts of new vessels."""
+    # drawn at twice the size, so that thin vessels get smooth edges
     sheet = Image.new("L", (SIDE * 2, SIDE * 2))
     pen = ImageDraw.Draw(sheet)
     side = np.sign(SIDE / 2 - disc[0])
@@ -156,6 +152,7 @@ def _lesions(
             spot = _blob(centre + rng.normal(0, 4, 2), rng.uniform(1.0, 2.0))
             canvas = canvas + spot[..., None] * rng.uniform(0.6, 1) * [0.25, 0.3, 0.12]
             mask[spot > 0.5] = 2
+    # beyond the field of view there is nothing to see, and nothing to segment
     mask[_RADIUS > SIDE * 0.47] = 0
     return canvas, mask
 
@@ -187,7 +184,14 @@ def _open(card: Card, kind: int, count: int, num_test: int) -> Dataset:
     text = f"{card.name} {GENERATOR_VERSION} {kind} {count} {num_test}"
     ids = tuple(f"phantom{i:04d}" for i in range(count))
     dense = card.task == "segmentation"
-    label_of = _stratum_of if dense else grade_of
+
+    def label_of(kind: int, index: int) -> int:
+        if not dense:
+            return grade_of(kind, index)
+        # the stratum of the mask, without drawing it: opening takes no time
+        _, blots, clusters = load_of(kind, index)
+        return (blots > 0) << 1 | (clusters > 0) << 2
+
     return Dataset(
         card=card,
         ids=ids,
@@ -205,10 +209,10 @@ GENERATOR = Citation(
 )
 
 
-def _card(name: str, task: str, classes: tuple[str, ...], *, ordinal: bool) -> Card:
+def _card(name: str, task: TaskName, classes: tuple[str, ...], *, ordinal: bool) -> Card:
     return Card(
         name=name,
-        task=task,  # type: ignore[arg-type]
+        task=task,
         classes=classes,
         modality="synthetic fundus photographs",
         licence="Apache-2.0 (generated here)",

@@ -42,6 +42,7 @@ TRAINING = Card(
     get="TrainDataset.zip; TrainDataset/{image,masks}/*.png",
     folder="polyps",
 )
+# Training images are those of Kvasir-SEG and CVC-ClinicDB: only the last three sets are external.
 # name: (display, folder below TestDataset, images, is it of the same origin as training images)
 TESTS = {
     "polyps_kvasir": ("Kvasir (test)", "kvasir", 100, True),
@@ -76,6 +77,7 @@ def training(download: layout.Download) -> list[Row]:
     )
     masks = download.sibling(folder, "mask", "masks")
     images, truth = download.by_stem([folder], ".png"), download.by_stem([masks], ".png")
+    # names of Kvasir-SEG are no numbers: `sequence_of` leaves each alone
     return [
         replace(row, group=cvc_clinicdb.sequence_of(row.id))
         for row in layout.paired(images, truth, TRAINING)
@@ -84,7 +86,7 @@ def training(download: layout.Download) -> list[Row]:
 
 def testing(name: str, download: layout.Download) -> list[Row]:
     """Return the images of one test set."""
-    inner = TESTS[name][1]
+    inner = TESTS[name][1]  # of the same folder as the others: TestDataset
     folder = download.folder(*(f"{inner}/{images}/*.png" for images in ("images", "image")))
     masks = download.sibling(folder, "masks", "mask")
     images, truth = download.by_stem([folder], ".png"), download.by_stem([masks], ".png")
