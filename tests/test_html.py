@@ -153,6 +153,20 @@ def test_another_metric_is_a_view_of_its_own(values):
     assert "temperature" not in values["metrics"]
 
 
+def test_another_metric_of_untuned_cells_is_what_the_tables_say(tmp_path):
+    make_page_runs(tmp_path)
+    loaded = frame.load([tmp_path])
+    (own,), (built,) = tables.build(loaded), tables.build(loaded, "accuracy")
+    quick = tables.by_metric(own, loaded, "accuracy")
+    assert (quick.columns, quick.methods) == (built.columns, built.methods)
+    assert (quick.scores, quick.chance) == (built.scores, built.chance)
+    cell = make_cell(method="lora", dataset="a", fraction=0.1, lr=0.5)
+    write_record(tmp_path / "another trial", make_record(cell, 0.9))
+    loaded = frame.load([tmp_path])
+    (own,) = tables.build(loaded)
+    assert tables.by_metric(own, loaded, "accuracy") is None
+
+
 def test_every_two_methods_are_compared(values):
     (table,) = values["tables"]
     columns, methods = places_of(table)

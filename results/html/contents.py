@@ -136,10 +136,15 @@ def _other_metrics(
     page.resampled = bool(sum(rows[f"test_{n}"].notna().sum() for n in wanted) <= MOST_RESAMPLED)
     found: list[tuple[str, list[Statistics | None]]] = []
     for name in wanted:
-        tables = built_tables.build(page.frame, name)
-        by_title = {
-            s.table.title: s for s in stats.build(tables, page.runs if page.resampled else ())
-        }
+        folders = page.runs if page.resampled else ()
+        quick = [built_tables.by_metric(s.table, page.frame, name) for s in statistics]
+        made = stats.build(
+            [table for table in quick if table is not None]
+            if all(quick)
+            else built_tables.build(page.frame, name),
+            folders,
+        )
+        by_title = {s.table.title: s for s in made if s.table.columns}
         found.append((name, [by_title.get(s.table.title) for s in statistics]))
     return found
 
