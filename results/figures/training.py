@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -23,14 +22,10 @@ def figures(shown: Shown) -> Iterator[tuple[str, Figure]]:
         found = {
             method: histories
             for method, folders in shown.folders(column).items()
-            if (histories := _histories(folders))
+            if (histories := [h for folder in folders if (h := record(folder)["history"])])
         }
         if found:
             yield column.name, draw(shown, column, found)
-
-
-def _histories(folders: Sequence[Path]) -> list[list[dict[str, float | None]]]:
-    return [history for folder in folders if (history := record(folder)["history"])]
 
 
 def mean_curve(histories: Sequence[Sequence[dict[str, float | None]]], name: str) -> Curve:

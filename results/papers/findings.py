@@ -74,7 +74,9 @@ def kappa_gain(claim: Claim, method: str, evidence: Evidence) -> Iterator[Findin
     """Yield quadratic kappa minus that of full fine-tuning, in points, with all labels used."""
     for column in evidence.columns:
         row = evidence.about(column)
-        if row["task"] != "classification" or column.labels < _most(evidence, column):
+        if row["task"] != "classification" or column.labels < max(
+            c.labels for c in evidence.columns if c.source == column.source
+        ):
             continue
         compared = evidence.compare(method, REFERENCE, column)
         if compared is None:
@@ -87,10 +89,6 @@ def kappa_gain(claim: Claim, method: str, evidence: Evidence) -> Iterator[Findin
         }
         reason = next((why for why, holds in reasons.items() if holds), "")
         yield _difference(claim, compared, reason)
-
-
-def _most(evidence: Evidence, column: Column) -> int:
-    return max(c.labels for c in evidence.columns if c.source == column.source)
 
 
 def _whole(column: Column) -> bool:

@@ -61,7 +61,9 @@ def _plan(s: Statistics, column: Column, points: float) -> Plan:
         return found
     needed = (norm.isf(ALPHA / 2) + norm.ppf(POWER)) * (error or 0)
     if needed >= points:
-        groups = math.ceil(_groups(s.samples, column) * (needed / points) ** 2)
+        most = max(sample.groups for (_, c), sample in s.samples.items() if c == column)
+        # the error of the patients falls with the root of their number
+        groups = math.ceil(most * (needed / points) ** 2)
         return replace(found, groups=groups)
     return replace(found, seeds=seeds_needed(math.sqrt(points**2 - needed**2), deviation))
 
@@ -79,10 +81,6 @@ def _scatter(
         drawn = np.mean([one.resampled[u] - two.resampled[u] for u in units], axis=0)
         error = [float(np.nanvar(drawn))]
     return variance, error
-
-
-def _groups(samples: Samples, column: Column) -> int:
-    return max(s.groups for (_, c), s in samples.items() if c == column)
 
 
 def seeds_needed(points: float, deviation: float) -> int:

@@ -10,7 +10,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from results.statistics import ranks
-from results.statistics.comparison import ALPHA, Comparison, Interval
+from results.statistics.comparison import ALPHA, Comparison
 from results.statistics.stats import Statistics
 from results.tables import Column
 from results.tables.naming import brief
@@ -89,7 +89,7 @@ def _row(s: Statistics, method: str) -> list[str]:
     return [
         *start,
         f"{against.difference:+.1f}",
-        _interval(against.interval, "{:+.1f}"),
+        " to ".join(f"{v:+.1f}" for v in against.interval) if against.interval else "n = 1",
         "" if against.probability is None else f"{against.probability:.2f}",
         counts,
     ]
@@ -106,14 +106,10 @@ def _against(s: Statistics, method: str) -> Comparison | None:
     return None
 
 
-def _interval(values: Interval | None, form: str) -> str:
-    return "n = 1" if values is None else " to ".join(form.format(v) for v in values)
-
-
 def _sentences(s: Statistics) -> Iterable[str]:
     yield from _over_blocks(s)
     for column in s.table.columns:
-        yield f"Best or tied on {_name(column)}: {_tied(s, column)}."
+        yield f"Best or tied on {column.name} {column.share}: {_tied(s, column)}."
     if s.unranked and s.ranking:
         names = ", ".join(brief(m, s.table.methods) for m in s.unranked)
         yield f"Not ranked, a column is empty: {names}."
@@ -141,10 +137,6 @@ def _over_blocks(s: Statistics) -> Iterable[str]:
             f"{s.ranking.critical_difference:.1f} ranks separates {s.ranking.separated()} of "
             f"{pairs} pairs."
         )
-
-
-def _name(column: Column) -> str:
-    return f"{column.name} {column.share}"
 
 
 def _tied(s: Statistics, column: Column) -> str:

@@ -110,27 +110,22 @@ def latex(sheet: Sheet, layout: str | float = "page") -> str:
     used = max(_width(sheet, cells, part, size) for part in parts)
     star = "*" if layout == "page" else ""
     protocol = sheet.note.splitlines()
+    legend = sheet.legend.replace("Marks: * ", "Marks: bold ")
+    # BibTeX-safe and free of what LaTeX reads in a \ref: letters, digits and hyphens
+    slug = re.sub(r"[^a-z0-9]+", "-", sheet.title.lower()).strip("-")
     lines = [
         f"% needs \\usepackage{{booktabs}}; about {used:.0f} of {room:.0f} pt wide",
         *(f"% {line}" for line in protocol),
         f"\\begin{{table{star}}}[t]",
         r"\centering",
-        f"\\caption{{{escape(sheet.title)}. {_legend(sheet)}}}".replace(". }", ".}"),
-        f"\\label{{{sheet.label or 'tab:' + _slug(sheet.title)}}}",
+        f"\\caption{{{escape(sheet.title)}. {escape(legend)}}}".replace(". }", ".}"),
+        f"\\label{{{sheet.label or 'tab:' + slug}}}",
         r"\smallskip",
         f"\\{size[0]}\\setlength{{\\tabcolsep}}{{{size[4]:g}pt}}",
     ]
     for number, part in enumerate(parts):
         lines += [r"\par\medskip"] * (number > 0) + _tabular(sheet, cells, part, size)
     return "\n".join([*lines, f"\\end{{table{star}}}"]) + "\n"
-
-
-def _legend(sheet: Sheet) -> str:
-    return escape(sheet.legend.replace("Marks: * ", "Marks: bold "))
-
-
-def _slug(title: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
 
 
 def _spans(sheet: Sheet, part: Sequence[int], level: int) -> list[tuple[int, int]]:

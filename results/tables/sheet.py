@@ -166,7 +166,12 @@ def terminal(sheet: Sheet, width: int = WIDTH) -> str:
     bodies = []
     for part in _parts(sheet.header, widths, width):
         rule = "  ".join("-" * (widths[j] - 2) for j in part)
-        kept = [i for i in range(len(texts)) if len(part) == len(heads) or _says(texts[i], part)]
+        # a row with nothing in this part comes in another one
+        kept = [
+            i
+            for i, row in enumerate(texts)
+            if len(part) == len(heads) or any(row[j] not in ("", NOTHING) for j in part[1:])
+        ]
         lines: list[str] = []
         for i in (-1, *kept):
             lines += [rule] if i > 0 and i in starts else []
@@ -190,10 +195,6 @@ def terminal(sheet: Sheet, width: int = WIDTH) -> str:
         bodies.append("\n".join(lines))
     below = [textwrap.fill(told, width) for told in (sheet.legend, sheet.note) if told]
     return "\n".join([sheet.title, "\n\n".join(bodies), *below]) + "\n"
-
-
-def _says(row: Sequence[str], part: Sequence[int]) -> bool:
-    return any(row[j] not in ("", NOTHING) for j in part[1:])
 
 
 def _parts(header: Sequence[tuple[str, ...]], widths: Sequence[int], width: int) -> list[list[int]]:
