@@ -201,6 +201,7 @@ def build(
         0.01 if design.unit == "fraction" and metric_of(p.column.metric).is_share else 1.0
         for p in places
     ]
+    # a fraction takes two digits more to say as much as a percentage
     digits = [
         design.digits if design.digits >= 0 else metric_of(p.column.metric).decimals + 2 * (s < 1)
         for p, s in zip(places, scale, strict=True)
@@ -234,6 +235,7 @@ def _chosen(wanted: Sequence[str], every: Sequence[str]) -> list[str]:
     """Return the methods that a list names, in its order; all where it is empty."""
     if not wanted:
         return list(every)
+    # "lora" picks all settings of it, "lora(rank=8)" those with that value and any others
     found: list[str] = []
     specs = {m: parse_spec(m) for m in every}
     for text in wanted:
@@ -258,6 +260,7 @@ def _grouped(
             (t, [m for n in names for m in _chosen([n], methods)])
             for t, names in design.groups.items()
         ]
+        # nothing is dropped because no group names it
         rest = [m for m in methods if all(m not in members for _, members in groups)]
         return [*groups, (OTHERS, rest)] if rest else groups
     if design.group == "none":
@@ -294,6 +297,7 @@ def _places(
         kept &= rows[name].isin(list(values)) | (not values)
     if design.image_size:
         kept &= rows["image_size"] == design.image_size
+    # a method that is left out must not be the best that others are compared with
     shown_rows = replace(loaded, rows=rows[kept].reset_index(drop=True))
     built = [
         replace(table, methods=tuple(m for m in methods if m in table.methods))
@@ -360,6 +364,7 @@ def _average(
         raise InputError("average is over metrics of one unit and direction; leave it out")
     means = [[scores[m, j].mean for j in range(len(places))] for m in methods]
     digits = max(score.decimals for score in scores.values())
+    # of methods with every column: a mean over what there is would reward gaps
     values = [
         sum(v for v in row if v is not None) / len(row) if None not in row else None
         for row in means

@@ -143,6 +143,7 @@ def report(
     files |= {f"{n}.csv": sheet.as_csv(f) for n, f in frames.items() if len(f)}
     if "csv" not in options.formats:
         files = {n: body for n, body in files.items() if not n.endswith(".csv")}
+    # whatever the formats: who uses data of others owes them the terms and the citation
     files |= {"licences.md": sheet.markdown(licences), "citations.bib": sources.bibtex(used)}
     drawn, undrawn = figures.draw(
         loaded,
@@ -238,6 +239,7 @@ def _kept(loaded: Frame, options: Options) -> Frame:
     if options.keep is None:
         return loaded
     rows = loaded.rows
+    # before tables are made, so that best, ranks and captions are of what is shown
     wanted = [options.keep(row) for row in rows.to_dict("records")]
     if not any(wanted):
         raise InputError(f"none of {len(rows)} cells is of what was asked for; leave out --suite")

@@ -116,6 +116,7 @@ def build(frame: Frame, table: Table, folders: Sequence[Path] = ()) -> Ledger:
     here = table.of(done)
     chosen = pd.concat(table.chosen.values()) if table.columns else here
     chosen = chosen.dropna(subset="train_s")  # scores of others come without costs
+    # the combined scores are shares of full fine-tuning, where that was run
     full = _peak(chosen[chosen["method"] == "full"])
     entries = [
         _entry(table, method, part, here[here["method"] == method], full)
@@ -157,6 +158,7 @@ def _peak(rows: pd.DataFrame) -> float | None:
 def _entry(
     table: Table, method: str, chosen: pd.DataFrame, every: pd.DataFrame, full: float | None
 ) -> Entry:
+    # the smallest head, as in the tables: classes of a data set are no cost of the method
     row = chosen.loc[chosen["delta_bytes"].idxmin()]
     share = row["trainable_params"] / row["backbone_params"]
     means = [table.scores[method, column].mean for column in table.columns]

@@ -12,6 +12,7 @@ def pareto(points: Sequence[tuple[int, float]], *, less: bool = False) -> list[t
     """
     sign = -1 if less else 1
     front: list[tuple[int, float]] = []
+    # of equally many parameters the best comes first, and the others do not beat it
     for x, y in sorted(points, key=lambda point: (point[0], -sign * point[1])):
         if not front or sign * y > sign * front[-1][1]:
             front.append((x, y))

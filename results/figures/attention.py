@@ -80,6 +80,7 @@ def spread(count: int, most: int = BLOCKS) -> list[int]:
 def limits(maps: Sequence[np.ndarray]) -> Scale:
     """Return a scale around 1 that is symmetric in factors: (1 / f, f), f at least 1.05."""
     values = np.concatenate([m.ravel() for m in maps])
+    # without the last percent at both ends: one bright token would make the rest grey
     low, high = np.quantile(values, [0.01, 0.99])
     factor = max(high, 1 / max(low, 1e-3), 1.05)
     return 1 / factor, factor

@@ -42,6 +42,7 @@ def added(seeds: Sequence[dict[str, np.ndarray]]) -> np.ndarray:
 
 def shares(matrix: np.ndarray) -> np.ndarray:
     """Return each row in percent of its images; NaN for a class without any."""
+    # by row: of a rare class the counts would be pale whatever the method does
     with np.errstate(invalid="ignore"):
         return 100 * matrix / matrix.sum(1, keepdims=True)
 

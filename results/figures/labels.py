@@ -56,6 +56,7 @@ def draw(shown: Shown, columns: Sequence[Column], methods: Sequence[str]) -> Fig
             axes.plot(x, y, color="0.85", linewidth=0.8, zorder=1)
         for number, method in enumerate(drawn):
             points = _points(shown, method, columns)
+            # shifted by a factor, since the axis is logarithmic: the same distance at every place
             shift = np.exp(DODGE * span * (number - (len(drawn) - 1) / 2))
             axes.errorbar(
                 [labels * shift for labels, _, _ in points],
@@ -81,6 +82,7 @@ def draw(shown: Shown, columns: Sequence[Column], methods: Sequence[str]) -> Fig
     figure.supylabel(f"test {unit_of(columns[0])}", fontsize=8)
     if title := shown.title(columns[0], share=False):
         figure.suptitle(title, fontsize=8)
+    # a point alone shows no curve, but who misses a method must see where it went
     single = sum(len(_points(shown, m, columns)) == 1 for m in shown.table.methods)
     left = f"{single} methods with one fraction are not drawn" if single else ""
     axis = "x: labels used, for training and validation"

@@ -128,6 +128,7 @@ def draw(
     titles = ("image, truth below", *(f"{shown.name(m)}, errors below" for m in masks))
     for axes, title in zip(grid[0], titles, strict=True):
         axes.set_title(folded(title, 16), fontsize=7, pad=3)
+    # the legend names what can occur
     errors = list(ERRORS.items())[: 2 + (len(classes) > 1)]  # one class cannot be another
     named = {**dict(zip(classes, colours, strict=True)), **dict(errors)}
     figure.legend(

@@ -44,6 +44,7 @@ def draw(shown: Shown, column: Column, methods: Sequence[str]) -> Figure:
     for axes, drawn in zip(grid.flat, panels, strict=False):
         open_axes(axes)
         axes.plot(*zip(*front, strict=True), color="0.6", linewidth=1, label="Pareto front")
+        # grey, so that a panel can be read against all methods
         others = [places[m] for m in methods if m not in drawn]
         if others:
             axes.plot(*zip(*others, strict=True), ".", color="0.8", zorder=1)

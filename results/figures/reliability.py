@@ -47,6 +47,7 @@ def measure(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Reliability:
         for b in np.unique(bins)
     ]
     shown = [Predictions((), {"probs": probs, "labels": labels}) for probs, labels in pairs]
+    # by seed, then averaged, as in the tables; the points are of all seeds, to fill the bins
     errors = [METRICS["ece"].scores(one)["ece"] for one in shown]
     return Reliability(np.array(points), float(np.mean(errors)))  # type: ignore[arg-type]
 

@@ -73,6 +73,7 @@ class Shown:
 
     def folders(self, column: Column) -> dict[str, list[Path]]:
         """Return the folders of the chosen cells of each method with a number in this column."""
+        # the chosen trial alone: others were not reported, and their pictures would be of others
         best = self.table.chosen[column].dropna(subset="train_s")  # scores of others have none
         found = {}
         for method in self.table.methods:
@@ -191,6 +192,7 @@ def multiples(num: int, width: float = PAGE, ratio: float = 1.0) -> tuple[Figure
 
     `ratio` is the height of one over its width. Axes share their scales; unused ones are hidden.
     """
+    # a panel keeps its size in print, whatever the width: its text is 6.5 points
     across = max(1, round(4 * width / PAGE))
     wide = min(across, num)
     high = math.ceil(num / wide)

@@ -38,6 +38,7 @@ def mean_curve(histories: Sequence[Sequence[dict[str, float | None]]], name: str
     return [
         (step, float(np.mean(values)))
         for step, values in sorted(by_step.items())
+        # a mean over fewer seeds at some steps would jump where one of them ended
         if len(values) == len(histories)
     ]
 

@@ -37,6 +37,7 @@ def draw(shown: Shown, column: Column, found: dict[str, np.ndarray]) -> Figure:
                 axes.plot(x, curve, **shown.looks[method].style, label=shown.name(method))
             else:
                 axes.plot(x, curve, color="0.85", linewidth=0.8, zorder=1)
+        # half a trial does not exist
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(frameon=False, ncol=2)
     grid.flat[-1].set_xlabel("trials")

@@ -139,6 +139,7 @@ def _score(where: str, parsed: Mapping[str, Any], metric: str) -> float:
         return value
     if name == "percent":
         value /= 100
+    # 71.5 for .715 is the usual slip, and would be printed as 7150
     if abs(value) > 1:
         remedy = "more than 100" if name == "percent" else "above 1; name the column percent"
         raise InputError(f"{where}: {metric} {parsed[name]:g} is {remedy}")

@@ -49,6 +49,7 @@ def page(values: dict[str, Any], files: Mapping[str, str] | None = None) -> str:
         "data": embedded(values),
         "files": embedded(packed),
     }
+    # one pass: text of a record that looks like a placeholder is not filled in again
     template = (_HERE / "template.html").read_text(encoding="utf-8")
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], template)
 

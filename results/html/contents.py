@@ -162,6 +162,7 @@ def _table(
     bases = dict.fromkeys(m.partition("(")[0] for m in table.methods)
     names = displayed(table.methods, {b: shown("method", b) or b for b in bases})
     details, entries = _details(page, table) if detailed else ({}, {})
+    # most flags are the same in all cells of a table: written once they take a quarter of the bytes
     common, commands = _commands(page, table)
     return {
         "backbone": (shown("backbone", table.backbone) or table.backbone)

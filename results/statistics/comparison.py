@@ -93,6 +93,7 @@ def compare(
     }
     if not all(shared.values()):
         return None
+    # seeds are paired by number: the same seed gave both methods the same split and batches
     repeated = [column for column, units in shared.items() if len(units) > 1]
     used = tuple(repeated or columns)
     differences, drawn, groups, parts = [], [], [], []
@@ -100,6 +101,7 @@ def compare(
         one, two, units = samples[method, column], samples[other, column], shared[column]
         differences.append(np.mean([one.scores[u] - two.scores[u] for u in units]))
         first, second = patients(one, units), patients(two, units)
+        # paired by patient: what a hard test set does to both methods cancels
         if first is not None and second is not None:
             drawn.append(first - second)
             groups.append(min(one.groups, two.groups))
@@ -116,6 +118,7 @@ def compare(
     if drawn:
         over_patients = np.sum(drawn, axis=0)
         parts.append((float(np.nanvar(over_patients)), min(groups) - 1.0))
+    # Satterthwaite: as many degrees of freedom as a chi-square of this mean and variance has
     variance = sum(part for part, _ in parts)
     below = sum(part**2 / freedom for part, freedom in parts if part)
     error = np.sqrt(variance) / len(used)

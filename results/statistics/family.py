@@ -79,6 +79,8 @@ def family(samples: Samples, methods: Sequence[str], columns: Sequence[Column]) 
             seeds[place] += variance
             random = generator("seeds", sample.block, method)
             errors[:, place] += random.standard_t(freedom, RESAMPLES) * np.sqrt(variance)
+    # patients by their covariance over methods, which are tested on the same ones; seeds add up
+    # independently, because what they share was taken out in `seeds.noise`
     spread = np.cov(tested, rowvar=False).reshape(len(methods), len(methods))
     own = np.diag(spread)
     variances = np.add.outer(own, own) - 2 * spread + np.add.outer(seeds, seeds)
@@ -98,6 +100,7 @@ def best_or_tied(found: Family) -> tuple[str, ...]:
         differences = found.differences(left)
         if differences.max() <= found.limit(left):
             break
+        # after one is out the limit is of fewer methods, and so lower: the procedure is stepwise
         left.pop(int(np.argmin(differences.min(1))))
     return tuple(found.methods[i] for i in left)
 
@@ -111,6 +114,7 @@ def places(found: Family, others: int = 0) -> dict[str, tuple[int, int]]:
     is known: they may stand anywhere.
     """
     rows = range(len(found.methods))
+    # `ahead[i, j]`: i is better than j beyond what the largest of all differences does by chance
     ahead = found.differences(rows) > found.limit(rows) if len(rows) > 1 else np.zeros((1, 1), bool)
     behind, before = ahead.sum(0), ahead.sum(1)
     return {

@@ -19,6 +19,7 @@ def build(s: Statistics) -> Sheet:
     assert s.ranking is not None
     columns, methods = s.table.columns, s.ranking.methods
     means = [[sign(c) * s.samples[m, c].mean for c in columns] for m in methods]
+    # rounded as the averages are (`summary`), so that ties here are ties there
     ranks = rankdata(-np.array(means).round(9), axis=0)
     order = np.argsort(s.ranking.ranks, kind="stable")
     spans = [s.places.get(methods[i]) for i in order]

@@ -57,6 +57,7 @@ def average_ranks(scores: np.ndarray) -> np.ndarray:
 def rank(methods: Sequence[str], scores: np.ndarray, alpha: float = 0.05) -> Ranking:
     """Return the ranking of `methods` from `scores` (N, M), tested by Friedman and Nemenyi."""
     num_blocks, num_methods = scores.shape
+    # of two methods Friedman is a sign test, and Nemenyi has no pair to correct for
     p, difference = None, None
     if num_methods > 2 and num_blocks > 1:
         p = _friedman(scores)
@@ -74,6 +75,7 @@ def _friedman(scores: np.ndarray) -> float:
 
 def critical_difference(num_methods: int, num_blocks: int, alpha: float = 0.05) -> float:
     """Return Nemenyi's q sqrt(M (M + 1) / 6 N); q is the studentized range over sqrt 2."""
+    # infinite degrees of freedom: ranks have a known variance (Demsar 2006, table 5)
     q = stats.studentized_range.ppf(1 - alpha, num_methods, np.inf) / np.sqrt(2)
     return float(q * np.sqrt(num_methods * (num_methods + 1) / (6 * num_blocks)))
 
@@ -109,7 +111,9 @@ def smallest_p(num_blocks: int) -> float:
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return Holm's step-down corrected p-values (Holm 1979), in the order given."""
     order = np.argsort(p_values)
+    # the smallest p is multiplied by the number of tests, the next by one less, and so on
     steps = np.array(p_values)[order] * np.arange(len(p_values), 0, -1)
     corrected = np.empty(len(p_values))
+    # none may be smaller than one before it: a larger p is never more significant
     corrected[order] = np.minimum(np.maximum.accumulate(steps), 1)
     return [float(p) for p in corrected]

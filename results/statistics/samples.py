@@ -74,6 +74,7 @@ def _sample(
             continue
         if found is None:
             continue
+        # predictions of another run than the record would give intervals around another score
         again = metric.scale * found.score
         if abs(again - scores[unit]) < 1e-3:
             resampled[unit] = metric.scale * found.drawn

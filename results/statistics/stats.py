@@ -91,6 +91,7 @@ def _statistics(table: Table, paths: dict[str, Path], against: str | None) -> St
 def _reference(
     table: Table, samples: Samples, ranking: ranks.Ranking | None, against: str | None
 ) -> str:
+    # a reference must have scores: `full` that failed everywhere compares with nothing
     scored = {method for method, _ in samples}
     wanted = against or "full"
     found = [m for m in table.methods if m in scored and wanted in (m, base_name(m))]
@@ -116,8 +117,10 @@ def _overall(table: Table, samples: Samples, ranked: Sequence[str]) -> list[Comp
     if len(table.columns) < 2:
         return []
     found, means = [], {m: np.array([samples[m, c].mean for c in table.columns]) for m in ranked}
+    # every two, because Holm over all pairs holds whichever pair a reader picks
     for method, other in itertools.combinations(ranked, 2):
         if compared := compare(samples, method, other, table.columns):
+            # rounded: equal scores that differ in the last bit would be ranked, not dropped as ties
             p = ranks.wilcoxon(np.round(means[method] - means[other], 9))
             found.append(replace(compared, p=p, test="Wilcoxon over columns"))
     return corrected(found)

@@ -60,6 +60,7 @@ def _order(s: Statistics) -> list[str]:
 
 def _legend(s: Statistics) -> str:
     blocks, name = len(s.table.columns), brief(s.reference, s.table.methods)
+    # a difference is over the columns that have an interval: the header must say over which
     repeated = {c for found in s.blockwise if found.seeds > 1 for c in found.columns}
     over = f"mean over {blocks} columns" if blocks > 1 else "one column"
     if blocks > len(repeated) > 0:
@@ -126,6 +127,7 @@ def _over_blocks(s: Statistics) -> Iterable[str]:
         return
     blocks, pairs = s.ranking.num_blocks, len(tested)
     found = sum(c.verdict != "tie" for c in tested)
+    # with few columns no data could reach significance; "0 of 15" alone would read as a finding
     best = ranks.smallest_p(blocks) * pairs
     few = f" (with {blocks} columns none can be: the smallest p is {best:.2g})" * (best >= ALPHA)
     yield (
@@ -144,6 +146,7 @@ def _tied(s: Statistics, column: Column) -> str:
     once = sum(score.num_seeds == 1 for score in scores.values())
     scored = sum(score.num_seeds > 1 for score in scores.values())
     found = s.tied[column]
+    # "all 8" instead of eight names: that nothing is told apart is the message
     every = len(found) == scored > 2
     names = f"all {scored}" if every else ", ".join(brief(m, s.table.methods) for m in found)
     return (names or "none") + f"; one seed, left out: {once}" * (once > 0)

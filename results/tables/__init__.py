@@ -98,6 +98,7 @@ class Table:
 
 def build(frame: Frame, metric: str | None = None) -> list[Table]:
     """Return one table per setting; `metric` replaces each data set's own."""
+    # groupby sorts by the fields in the order of SETTING; tables come in that of readers
     parts = [part for _, part in frame.rows.groupby(list(SETTING), sort=True)]
     settings = [part.iloc[0][list(SETTING)].to_dict() for part in parts]
     order = sorted(range(len(parts)), key=lambda i: [settings[i][name] for name in _ORDER])
@@ -218,6 +219,7 @@ def _scores(
 ) -> dict[str, Score]:
     """Return the score of each method from its chosen rows, or why there is none."""
     name = f"test_{column.metric}"
+    # ddof 1, as pandas has it: the spread of a sample of seeds, not of all seeds there could be
     values = best[["method", name]].dropna().groupby("method")[name].agg(["mean", "std", "size"])
     metric = metric_of(column.metric)
     unit, decimals = metric.scale, metric.decimals
@@ -227,6 +229,7 @@ def _scores(
         )
         for method, mean, std, size in values.itertuples(name=None)
     }
+    # one failed seed takes the number away: a mean over the seeds that survived is biased upwards
     states = set(here[["method", "state"]].drop_duplicates().itertuples(index=False, name=None))
 
     def score(method: str) -> Score:
@@ -246,6 +249,7 @@ def _costs(done: pd.DataFrame) -> dict[str, Costs]:
     done = done.dropna(subset="delta_bytes")  # scores of others may come without costs
     if done.empty:
         return {}
+    # a mean over data sets would depend on which of them a method was run on
     smallest = done.loc[done.groupby("method")["delta_bytes"].idxmin()].set_index("method")
     trained, stored = smallest["trainable_params"], smallest["delta_bytes"]
     values = pd.DataFrame(

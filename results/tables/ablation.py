@@ -81,6 +81,7 @@ def _fields() -> set[str]:
 def _sheet(
     rows: pd.DataFrame, axis: str, metric: str | None, where: Mapping[str, object]
 ) -> Sheet | None:
+    # what was run with one value only has nothing to be compared with
     several = rows.groupby(["method", "dataset", "data"])[VALUE].transform("nunique") > 1
     rows = rows[several]
     if rows.empty:
@@ -108,6 +109,7 @@ def _sheet(
             ]
             if len(known) < 2:
                 continue
+            # the best of a row, not of a column: the axis is compared, not the methods
             top = (min if metric_of(column.metric).lower_is_better else max)(known)[0]
             for mean, j in known:
                 once = ONCE if entries[j].num_seeds == 1 else ""

@@ -116,6 +116,7 @@ def _equal(counts: pd.DataFrame, name: str, blame: str) -> str:
         return str(counts[name].iloc[0])
     if counts.groupby("column")[name].agg(lambda found: len(set(found))).max() == 1:
         return f"{counts[name].min()} to {counts[name].max()}, within a column the same"
+    # methods are named by their numbers: a list of every entry would be longer than the table
     spans = counts.groupby("method", sort=False)[name].agg(["min", "max"])
     by_number: dict[str, list[str]] = {}
     for method, low, high in spans.itertuples(name=None):
@@ -183,6 +184,7 @@ def missing(chosen: Chosen, methods: Sequence[str], empty: Empty) -> str:
     """Return a sentence that names the entries without all runs of their column; "" for none."""
     named = []
     for column, rows in chosen.items():
+        # complete is what the best-run method of the column has, whatever was planned
         wanted = len(rows[["split_seed", "seed"]].drop_duplicates())
         sizes = rows["method"].value_counts()
         for method in methods:

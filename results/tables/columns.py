@@ -57,6 +57,7 @@ class Column:
         same = (rows["dataset"] == self.dataset) & (rows["fraction"] == self.fraction)
         same &= rows["shots"] == self.shots
         if self.data:
+            # other images or labels under one name are another data set
             same &= rows["data"] == self.data
         if self.split is not None:
             same &= rows["split_seed"] == self.split
@@ -81,6 +82,8 @@ def columns_of(done: pd.DataFrame, metric: str | None) -> tuple[list[Column], li
 
 def _by_split(part: pd.DataFrame, metric: str) -> Iterator[Column]:
     """Yield the column of a block, or one per split seed where methods have different ones."""
+    # where all methods have the same splits, splits and seeds are averaged alike; else a method
+    # with an easy split would win by it
     seen = part[["method", "split_seed"]].drop_duplicates()
     seeds = seen.groupby("method")["split_seed"].agg(frozenset)
     splits = [None] if len(set(seeds)) == 1 else sorted(seen["split_seed"].unique())
@@ -110,5 +113,6 @@ def _noted(columns: list[Column]) -> list[Column]:
         parts += [] if column.split is None else [f"split {column.split}"]
         return " ".join(parts)
 
+    # by the share and not by the number of labels, so that columns of two data sets line up
     order = sorted(columns, key=lambda c: (c.dataset, c.data, c.split or 0, c.fraction, c.shots))
     return [replace(column, note=note(column)) for column in order]

@@ -74,6 +74,7 @@ def averaged(values: Sequence[float | None], metric: str) -> Score:
     known = shown.scale * pd.Series(values, dtype=float).dropna()
     if known.empty:
         return Score(reason="n/a")
+    # one value has no spread: 0.0 would read as "exact"
     spread = float(known.std(ddof=1)) if len(known) > 1 else None
     return Score(float(known.mean()), spread, len(known), decimals=shown.decimals)
 
@@ -87,6 +88,7 @@ def read_beside(folder: Path, pattern: str, key: str) -> list[dict[str, Any]]:
     for path in sorted(folder.glob(pattern)):
         try:
             values = json.loads(path.read_text())
+            # a folder may hold what another cell left there under the same name
             if values["key"] == key:
                 found.append(values)
         except (OSError, ValueError, KeyError, TypeError):

@@ -21,5 +21,6 @@ def displayed(methods: Sequence[str], names: Mapping[str, str]) -> dict[str, str
         base, bracket, rest = short.partition("(")
         exact = names.get(method) or names.get(short)
         found[method] = exact or names.get(base, base) + (f" ({rest}" if bracket else "")
+    # two methods under one display name would be read as one: both keep their own
     twice = [m for m, name in found.items() if list(found.values()).count(name) > 1]
     return found | {m: brief(m, methods) for m in twice}

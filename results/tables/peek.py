@@ -26,6 +26,7 @@ def gap(peeked: dict[str, Any]) -> dict[str, float]:
     """Return a cell's selected score, its best on test, and the gap (never negative), as stored."""
     metric = peeked["metric"]
     sign = metric_of(metric).sign
+    # a checkpoint with an undefined score could not have been chosen
     known = [point["test"][metric] for point in peeked["steps"]]
     best = sign * max(sign * value for value in known if value is not None)
     selected = peeked["selected"]

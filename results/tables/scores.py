@@ -36,6 +36,7 @@ def sheet(table: Table) -> Sheet:
         for i, method in enumerate(table.methods):
             if found := places[column].get(method):
                 marked[i, j] = found
+    # costs come last: readers look for scores, and a wide table is broken between header groups
     forms = {}
     for name, shown in COST_HEADER.items():
         data["", "", shown] = [getattr(table.costs[m], name) for m in table.methods]

@@ -22,6 +22,7 @@ def expected(val: np.ndarray, test: np.ndarray, *, less: bool = False) -> np.nda
     Exact, over all subsets of k of the N trials: the i-th best is chosen with the probability
     C(N - i, k - 1) / C(N, k), i = 1 ... N. `val`, `test` (N,).
     """
+    # a stable sort: of equal validation scores the first trial is taken, as in `select`
     ranked = test[np.argsort(val if less else -val, kind="stable")]
     count = len(ranked)
     return np.array(
@@ -41,6 +42,7 @@ def curves(rows: pd.DataFrame, column: Column) -> dict[str, np.ndarray]:
     done = column.of(rows[rows["state"] == "done"])
     names = [f"val_{column.metric}", f"test_{column.metric}"]
     found = {}
+    # a trial is judged by its mean over seeds, as the choice in the tables is
     every = done.groupby(["method", *TUNED])[names].mean().dropna()
     for method, means in every.groupby(level="method"):
         if len(means) > 1:
