@@ -16,7 +16,7 @@ from matplotlib.image import AxesImage
 
 from results.figures.panels import FOLDER
 from results.figures.shown import Shown, kind
-from results.figures.style import PAGE, new
+from results.figures.style import PAGE, explain, new
 from results.tables import Column
 
 BLOCKS = 5
@@ -109,6 +109,7 @@ def draw(shown: Shown, column: Column, method: str, found: Maps) -> Figure:
     _bar(figure.colorbar(drawn, ax=grid, shrink=0.7, aspect=25), scale)
     if title := shown.title(column):
         figure.suptitle(f"{shown.name(method)}: {title}", fontsize=8)
+    explain(figure, "% of tokens: how many a prompt reads in effect, exp(entropy) / N")
     return figure
 
 

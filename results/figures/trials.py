@@ -39,12 +39,16 @@ def draw(shown: Shown, column: Column, found: dict[str, np.ndarray]) -> Figure:
                 axes.plot(x, curve, color="0.85", linewidth=0.8, zorder=1)
         # half a trial does not exist
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend(frameon=False, ncol=2)
+        axes.legend(
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.22),
+            ncol=3,
+            frameon=False,
+            columnspacing=1.0,
+        )
     grid.flat[-1].set_xlabel("trials")
     figure.supylabel(f"expected test {unit_of(column)}", fontsize=8)
     if title := shown.title(column):
         figure.suptitle(title, fontsize=8)
-    explain(
-        figure, "the trial that is best on validation among that many, over all choices of them"
-    )
+    explain(figure, "of so many trials that which is best on validation, over all choices")
     return figure
