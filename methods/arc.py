@@ -69,7 +69,7 @@ class ARC(Method):
 
     def unsupported(self, backbone: nn.Module) -> str | None:
         """Return a reason where blocks lack attention or MLP."""
-        return adapters.missing(backbone, *adapters.BRANCHES)
+        return adapters.missing(backbone, *adapters.BRANCHES, reads_input=True)
 
     def count(self, backbone: nn.Module) -> int:
         """Return 2 [d h + L (h + d)], summed over stages of L blocks."""

@@ -100,7 +100,7 @@ class Method:
             InputError: where `unsupported` gives a reason, or other values are trained than `count`
                 says.
         """
-        if reason := self.unsupported(backbone):
+        if reason := self.refusal(backbone):
             raise InputError(f"{self} cannot be attached: {reason}")
         self._warn_of_many_tokens(backbone)
         buffers = {name: t.clone() for name, t in backbone.named_buffers()}
@@ -156,6 +156,14 @@ class Method:
     def unsupported(self, backbone: nn.Module) -> str | None:
         """Return why the method cannot be attached, or None."""
         return None
+
+    def refusal(self, backbone: nn.Module) -> str | None:
+        """Return the reason of `unsupported`; of an unknown family, that it is unknown.
+
+        What a method misses in such a network says nothing: it was looked for in no block.
+        """
+        reason = self.unsupported(backbone)
+        return families.unknown(backbone) if reason and not families.find(backbone) else reason
 
     def count(self, backbone: nn.Module) -> int:
         """Return the number of trainable values on an unattached `backbone`, in closed form."""

@@ -95,7 +95,7 @@ class Convpass(Method):
 
     def unsupported(self, backbone: nn.Module) -> str | None:
         """Return a reason where blocks lack attention or MLP."""
-        return adapters.missing(backbone, *adapters.BRANCHES)
+        return adapters.missing(backbone, *adapters.BRANCHES, reads_input=True)
 
     def count(self, backbone: nn.Module) -> int:
         """Return 2 [(d h + h) + (9 h^2 + h) + (h d + d)], summed over blocks."""

@@ -1,21 +1,24 @@
 """What methods must know of each family of timm backbones: the only code with timm's names.
 
-Families are told apart by their structure. `sequence` families carry tokens (B, N, C) with prefix
-tokens first, where prompts can be inserted.
+Families are told apart by the class of the network where another one looks alike, else by
+structure. `sequence` families carry tokens (B, N, C) with prefix tokens first, where prompts can be
+inserted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 
 from benchmark.core.registry import InputError
+from methods.parts.backbone import as_backbone
 
 Stages = list[list[nn.Module]]
 Residual = Literal["norm2", "mlp", "block", "none"]
+ANYWHERE = ("full", "linear", "knn", "bitfit", "norm", "ssf")  # methods that look for no block
 
 # Blocks that normalise after the branch: x + norm1(attn(x)), then x + norm2(mlp(x)).
 _POST_NORM = {"SwinTransformerV2Block", "EvaBlockPostNorm", "ResPostBlock"}
@@ -27,37 +30,60 @@ class Family:
 
     name: str
     matches: Callable[[nn.Module], bool]
-    stages: Callable[[nn.Module], Stages]
+    stages: Callable[[Any], Stages]
     sequence: bool = False  # plain token sequences: prompts can be added
     windows: bool = False  # windowed attention with a relative bias that can be padded
+    # whether what attention adds to is what enters the block, token for token: not where windows
+    # are cut, or the stream is pooled and widened, between the two
+    whole: bool = True
+
+
+def is_instance(module: nn.Module, *names: str) -> bool:
+    """Return whether the class of `module`, or one that it derives from, has one of the names.
+
+    By name, because methods work without timm; by class, because structure is not enough: CspNet,
+    LeViT and Swin v2-CR have stages of blocks with an attention, as PVT has.
+    """
+    return any(cls.__name__ in names for cls in type(module).__mro__)
+
+
+def _is(*names: str) -> Callable[[nn.Module], bool]:
+    return lambda model: is_instance(model, *names)
 
 
 def _has(*names: str) -> Callable[[nn.Module], bool]:
     return lambda model: all(hasattr(model, name) for name in names)
 
 
-def _first(stages: Stages) -> nn.Module:
-    return stages[0][0]
+def _flat(model: Any) -> Stages:
+    return [list(model.blocks)]
 
 
-def _flat(model: nn.Module) -> Stages:
-    return [list(model.blocks)]  # type: ignore[arg-type]
+def _layers(model: Any) -> Stages:
+    return [list(layer.blocks) for layer in model.layers]
 
 
-def _layers(model: nn.Module) -> Stages:
-    return [list(layer.blocks) for layer in model.layers]  # type: ignore[union-attr]
+def _stages(model: Any) -> Stages:
+    return [list(stage.blocks) for stage in model.stages]
 
 
-def _stages(model: nn.Module) -> Stages:
-    return [list(stage.blocks) for stage in model.stages]  # type: ignore[union-attr]
+def _hiera(model: Any) -> Stages:
+    """Return blocks by width: the first of a stage makes its tokens fewer and wider."""
+    blocks, ends = list(model.blocks), [end + 1 for end in model.stage_ends]
+    return [blocks[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
 def _resnet(model: nn.Module) -> Stages:
     return [list(getattr(model, f"layer{i}")) for i in (1, 2, 3, 4)]
 
 
+def _attention(model: nn.Module, stages: Callable[[Any], Stages]) -> Any:
+    """Return the attention of the first block, whose attributes tell families apart."""
+    return stages(model)[0][0].attn
+
+
 def _blockwise(model: nn.Module) -> bool:
-    return hasattr(model, "blocks") and hasattr(_first(_flat(model)), "attn")
+    return hasattr(model, "blocks") and hasattr(_flat(model)[0][0], "attn")
 
 
 FAMILIES = (
@@ -67,21 +93,21 @@ FAMILIES = (
     ),
     Family(
         "swin",
-        lambda m: hasattr(m, "layers") and hasattr(_first(_layers(m)).attn, "_get_rel_pos_bias"),
+        lambda m: hasattr(m, "layers") and hasattr(_attention(m, _layers), "_get_rel_pos_bias"),
         _layers,
         windows=True,
     ),
     Family(
         "swinv2",
-        lambda m: hasattr(m, "layers") and hasattr(_first(_layers(m)).attn, "cpb_mlp"),
+        lambda m: hasattr(m, "layers") and hasattr(_attention(m, _layers), "cpb_mlp"),
         _layers,
     ),
-    Family(
-        "convnext",
-        lambda m: hasattr(m, "stages") and hasattr(_first(_stages(m)), "conv_dw"),
-        _stages,
-    ),
-    Family("pvt", lambda m: hasattr(m, "stages") and hasattr(_first(_stages(m)), "attn"), _stages),
+    Family("convnext", _is("ConvNeXt"), _stages),
+    Family("pvt", _is("PyramidVisionTransformerV2"), _stages),
+    # windows of tokens, padded, and between them blocks that see the whole map
+    Family("sam", _is("VisionTransformerSAM"), _flat, whole=False),
+    # Hiera (tokens by mask unit) and the encoder of SAM 2 (maps, windows)
+    Family("hiera", _is("Hiera", "HieraDet"), _hiera, whole=False),
     Family("resnet", _has("layer1", "layer4", "bn1"), _resnet),
 )
 
@@ -92,18 +118,26 @@ def find(backbone: nn.Module) -> Family | None:
     def fits(family: Family) -> bool:
         try:
             return family.matches(backbone)
-        except AttributeError:
-            return False
+        except (AttributeError, TypeError, IndexError):
+            return False  # it has attributes of these names that are something else
 
     return next((family for family in FAMILIES if fits(family)), None)
+
+
+def unknown(backbone: nn.Module) -> str:
+    """Return in one sentence that the family of `backbone` is unknown, and what works anyway."""
+    cls = next(c for c in type(backbone).__mro__ if not hasattr(c, "extends"))
+    return (
+        f"the family of {cls.__name__} is unknown, so that its blocks cannot be found (known: "
+        f"{', '.join(f.name for f in FAMILIES)}); {', '.join(ANYWHERE)} work on any network"
+    )
 
 
 def family(backbone: nn.Module) -> Family:
     """Return the family of `backbone`; unknown ones raise InputError."""
     found = find(backbone)
     if found is None:
-        names = ", ".join(f.name for f in FAMILIES)
-        raise InputError(f"{type(backbone).__name__} is of no known family; known: {names}")
+        raise InputError(unknown(backbone))
     return found
 
 
@@ -119,8 +153,8 @@ def num_image_tokens(backbone: nn.Module) -> int:
     if found is None or not (found.sequence or found.windows):
         return 0
     if found.windows:
-        return int(blocks(backbone)[0].attn.window_area)  # type: ignore[union-attr,arg-type]
-    return int(getattr(getattr(backbone, "patch_embed", None), "num_patches", 0))
+        return int(_attention(backbone, found.stages).window_area)
+    return int(getattr(as_backbone(backbone).patch_embed, "num_patches", 0))
 
 
 def blocks(backbone: nn.Module) -> list[nn.Module]:
@@ -166,9 +200,23 @@ def linears(block: nn.Module) -> Iterator[nn.Linear]:
 
 
 def width(block: nn.Module) -> int:
-    """Return C, the width of the residual stream of a block."""
-    norm = getattr(block, "norm2", None) or block.norm  # ConvNeXt has one norm
-    return int(norm.normalized_shape[0])  # type: ignore[union-attr,index]
+    """Return C, the width of the residual stream that leaves a block."""
+    norm: Any = getattr(block, "norm2", None) or block.norm  # ConvNeXt has one norm
+    return int(norm.normalized_shape[0])
+
+
+def widens(backbone: nn.Module) -> bool:
+    """Return whether attention in a block of `backbone` takes in another width than it gives out.
+
+    So in Hiera, at the start of a stage.
+    """
+
+    def widths(block: nn.Module) -> set[Any]:
+        norms = (getattr(block, name, None) for name in ("norm1", "norm2"))
+        # batch norms and others have no such shape, and no attention between them
+        return {getattr(norm, "normalized_shape", None) for norm in norms} - {None}
+
+    return any(len(widths(block)) > 1 for block in blocks(backbone))
 
 
 def residual(block: nn.Module) -> Residual:
@@ -177,7 +225,7 @@ def residual(block: nn.Module) -> Residual:
     The input of `norm2` (pre-norm), the input of the MLP (post-norm), or the block's own input
     (ConvNeXt: its MLP sub-layer is the whole block).
     """
-    if any(cls.__name__ in _POST_NORM for cls in type(block).__mro__):
+    if is_instance(block, *_POST_NORM):
         return "mlp"
     if hasattr(block, "norm2") and hasattr(block, "mlp"):
         return "norm2"

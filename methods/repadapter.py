@@ -111,7 +111,7 @@ class RepAdapter(Method):
         blocks = families.blocks(backbone)
         if any(families.width(block) % self.groups for block in blocks if hasattr(block, "mlp")):
             return f"the width of a block is no multiple of groups={self.groups}"
-        return adapters.missing(backbone, *adapters.BRANCHES)
+        return adapters.missing(backbone, *adapters.BRANCHES, reads_input=True)
 
     def count(self, backbone: nn.Module) -> int:
         """Return 2 [(d h + h) + (d h / groups + d)], summed over blocks."""

@@ -14,6 +14,22 @@ SIZE = 64
 _VIT: dict[str, Any] = {**TINY["vit"], "patch_size": 16, "img_size": SIZE}
 # without dropped blocks, which would hide whether a method lowers the loss
 _SWIN: dict[str, Any] = {**TINY["swin"], "img_size": SIZE, "drop_path_rate": 0.0}
+# windows of 3 x 3 of the 4 x 4 tokens, which are padded, then attention between all
+_SAM: dict[str, Any] = {
+    **{key: TINY["vit"][key] for key in ("embed_dim", "depth", "num_heads")},
+    "img_size": SIZE,
+    "window_size": 3,
+    "global_attn_indexes": (1,),
+    "neck_chans": 16,
+}
+# the encoder of SAM 2: a block in windows, one that pools and widens, one that sees all tokens
+_HIERA: dict[str, Any] = {
+    "embed_dim": 16,
+    "stages": (1, 2),
+    "window_spec": (8, 4),
+    "q_pool": 1,
+    "global_att_blocks": (2,),
+}
 
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "vit": ("vit_tiny_patch16_224", _VIT),
@@ -26,6 +42,8 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "convnext": ("convnext_tiny", TINY["convnext"]),
     "pvt": ("pvt_v2_b0", TINY["pvt"]),
     "resnet": ("resnet18", TINY["resnet"]),
+    "sam": ("samvit_base_patch16", _SAM),
+    "hiera": ("sam2_hiera_tiny", _HIERA),
 }
 SHALLOW: dict[str, dict[str, Any]] = {
     "vit": {"depth": 1},

@@ -82,7 +82,7 @@ def examine(spec: str, family: str) -> Verdict:
     method = methods.build(spec)
     make = partial(families.make, family)
     try:
-        reason = method.unsupported(make())
+        reason = method.refusal(make())
     except Exception as error:  # such as a layer that other families lack
         return Verdict(spec, family, "fail", faults=(Fault("unsupported", _told(error)),))
     if reason:

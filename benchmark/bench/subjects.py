@@ -80,7 +80,7 @@ def trained(name: str, body: nn.Module, batch: Batch) -> Subject:
 
 def unsupported(spec: str, backbone: nn.Module) -> str | None:
     """Return why the method of `spec` cannot be attached to `backbone`, or None."""
-    return methods.build(spec).unsupported(backbone)
+    return methods.build(spec).refusal(backbone)
 
 
 def of_method(spec: str, backbone: nn.Module, batch: Batch) -> Subject:

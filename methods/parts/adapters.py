@@ -77,9 +77,15 @@ def at(block: nn.Module, branch: Branch) -> nn.Module:
     return module
 
 
-def missing(backbone: nn.Module, *branches: Branch) -> str | None:
-    """Return why adapters have no place in `backbone`, or None."""
+def missing(backbone: nn.Module, *branches: Branch, reads_input: bool = False) -> str | None:
+    """Return why adapters have no place in `backbone`, or None.
+
+    `reads_input`: they read what enters a branch, which in Hiera's attention has another width and
+    number of tokens than what leaves it.
+    """
     blocks = families.blocks(backbone)
+    if reads_input and families.widens(backbone):
+        return "its attention takes in another width than it gives out"
     for name in branches:
         part = "attention" if name == "attn" else "MLP"
         if not blocks or any(families.branch(block, name) is None for block in blocks):

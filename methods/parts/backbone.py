@@ -17,6 +17,7 @@ class Backbone(nn.Module):
 
     num_features: int
     num_prefix_tokens: int  # of ViTs: class token and registers
+    patch_embed: nn.Module
     feature_info: Sequence[Mapping[str, Any]]  # of each level: num_chs, reduction
     forward_intermediates: Callable[..., list[Tensor]]
     set_grad_checkpointing: Callable[[bool], None]

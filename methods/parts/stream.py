@@ -51,6 +51,10 @@ def change(block: nn.Module, middle: nn.Module | None, last: nn.Module | None) -
 
 def missing(backbone: nn.Module) -> str | None:
     """Return why the stream of `backbone` cannot be changed after attention, or None."""
+    found = families.find(backbone)
+    if found is not None and not found.whole:
+        # what leaves the attention of SAM is cut in windows; in Hiera it is pooled and wider
+        return f"a {found.name} block adds to another tensor after attention than what entered it"
     blocks = families.blocks(backbone)
     if not blocks or not all(isinstance(getattr(b, "drop_path1", 0), nn.Module) for b in blocks):
         return "its blocks have no residual sum after an attention"
