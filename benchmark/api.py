@@ -55,7 +55,8 @@ class Sweep:
     Args:
         methods: specs such as "lora(rank=8)", or "my_module:MyMethod".
         datasets: names, or paths of a manifest.csv, a folder of classes, an .npz.
-        backbones: names, or "timm:NAME", "random:NAME", "file:PATH@NAME".
+        backbones: names, or "timm:NAME", "random:NAME", "file:PATH@NAME", "hub:OWNER/NAME",
+            "local-dir:PATH".
         fractions: label fractions in (0, 1] of the development images.
         seeds: training seeds (initialisation, batches, augmentation).
         runs: folder of the records; what is there already is not trained again.

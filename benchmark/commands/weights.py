@@ -51,13 +51,19 @@ def _fetch(names: list[str]) -> int:
 
 
 def _check(names: list[str]) -> int:
-    """Compare the cached tensors with the fingerprint noted when they were fetched."""
+    """Compare the cached tensors with the fingerprint noted when they were fetched.
+
+    Weights of the user's own are loaded into their network, and what was found is said.
+    """
     from benchmark import backbones
     from benchmark.backbones import weights
 
     here = [n for n in names or _published() if names or backbones.cache_path(n).exists()]
     code = 0
     for name in here:
+        if not backbones.resolve(name).is_fetched:
+            print(_found(name))
+            continue
         path, state = backbones.cache_path(name), "whole"
         try:
             weights.read_cached(path)
@@ -65,6 +71,29 @@ def _check(names: list[str]) -> int:
             code, state = 1, "damaged: delete it, it is fetched again"
         print(f"{name}: {state} ({path})")
     return code
+
+
+def _found(name: str) -> str:
+    """Load weights that lie in a file of the user, and describe them in one line."""
+    from benchmark import backbones
+    from methods import families
+
+    entry = backbones.resolve(name)
+    network = backbones.create(name, entry.default_size)
+    millions = sum(p.numel() for p in network.parameters()) / 1e6
+    family = families.find(network)
+    told = backbones.preprocessing(name)
+    mean, std = (" ".join(f"{v:g}" for v in told[key]) for key in ("mean", "std"))
+    ignored = backbones.left_out(name)
+    parts = [
+        f"{entry.name}: whole, {millions:.1f} M parameters of {entry.timm_name}",
+        f"fingerprint {backbones.fingerprint(name)}",
+        f"images of mean {mean}, std {std}",
+        f"family {family.name}" if family else families.unknown(network),
+    ]
+    if ignored:
+        parts.append("left out: " + ", ".join(f"{k} ({n})" for k, n in ignored.items()))
+    return "; ".join(parts)
 
 
 def _published() -> list[str]:

@@ -32,8 +32,9 @@ def _backbones() -> Rows:
     from benchmark.backbones import backbones
 
     found = [backbones[name] for name in backbones]
-    return ["backbone", "timm model", "weights", "input"], [
-        [b.name, b.timm_name, b.source, f"{b.default_size}"] for b in found
+    return ["backbone", "timm model", "weights", "input", "licence"], [
+        [b.name, b.timm_name, b.source + " (gated)" * bool(b.gate), f"{b.default_size}", b.licence]
+        for b in found
     ]
 
 

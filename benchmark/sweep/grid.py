@@ -62,7 +62,10 @@ SINGULAR = {
 # Axis: how one item is read, and what it is.
 AXES: dict[str, tuple[Callable[[str], Any], str]] = {
     "methods": (str, "method specs, e.g. dvpt,lora(rank=8); see `list methods`"),
-    "backbones": (str, "backbones; see `list backbones`; timm:NAME, random:NAME, file:PATH@NAME"),
+    "backbones": (
+        str,
+        "backbones; see `list backbones`; timm:, random:, file:PATH@NAME, hub:, local-dir:",
+    ),
     "datasets": (str, "data sets; see `list datasets`; or a manifest.csv, a folder, an .npz"),
     "fractions": (float, "label fractions in (0, 1] of the development images"),
     "shots": (int, "images per class for training, as many for validation, instead of a fraction"),

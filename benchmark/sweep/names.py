@@ -14,7 +14,6 @@ from benchmark.core.registry import ENTRY_POINTS, InputError, module_names, unkn
 from benchmark.core.spec import parse_spec
 
 _SHARED = {"base", "families", "seams"}  # files in `methods/` that are no method
-_SCHEMES = ("timm", "random", "file")
 _FILES = (".csv", ".npz")
 
 
@@ -60,11 +59,13 @@ def check_methods(specs: Iterable[str]) -> None:
 
 def check_backbones(names: Iterable[str]) -> None:
     """Raise InputError for an unknown short name or weight source."""
+    from benchmark.backbones.sources import SCHEMES
+
     known = backbone_names()
     for name in names:
         scheme, colon, _ = name.partition(":")
-        if colon and scheme not in _SCHEMES:
-            raise unknown("weight source", scheme, _SCHEMES)
+        if colon and scheme not in SCHEMES:
+            raise unknown("weight source", scheme, SCHEMES)
         if not colon and name not in known and name not in _running("benchmark.backbones"):
             raise unknown("backbone", name, known)
 

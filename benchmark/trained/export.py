@@ -12,13 +12,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import timm
 from safetensors.torch import save_file
 from timm.models import save_for_hf
 from torch import Tensor, nn
 
 import methods
 from benchmark import backbones
+from benchmark.backbones.networks import build
 from benchmark.core.files import write_json
 from benchmark.core.registry import InputError, unknown
 from benchmark.trained import Trained
@@ -59,8 +59,8 @@ def to_timm(trained: Trained, out: Path) -> None:
     body = _merged(trained)
     cell, backbone = trained.record.cell, backbones.resolve(trained.record.cell.backbone)
     classify = trained.task != "segmentation"
-    arguments = {**backbone.kwargs, "num_classes": len(trained.classes) if classify else 0}
-    plain = _plain(backbone.timm_name, arguments, cell.image_size)
+    num_classes = len(trained.classes) if classify else 0
+    plain = build(backbone, cell.image_size, num_classes=num_classes).eval()
     state = dict(body.state_dict())
     if classify:
         classifier = str(plain.pretrained_cfg["classifier"])  # type: ignore[index]
@@ -91,13 +91,6 @@ def _merged(trained: Trained) -> nn.Module:
             "export it as safetensors"
         )
     return methods.merge(method, body).cpu()
-
-
-def _plain(timm_name: str, arguments: dict[str, Any], size: int) -> nn.Module:
-    try:
-        return timm.create_model(timm_name, img_size=size, **arguments).eval()
-    except TypeError:  # convolutional models have no img_size
-        return timm.create_model(timm_name, **arguments).eval()
 
 
 def _load(plain: nn.Module, state: dict[str, Tensor], method: str) -> None:

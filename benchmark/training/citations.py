@@ -51,10 +51,9 @@ def display(kind: str, name: str) -> str:
     if kind == "method":
         return described().get(name, {}).get("display", "")
     if kind == "backbone":
-        scheme, _, rest = name.rpartition(":")
-        base = rest.rpartition("@")[2]
-        title = backbones.backbones[base].display if base in backbones.backbones else ""
-        return f"{title} (untrained)" if title and scheme == "random" else title
+        entry = backbones.row(name)
+        title = entry.display if entry else ""
+        return f"{title} (untrained)" if title and name.startswith("random:") else title
     return datasets[name].card.title if name in datasets else ""
 
 

@@ -228,7 +228,7 @@ def _unsupported(cell: Cell, backbone: nn.Module, card: Card) -> str | None:
     method = methods.of_cell(cell)
     if method.head == "neighbours" and card.task != "classification":
         return f"{method.name} votes on one class per image"
-    return method.unsupported(backbone)
+    return method.refusal(backbone)
 
 
 def setup_of(cell: Cell, session: Session, model: Model, task: Task, checkpoint: Path) -> Setup:
@@ -308,7 +308,10 @@ def _check_identity(cell: Cell, found: dict[str, str]) -> None:
 def _provenance(
     cell: Cell, session: Session, card: Card, kept: bool, progress: Progress
 ) -> Provenance:
-    preprocessing = backbones.preprocessing(session.source(cell.backbone))
+    source = session.source(cell.backbone)
+    preprocessing = backbones.preprocessing(source)
+    if ignored := backbones.left_out(source):
+        preprocessing["left_out"] = ignored
     method = methods.of_cell(cell)
     method_source = citations.of_method(method.paper, method.works)
     # a method of the user's own may be out of reach when its records are reported
