@@ -77,7 +77,7 @@ def _with_arguments(inner: Entry, arguments: dict[str, Any]) -> tuple[Entry, dic
     channels = {k: _channels(k, v) for k, v in arguments.items() if k in ("mean", "std")}
     kwargs = {k: v for k, v in arguments.items() if k not in channels}
     # what the harness decides, and an argument must not undo; pooling may be chosen, not left out
-    fixed = [
+    fixed: list[str] = [
         name for name in ("num_classes", "in_chans", "img_size", "pretrained") if name in kwargs
     ]
     fixed += ["global_pool"] if not kwargs.get("global_pool", "token") else []
