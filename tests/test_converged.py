@@ -56,6 +56,23 @@ def test_until_converged_from_the_command_line_to_the_caption(made, tmp_path, ca
     assert known.steps(dataclasses.replace(cell, steps=48)) is None
 
 
+def test_segmentation_trains_until_it_converges(made, tmp_path):  # noqa: F811
+    masks = {"datasets": f"{made}/mask/manifest.csv", "fractions": "1.0", "methods": "bitfit"}
+    arguments = [*without_steps(made, tmp_path, **masks), *SHORT[:6], "--lr", "0.01"]
+    assert main([*arguments, "--batch-size", "4"]) == 0
+    (path,) = tmp_path.rglob("record.json")
+    record = json.loads(path.read_text())
+    done, ends = record["cost"]["steps_done"], [p["step"] for p in record["history"]]
+    assert ends[-1] == done
+    scores = [(p["val_dice"], -p["val_loss"]) for p in record["history"]]
+    best = 0  # by the definition: two evaluations no better than the best end the constant rate
+    for i, score in enumerate(scores):
+        best = i if score > scores[best] else best
+        if i - best >= 2 or i == 9:
+            break
+    assert done == 2 * (i + 1 + 2)
+
+
 def test_the_flag_alone_brings_patience_maximum_and_evaluations():
     (grid,) = request({}, until_converged=True)
     assert {name: getattr(grid, name) for name in CONVERGED} == CONVERGED
