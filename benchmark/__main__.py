@@ -6,22 +6,31 @@ import argparse
 import importlib
 import pkgutil
 import sys
+from typing import NoReturn
 
 from benchmark import commands
 from benchmark.core.registry import InputError
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one sentence, like those of all other bad input."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise InputError in place of printing the usage, which is longer than most terminals."""
+        raise InputError(f"{message}; see {self.prog} --help")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one verb and return its exit code: 0 done, 1 something failed, 2 bad input."""
-    parser = argparse.ArgumentParser(prog="python -m benchmark", description=commands.__doc__)
+    parser = Parser(prog="python -m benchmark")
     parser.description = "Compare parameter-efficient fine-tuning methods on medical images."
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for name in _verbs():
         module = importlib.import_module(f"benchmark.commands.{name}")
         summary = (module.__doc__ or "").strip().splitlines()[0]
         module.add_arguments(verbs.add_parser(name, help=summary, description=summary))
-    arguments = parser.parse_args(argv)
     try:
+        arguments = parser.parse_args(argv)
         return importlib.import_module(f"benchmark.commands.{arguments.verb}").run(arguments)
     except InputError as error:
         sys.stderr.write(f"error: {error}\n")
@@ -29,6 +38,15 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a pipe, such as `head`, has seen enough
         sys.stdout = None
         return 141
+    except OSError as error:
+        # A name that no file system takes, a locked folder, a full disk: who may say it best says
+        # it nearer by, and nothing is half-written. What is left here is the machine's, not a bug.
+        place = f"{str(error.filename)!r}: " if error.filename else ""
+        sys.stderr.write(f"error: {place}{error.strerror or error}\n")
+        return 2
+    except MemoryError as error:
+        sys.stderr.write(f"error: not enough memory ({error}); take smaller batches or images\n")
+        return 2
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; run the same command again to continue\n")
         return 130

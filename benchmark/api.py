@@ -156,7 +156,7 @@ class Sweep:
         if tuned_from is not None and tune_budget is not None:
             raise InputError("tune_budget tunes, and tuned_from takes what was tuned; give one")
         self.tuned_from = None if tuned_from is None else Path(tuned_from)
-        self.test_on = () if test_on is None else read_items("test_on", test_on, str)
+        self.test_on = () if test_on is None else read_items("test_on", test_on)
 
     def __repr__(self) -> str:
         return f"Sweep({', '.join(map(str, self.grids))}, runs={str(self.runs)!r})"
@@ -482,8 +482,8 @@ def audit(
     from benchmark import auditing
     from benchmark.sweep.grid import read_items
 
-    specs = read_items("methods", methods, str)
-    families = None if backbones is None else read_items("backbones", backbones, str)
+    specs = read_items("methods", methods)
+    families = None if backbones is None else read_items("backbones", backbones)
     verdicts = auditing.audit(specs, *([families] if families else []), jobs=jobs)
     rows = [(v.method, v.family, v.state, "; ".join(v.reasons)) for v in verdicts]
     return pd.DataFrame(rows, columns=["method", "family", "state", "reason"])

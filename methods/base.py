@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import importlib.metadata
+import traceback
+import typing
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
@@ -16,6 +19,7 @@ from benchmark.core.cell import Cell
 from benchmark.core.citation import Citation, source
 from benchmark.core.registry import ENTRY_POINTS, InputError, Registry, unknown
 from benchmark.core.spec import format_spec, parse_spec
+from benchmark.core.typed import is_checked, typed
 from methods import families
 from methods.parts.backbone import as_backbone
 
@@ -221,15 +225,37 @@ def build(spec: str, *, recorded: bool = False) -> Method:
     """
     name, arguments = parse_spec(spec)
     cls = _third_party(name) if ":" in name else _installed(name) or methods[name]
-    fields = dataclasses.fields(cls)
-    known = [field.name for field in fields]
-    for argument in arguments:
-        if argument not in known:
-            raise unknown(f"argument of method {name!r}:", argument, known or ["none"])
-    if recorded:
-        before = {f.name: f.metadata["recorded"] for f in fields if "recorded" in f.metadata}
-        arguments = before | arguments
-    return cls(**arguments)
+    with blamed(name):
+        hints = typing.get_type_hints(cls)
+        fields = dataclasses.fields(cls)
+        known = [field.name for field in fields]
+        for argument, value in arguments.items():
+            if argument not in known:
+                raise unknown(f"argument of method {name!r}:", argument, known or ["none"])
+            if is_checked(hints[argument]):
+                typed(hints[argument], value, f"{argument} of {name}")
+        if recorded:
+            before = {f.name: f.metadata["recorded"] for f in fields if "recorded" in f.metadata}
+            arguments = before | arguments
+        method = cls(**arguments)
+        str(method)  # a cell's name needs it, so what is wrong with it is said here as well
+    return method
+
+
+@contextlib.contextmanager
+def blamed(name: str) -> Iterator[None]:
+    """Turn what the code of a method raises in the block, an exit included, into an InputError."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (Exception, SystemExit) as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        told = " ".join(str(error).split())
+        raise InputError(
+            f"the method {name!r} cannot be used: {type(error).__name__}: {told} "
+            f"({place.filename}, line {place.lineno})"
+        ) from error
 
 
 def of_cell(cell: Cell) -> Method:
@@ -248,10 +274,18 @@ def _installed(name: str) -> type[Method] | None:
 
 def _third_party(path: str, name: str | None = None) -> type[Method]:
     module, _, attribute = path.partition(":")
+    # relative names and paths would lead elsewhere than to what `import` finds
+    if not all(part.isidentifier() for part in (*module.split("."), attribute)):
+        raise InputError(f"{path!r} names no class; write module:Class, as in my_methods:Mine")
     try:
-        cls = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise InputError(f"cannot load method {path!r}: {error}; write module:Class") from None
+        with blamed(path):
+            cls = getattr(importlib.import_module(module), attribute)
+    except InputError as error:
+        if not isinstance(error.__cause__, ImportError | AttributeError):
+            raise
+        raise InputError(
+            f"cannot load method {path!r}: {error.__cause__}; write module:Class"
+        ) from None
     if not (isinstance(cls, type) and issubclass(cls, Method)):
         raise InputError(f"{path!r} is not a subclass of methods.Method")
     cls.name = name or path

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from benchmark.core.citation import Citation
 from benchmark.core.registry import InputError
 from methods import families, seams
-from methods.base import Method, positive, register
+from methods.base import Method, positive, register, share
 from methods.parts import lean, targets, updates
 
 PAPER = Citation(
@@ -160,6 +160,7 @@ class Lora(Method):
 
     def __post_init__(self) -> None:
         positive(rank=self.rank)
+        share(dropout=self.dropout)
         targets.check(self.targets)
 
     @property

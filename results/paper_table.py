@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from benchmark.core.files import read_toml
 from benchmark.core.registry import InputError, unknown
 from benchmark.core.spec import parse_spec
 from benchmark.scores import metric_of
@@ -78,19 +79,14 @@ def read(path: Path, changes: Sequence[str] = ()) -> Design:
     Raises:
         InputError: for a file that cannot be read, an unknown key, or a value of the wrong type.
     """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read {str(path)!r}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{str(path)!r} is not TOML: {error}") from error
+    values = read_toml(path)
     for change in changes:
         key, equals, value = change.partition("=")
         if not equals:
             raise InputError(f"{change!r} is not KEY=VALUE, such as digits=2")
         try:
             values |= tomllib.loads(f"{key.strip()} = {value}")
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):
             values[key.strip()] = value.strip()  # a bare word is a text
     return designed(values, str(path))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.core.cell import Cell
-from benchmark.core.registry import InputError
+from benchmark.core.numbers import COUNT, Number
 from benchmark.core.settings import Settings
 from benchmark.core.spec import base_name
 from benchmark.sweep import estimate
@@ -61,20 +60,17 @@ class Request:
         )
 
     def __post_init__(self) -> None:
-        if self.max_parallel < 1:
-            raise InputError(f"max_parallel {self.max_parallel} must be above 0")
-        per_job = str(self.cells_per_job)
-        if per_job != "auto" and not (per_job.isdecimal() and int(per_job)):
-            raise InputError(f"cells_per_job {per_job!r} must be a number above 0, or auto")
+        COUNT.check(self.max_parallel, "max_parallel")
+        if self.cells_per_job != "auto":
+            COUNT.read(self.cells_per_job, "cells_per_job, where it is not auto:")
         _ = self.retry
 
 
 def _factor(name: str, value: str | float) -> float:
     """Return 2.0 of "2x", "2" or 2."""
-    match = re.fullmatch(r"([0-9]{1,3}(?:\.[0-9]{1,3})?)x?", str(value))
-    if not match or not 1 <= float(match[1]) <= 100:
-        raise InputError(f"{name} {value!r} must be a factor from 1x to 100x, such as 2x")
-    return float(match[1])
+    text = str(value)
+    number = text if " " in text else text.removesuffix("x")
+    return Number(float, least=1, most=100).read(number, f"the factor {name}, such as 2x:")
 
 
 def order(

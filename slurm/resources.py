@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from benchmark.core.numbers import COUNT, FROM_ZERO
 from benchmark.core.registry import InputError
 from slurm.recovery import AGAIN, END, REQUEUE
 
@@ -239,14 +240,14 @@ def _pairs(text: str) -> list[tuple[str, str]]:
 
 
 def _number(name: str, value: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,9}", value) or (int(value) == 0 and name not in ZERO):
-        raise InputError(f"{name}={value} in --slurm must be a whole number above 0")
-    return int(value)
+    return (FROM_ZERO if name in ZERO else COUNT).read(value, f"{name} in --slurm:")
 
 
 def _minutes(value: str) -> int:
     """Return the minutes of a time as sbatch writes it: M, M:S, H:M:S, D-H, D-H:M or D-H:M:S."""
-    match = re.fullmatch(r"(?:(\d{1,4})-)?(\d{1,6})(?::(\d{1,2}))?(?::(\d{1,2}))?", value)
+    match = re.fullmatch(
+        r"(?:([0-9]{1,4})-)?([0-9]{1,6})(?::([0-9]{1,2}))?(?::([0-9]{1,2}))?", value
+    )
     if not match:
         raise InputError(f"time={value} in --slurm is no time; write minutes, H:M:S or D-H:M:S")
     days, first, second, third = (int(part or 0) for part in match.groups())

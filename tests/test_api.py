@@ -111,7 +111,7 @@ def test_the_audit_of_one_method_is_a_frame():
         ({"methods": "lorra"}, "did you mean 'lora'"),
         ({"datasets": "busii"}, "did you mean 'busi'"),
         ({"backbones": "vit_s14_imgfocu"}, "did you mean 'vit_s14_imgfocus'"),
-        ({"seeds": 0.5}, "seeds 0.5 is not a whole number"),
+        ({"seeds": 0.5}, "seeds 0.5 must be a whole number of 0 or more"),
         ({"seeds": True}, "seeds True"),
         ({"fractions": {"a": 1}}, "fractions"),
         ({"steps": 5, "epochs": 2}, "epochs and steps exclude each other"),

@@ -198,11 +198,14 @@ def test_a_method_that_the_backbone_cannot_take_is_named_below_the_table(tmp_pat
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        (["--rounds", "0"], "--rounds 0 must be above 0"),
+        (
+            ["--rounds", "0"],
+            "argument --rounds: 0 must be a whole number above 0 and up to 1000000",
+        ),
         (["--parts", "steps,gpu"], "unknown part 'gpu'"),
         (["--methods", "lorra"], "did you mean 'lora'"),
-        (["--plan-sizes", "10,x"], "comma list of numbers"),
-        (["--plan-sizes", "0"], "above 0"),
+        (["--plan-sizes", "10,x"], "--plan-sizes 'x' must be a whole number"),
+        (["--plan-sizes", "0"], "--plan-sizes 0 must be"),
         (["--clock", "cpu", "--threads", "2"], "--clock cpu needs --threads 1"),
         (["--data-rows", "0"], "--data-rows 0 must be above 0"),
         (["--precision", "fp8"], "unknown precision 'fp8'"),

@@ -342,7 +342,7 @@ def test_a_report_without_any_score_is_a_page(tmp_path):
     ("flags", "said"),
     [
         (["--figures", "pie"], "pie"),
-        (["--panels", "-1"], "--panels -1 is not a number of images"),
+        (["--panels", "-1"], "argument --panels: -1 must be a whole number"),
         (["--format", "htm"], "html"),
         (["--panels", "1", "--source", "a"], "--source 'a' is not NAME=PATH"),
     ],

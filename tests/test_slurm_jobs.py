@@ -194,7 +194,7 @@ def test_factors_of_a_retry(factor):
 
 @pytest.mark.parametrize("factor", ["x", "0.5x", "-1", "nan", "1000x", "2 x"])
 def test_a_factor_that_is_none_is_one_sentence(factor):
-    with pytest.raises(InputError, match=r"retry_time .* must be a factor from 1x to 100x"):
+    with pytest.raises(InputError, match=r"retry_time .* must be a number from 1 to 100"):
         Request(retry_time=factor)
 
 

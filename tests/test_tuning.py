@@ -145,7 +145,7 @@ def test_tune_flags_are_axes():
         ({"tune": ["lr=1e-3", "lr=1e-2"]}, "twice"),
         ({"tune": ["lr=1e-3"], "lr": "1e-2"}, "both"),
         ({"tune": ["method=a"]}, "one of lr"),
-        ({"tune": ["lr=x"]}, "is not a number"),
+        ({"tune": ["lr=x"]}, "must be a number"),
     ],
 )
 def test_bad_tuning_is_one_sentence(values, expected):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmark.core.numbers import COUNT, N, Number
 from benchmark.core.registry import InputError
 from benchmark.sweep.grid import AXES, CONVERGED, Grid
 from benchmark.sweep.plan import PLANS
@@ -15,12 +17,31 @@ RUNS = Path("runs")
 OUT = "where to write (default: RUNS/report, or runs/report-NAME for records made elsewhere)"
 
 
+def flag(number: Number[N]) -> Callable[[str], N]:
+    """Return the `type` of a flag that takes such numbers; the parser says whose value it is."""
+
+    def read(text: str) -> N:
+        try:
+            return number.read(text, "")
+        except InputError as error:
+            raise argparse.ArgumentTypeError(str(error).strip()) from None
+
+    return read
+
+
+def a_path(text: str) -> Path:
+    """Return the path that a flag names; Python takes an empty one for the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("an empty path; name a file or folder, '.' for this one")
+    return Path(text)
+
+
 def add_axes(parser: argparse.ArgumentParser) -> None:
     """Add one flag per axis, `--suite`, `--config`, `--tune` and `--tune-budget`."""
     parser.add_argument(
         "--suite", help="named grid of cells, see `list suites` (default: the suite default)"
     )
-    parser.add_argument("--config", type=Path, help="TOML file with the same keys as these flags")
+    parser.add_argument("--config", type=a_path, help="TOML file with the same keys as these flags")
     for name, (_, text) in AXES.items():
         values = ",".join(str(value) for value in getattr(Grid, name) if value is not None)
         default = f" (default: {values})" if values else ""
@@ -29,10 +50,13 @@ def add_axes(parser: argparse.ArgumentParser) -> None:
         "--tune", action="append", default=[], metavar="NAME=A,B", help="each value is a trial"
     )
     parser.add_argument(
-        "--tune-budget", type=int, metavar="N", help="trials of every method, from its own ranges"
+        "--tune-budget",
+        type=flag(COUNT),
+        metavar="N",
+        help="trials of every method, from its own ranges",
     )
     parser.add_argument(
-        "--tuned-from", type=Path, metavar="RUNS", help="rates that the trials there chose"
+        "--tuned-from", type=a_path, metavar="RUNS", help="rates that the trials there chose"
     )
     most, spaced, patience = (CONVERGED[name][0] for name in ("steps", "evaluations", "patience"))
     parser.add_argument(
@@ -46,7 +70,9 @@ def add_axes(parser: argparse.ArgumentParser) -> None:
 
 def add_runs(parser: argparse.ArgumentParser) -> None:
     """Add `--runs`."""
-    parser.add_argument("--runs", type=Path, default=RUNS, help="folder of records (default: runs)")
+    parser.add_argument(
+        "--runs", type=a_path, default=RUNS, help="folder of records (default: runs)"
+    )
 
 
 def report_folder(runs: Path) -> Path:

@@ -6,10 +6,10 @@ import argparse
 import os
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.core.registry import InputError
+from benchmark.commands._axes import a_path, flag
+from benchmark.core.numbers import COUNT
 from benchmark.core.spec import split_list
 from benchmark.sweep.names import check_methods
 
@@ -21,15 +21,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this verb's flags."""
     parser.add_argument("--methods", help="comma list of specs, yours as module:Class; all")
     parser.add_argument("--backbones", help="comma list of families, such as vit,swin; all")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the verdicts as JSON too")
+    parser.add_argument(
+        "--json", type=a_path, metavar="FILE", help="write the verdicts as JSON too"
+    )
     parser.add_argument("--format", choices=("terminal", "markdown"), default="terminal")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument("--jobs", type=flag(COUNT), default=os.cpu_count() or 1, help="processes")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the matrix; return 1 when a check failed."""
-    if arguments.jobs < 1:
-        raise InputError(f"--jobs {arguments.jobs} must be above 0")
     if arguments.methods is not None:
         check_methods(split_list(arguments.methods))
     from benchmark.auditing import audit, show

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmark.commands._axes import a_path, flag
+from benchmark.core.numbers import COUNT, Number
 from benchmark.core.registry import InputError
 
 if TYPE_CHECKING:
@@ -16,18 +18,23 @@ METHODS = (
     "convpass,vpt_deep,vpt_shallow(prompts=50),dvpt,dvpt(merge=attend),linear"
 )
 PARTS = ("steps", "input", "overhead", "data")
+MANY = Number(int, above=0, most=1_000_000)
+THREADS = Number(int, least=0, most=1024)
+CELLS = Number(int, above=0, most=10_000_000)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this verb's flags."""
     parser.add_argument("--methods", default=METHODS, help="comma list of specs")
     parser.add_argument("--backbone", default="vit_s14_imgfocus")
-    parser.add_argument("--image-size", type=int, help="side; left out: the backbone's own")
-    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--image-size", type=flag(COUNT), help="side; left out: the backbone's own")
+    parser.add_argument("--batch-size", type=flag(MANY), default=16)
     parser.add_argument("--precision", default="auto", help="auto (bf16 on a GPU), fp32, bf16")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds; the spread is over them")
-    parser.add_argument("--repeats", type=int, default=3, help="steps of each in a round")
-    parser.add_argument("--threads", type=int, default=0, help="of torch; 0: as it is")
+    parser.add_argument(
+        "--rounds", type=flag(MANY), default=5, help="rounds; the spread is over them"
+    )
+    parser.add_argument("--repeats", type=flag(MANY), default=3, help="steps of each in a round")
+    parser.add_argument("--threads", type=flag(THREADS), default=0, help="of torch; 0: as it is")
     parser.add_argument(
         "--clock",
         choices=("wall", "cpu"),
@@ -36,18 +43,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--parts",
-        default="steps,input,overhead",
-        help="comma list: steps,input,overhead,data (data: preparing and opening, some minutes)",
+        metavar="A,B",
+        help="comma list (default: steps,input,overhead; data: preparing and opening, minutes)",
     )
     for name, number in (("images", 256), ("rows", 100_000)):
         what = f"with --parts data: {name} of the set that is measured (default: {number})"
-        parser.add_argument(f"--data-{name}", type=int, default=number, metavar="N", help=what)
+        parser.add_argument(
+            f"--data-{name}", type=flag(MANY), default=number, metavar="N", help=what
+        )
     parser.add_argument("--plan-sizes", metavar="N,N", help="measure planning over N cells instead")
     parser.add_argument(
         "--doctor-gpu", action="store_true", help="check instead whether this GPU is used well"
     )
     parser.add_argument("--format", choices=("terminal", "markdown"), default="terminal")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all values as JSON too")
+    parser.add_argument("--json", type=a_path, metavar="FILE", help="write all values as JSON too")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -57,9 +66,9 @@ def run(arguments: argparse.Namespace) -> int:
     from benchmark.core.files import write_json
     from benchmark.training.provenance import hardware
 
+    parts = check(arguments)
     if arguments.doctor_gpu:
         return _doctor()
-    parts = check(arguments)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     watch = _watch(arguments)
@@ -75,19 +84,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def check(arguments: argparse.Namespace) -> list[str]:
-    """Return the parts asked for; numbers and names that make no sense raise InputError."""
+    """Return the parts asked for; an unknown one raises InputError."""
     from benchmark.core.registry import unknown
     from benchmark.core.spec import split_list
 
-    for name in ("batch_size", "rounds", "repeats", "data_images", "data_rows"):
-        if getattr(arguments, name) < 1:
-            flag = name.replace("_", "-")
-            raise InputError(f"--{flag} {getattr(arguments, name)} must be above 0")
-    if not 0 <= arguments.threads <= 1024:
-        raise InputError(f"--threads {arguments.threads} must be from 0 to 1024")
-    if arguments.image_size is not None and arguments.image_size < 1:
-        raise InputError(f"--image-size {arguments.image_size} must be above 0")
-    parts = split_list(arguments.parts)
+    if sum(map(bool, (arguments.doctor_gpu, arguments.plan_sizes, arguments.parts))) > 1:
+        raise InputError(
+            "--doctor-gpu, --plan-sizes and --parts exclude each other; leave all but one out"
+        )
+    parts = [*PARTS[:3]] if arguments.parts is None else split_list(arguments.parts)
     for part in parts:
         if part not in PARTS:
             raise unknown("part", part, PARTS)
@@ -131,15 +136,8 @@ def _plans(arguments: argparse.Namespace) -> dict[str, Any]:
     """Print and return what planning costs."""
     from benchmark.bench import plans, show
 
-    try:
-        sizes = sorted({int(size) for size in arguments.plan_sizes.split(",")})
-    except ValueError:
-        raise InputError(
-            f"--plan-sizes {arguments.plan_sizes!r} must be a comma list of numbers"
-        ) from None
-    if sizes[0] < 1:
-        raise InputError(f"--plan-sizes {arguments.plan_sizes!r} must be above 0")
-    scales = plans.measure(sizes)
+    sizes = {CELLS.read(size, "--plan-sizes") for size in arguments.plan_sizes.split(",")}
+    scales = plans.measure(sorted(sizes))
     print("\n" + show.plans(scales, arguments.format))
     return {"plans": show.plans_json(scales)}
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from benchmark.commands._axes import OUT, RUNS, report_folder
+from benchmark.commands._axes import OUT, RUNS, a_path, report_folder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this verb's flags."""
     parser.add_argument("--paper", default="dvpt", help="whose claims or numbers (default: dvpt)")
-    parser.add_argument("--runs", type=Path, action="append", help="folder of records; repeatable")
-    parser.add_argument("--out", type=Path, help=OUT)
+    parser.add_argument(
+        "--runs", type=a_path, action="append", help="folder of records; repeatable"
+    )
+    parser.add_argument("--out", type=a_path, help=OUT)
 
 
 def run(arguments: argparse.Namespace) -> int:

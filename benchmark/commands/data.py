@@ -8,13 +8,33 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.commands._axes import RUNS
+from benchmark.commands._axes import RUNS, a_path, flag
+from benchmark.core.numbers import COUNT, FROM_ZERO, Number
 from benchmark.core.registry import InputError
+from benchmark.core.spec import split_list
 
 if TYPE_CHECKING:
     from benchmark.data import Dataset
     from benchmark.data.doctor import Finding
 
+THRESHOLD = 0.95  # of the correlation of near-duplicates
+SIDE = Number(int, above=0, most=65_536)
+FRACTION = Number(float, above=0, most=1)
+BETWEEN = Number(float, above=0, below=1)
+# What each flag is for: one that would be ignored is an error.
+FLAGS = {
+    "json": ("show", "check"),
+    "fraction": ("show",),
+    "shots": ("show",),
+    "seed": ("show",),
+    "all": ("show",),
+    "threshold": ("check", "prepare"),
+    "image_size": ("prepare",),
+    "group_duplicates": ("prepare",),
+    "out": ("show", "prepare"),
+}
+# Of two flags that are given, the second would be ignored.
+NOT_BOTH = (("shots", "fraction"), ("group_duplicates", "image_size"), ("json", "out"))
 SHOWN = 3  # examples of a finding in the terminal; --json has all
 
 
@@ -22,25 +42,47 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this verb's flags."""
     parser.add_argument("what", choices=("list", "show", "prepare", "check"))
     parser.add_argument("name", nargs="?", help="a data set, or the path of a manifest or folder")
-    parser.add_argument("--root", type=Path, help="folder of named sets (default: $BENCHMARK_DATA)")
-    parser.add_argument("--json", action="store_true", help="with show, check: for programs")
-    parser.add_argument("--fraction", type=float, default=1.0, help="with show: label fraction")
-    parser.add_argument("--shots", type=int, default=0, help="with show: images per class instead")
-    parser.add_argument("--seed", type=int, default=0, help="with show: seed of the split")
-    parser.add_argument("--threshold", type=float, default=0.95, help="of near-duplicates")
-    parser.add_argument("--image-size", default="56", help="with prepare: sides, comma separated")
-    parser.add_argument("--group-duplicates", action="store_true", help="with prepare")
     parser.add_argument(
-        "--all", action="store_true", help="with show: all images, not 32; check opens all"
+        "--root", type=a_path, help="folder of named sets (default: $BENCHMARK_DATA)"
     )
-    parser.add_argument("--out", type=Path, help="folder for what show and prepare write")
+    parser.add_argument(
+        "--json", action="store_const", const=True, help="with show, check: for programs"
+    )
+    parser.add_argument(
+        "--fraction", type=flag(FRACTION), help="with show: label fraction (default: 1)"
+    )
+    parser.add_argument("--shots", type=flag(COUNT), help="with show: images per class instead")
+    parser.add_argument(
+        "--seed", type=flag(FROM_ZERO), help="with show: seed of the split (default: 0)"
+    )
+    parser.add_argument(
+        "--threshold", type=flag(BETWEEN), help="of near-duplicates (default: 0.95)"
+    )
+    parser.add_argument("--image-size", metavar="A,B", help="with prepare: sides (default: 56)")
+    parser.add_argument("--group-duplicates", action="store_const", const=True, help="with prepare")
+    parser.add_argument(
+        "--all",
+        action="store_const",
+        const=True,
+        help="with show: all images, not 32; check opens all",
+    )
+    parser.add_argument("--out", type=a_path, help="folder for what show and prepare write")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Do what is asked; return 1 when `check` finds an error."""
-    if not 0 < arguments.threshold < 1:
-        raise InputError(f"--threshold {arguments.threshold:g} must lie between 0 and 1")
+    for name, verbs in FLAGS.items():
+        if getattr(arguments, name) is not None and arguments.what not in verbs:
+            told = name.replace("_", "-")
+            raise InputError(f"--{told} is for `data {' and '.join(verbs)}`; leave it out")
+    for pair in NOT_BOTH:
+        if all(getattr(arguments, name) is not None for name in pair):
+            one, other = (f"--{name.replace('_', '-')}" for name in pair)
+            raise InputError(f"{one} and {other} exclude each other; leave one out")
+    arguments.threshold = THRESHOLD if arguments.threshold is None else arguments.threshold
     if arguments.what == "list":
+        if arguments.name:
+            raise InputError(f"`data list` takes no name; see `data show {arguments.name}`")
         return _list(arguments.root)
     if not arguments.name:
         raise InputError(f"`data {arguments.what}` needs a data set; see `data list`")
@@ -93,8 +135,9 @@ def _show(arguments: argparse.Namespace) -> int:
             card = datasets[name].card
             print(f"{card.name}: {card.get}; {card.url}; licence {card.licence}")
         raise
-    parts = split(dataset, arguments.fraction, arguments.seed, shots=arguments.shots)
-    opened = show.open_pixels(dataset, arguments.all)
+    fraction = 1.0 if arguments.fraction is None else arguments.fraction
+    parts = split(dataset, fraction, arguments.seed or 0, shots=arguments.shots or 0)
+    opened = show.open_pixels(dataset, bool(arguments.all))
     if arguments.json:
         print(json.dumps(show.listing(dataset, parts), indent=1))
         return 0
@@ -125,11 +168,10 @@ def _prepare(arguments: argparse.Namespace) -> int:
     dataset = open_dataset(arguments.name)
     if arguments.group_duplicates:
         return _group(dataset, arguments)
-    for text in arguments.image_size.split(","):
-        if not (text.isdigit() and int(text)):
-            raise InputError(f"--image-size {text!r} must be a number of pixels above 0")
-        decoded(dataset, int(text), cache)
-        print(f"decoded {len(dataset)} images at {text} px below {cache}")
+    for text in split_list("56" if arguments.image_size is None else arguments.image_size):
+        side = SIDE.read(text, "--image-size")
+        decoded(dataset, side, cache)
+        print(f"decoded {len(dataset)} images at {side} px below {cache}")
     print(f"listed in {prepare.write_listing(dataset, cache)}")
     return 0
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.commands._axes import add_allow_code, add_runs
+from benchmark.commands._axes import a_path, add_allow_code, add_runs, flag
+from benchmark.core.numbers import SHARE
 from benchmark.core.registry import InputError
 
 if TYPE_CHECKING:
@@ -21,10 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this verb's flags."""
     parser.add_argument("cell", help="folder of a finished cell, or the first digits of its key")
     parser.add_argument(
-        "images", nargs="+", type=Path, help="pictures, DICOM files, NIfTI volumes, or folders"
+        "images", nargs="+", type=a_path, help="pictures, DICOM files, NIfTI volumes, or folders"
     )
-    parser.add_argument("--out", type=Path, required=True, help="a .csv, or a folder for masks")
-    parser.add_argument("--threshold", type=float, help="two classes: predict the second from here")
+    parser.add_argument("--out", type=a_path, required=True, help="a .csv, or a folder for masks")
+    parser.add_argument(
+        "--threshold", type=flag(SHARE), help="two classes: predict the second from here"
+    )
     parser.add_argument("--weights", metavar="BACKBONE", help="such as file:PATH@NAME")
     add_allow_code(parser)
     add_runs(parser)

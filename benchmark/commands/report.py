@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.commands._axes import OUT, RUNS, add_allow_code, report_folder
+from benchmark.commands._axes import OUT, RUNS, a_path, add_allow_code, flag, report_folder
+from benchmark.core.numbers import Number
 from benchmark.core.registry import InputError, module_names, unknown
 from benchmark.core.spec import split_list
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from results.reporting import Report
 
 
+POINTS = Number(float, least=0.01, most=100)  # of a score x 100
+IMAGES = Number(int, above=0, most=10_000)
 FORMATS = "terminal,markdown,csv,latex,html"
 MAIN_FILES = {
     "report.html": "everything on one page, opens without a network",
@@ -28,24 +31,29 @@ _HELPERS = {"shown", "style"}  # files of `results/figures/` that are no kind of
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this verb's flags."""
-    parser.add_argument("--runs", type=Path, action="append", help="folder of records; repeatable")
+    parser.add_argument(
+        "--runs", type=a_path, action="append", help="folder of records; repeatable"
+    )
     parser.add_argument(
         "--from",
         dest="scores",
-        type=Path,
+        type=a_path,
         action="append",
         default=[],
         metavar="CSV",
         help="scores of others: columns method, dataset, seed, metric and score (or percent); "
         "alone, or beside --runs",
     )
-    parser.add_argument("--out", type=Path, help=OUT)
+    parser.add_argument("--out", type=a_path, help=OUT)
     parser.add_argument(
         "--metric", help="instead of each data set's own, e.g. auc or balanced_accuracy"
     )
     parser.add_argument("--against", metavar="METHOD", help="what statistics compare with (full)")
     parser.add_argument(
-        "--plan-seeds", type=float, metavar="D", help="how many seeds see a difference of D points"
+        "--plan-seeds",
+        type=flag(POINTS),
+        metavar="D",
+        help="how many seeds see a difference of D points",
     )
     parser.add_argument(
         "--latency",
@@ -75,7 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_figures(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--paper",
-        type=Path,
+        type=a_path,
         action="append",
         default=[],
         metavar="FILE",
@@ -91,13 +99,11 @@ def _add_figures(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--figure-width",
         choices=("column", "page"),
-        default="column",
         help="as wide as a column or a page in print (default: column)",
     )
     parser.add_argument("--no-titles", action="store_true", help="figures without titles")
     parser.add_argument(
         "--figures",
-        default="",
         metavar="A,B",
         help="more kinds of figures, see `list figures`; all; none",
     )
@@ -111,8 +117,7 @@ def _add_figures(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--panels",
-        type=int,
-        default=0,
+        type=flag(IMAGES),
         metavar="N",
         help="first read N test images again for the figures panels and attention",
     )
@@ -126,9 +131,8 @@ def run(arguments: argparse.Namespace) -> int:
         if name not in known:
             raise unknown("format", name, known)
     kinds, sources = _kinds(arguments), _sources(arguments.source)
-    points = arguments.plan_seeds
-    if points is not None and not 0 < points < float("inf"):
-        raise InputError(f"--plan-seeds {points:g} must be a number of points above 0")
+    if sources and not arguments.panels:
+        raise InputError("--source is for --panels, which reads images; give both")
     keep = None if arguments.suite is None else _of_suite(arguments.suite)
 
     from benchmark.sweep.grid import flags_of
@@ -149,7 +153,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.metric,
         arguments.against,
         formats,
-        points,
+        arguments.plan_seeds,
         shown,
         kinds,
         ablation=arguments.ablation,
@@ -157,7 +161,7 @@ def run(arguments: argparse.Namespace) -> int:
         display=citations.display,
         family=citations.family,
         paper=_paper(arguments.paper, arguments.paper_set),
-        figure_width=WIDTHS[arguments.figure_width],
+        figure_width=WIDTHS[arguments.figure_width or "column"],
         figure_titles=not arguments.no_titles,
         keep=keep,
         replaces=arguments.out is None,
@@ -197,9 +201,7 @@ def _rescore(folders: list[Path]) -> None:
 
 def _kinds(arguments: argparse.Namespace) -> tuple[str, ...]:
     """Return the kinds of figures that the flags ask for; names are checked before any import."""
-    if arguments.panels < 0:
-        raise InputError(f"--panels {arguments.panels} is not a number of images; give 1 or more")
-    asked = split_list(arguments.figures) if arguments.figures else []
+    asked = [] if arguments.figures is None else split_list(arguments.figures)
     known = set(module_names("results.figures")) - _HELPERS
     for name in asked:
         if name not in {*known, "all", "none"}:
@@ -207,6 +209,8 @@ def _kinds(arguments: argparse.Namespace) -> tuple[str, ...]:
     if "none" in asked and (len(asked) > 1 or arguments.panels):
         raise InputError("--figures none cannot be with other figures, nor with --panels")
     if "none" in asked:
+        if arguments.no_titles or arguments.figure_width:
+            raise InputError("--figures none leaves nothing to --no-titles and --figure-width")
         return ()
     from results.figures import chosen
 
@@ -214,11 +218,13 @@ def _kinds(arguments: argparse.Namespace) -> tuple[str, ...]:
 
 
 def _sources(pairs: list[str]) -> dict[str, str]:
-    found = {}
+    found: dict[str, str] = {}
     for pair in pairs:
         name, _, path = pair.partition("=")
         if not (name and path):
             raise InputError(f"--source {pair!r} is not NAME=PATH, such as my_set=my/manifest.csv")
+        if found.get(name, path) != path:
+            raise InputError(f"--source names two places of {name!r}; leave one out")
         found[name] = path
     return found
 

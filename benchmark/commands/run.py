@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmark.api import EXECUTORS, Sweep
-from benchmark.commands._axes import add_axes, add_runs, axes_of
+from benchmark.commands._axes import add_axes, add_runs, axes_of, flag
 from benchmark.commands.report import FORMATS, show
+from benchmark.core.numbers import COUNT
 from benchmark.core.registry import InputError
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--jobs",
-        type=int,
+        type=flag(COUNT),
         metavar="N",
         help="processes of --executor local (default: one per GPU, else 2)",
     )
@@ -62,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     slurm.add_argument(
         "--max-parallel",
-        type=int,
+        type=flag(COUNT),
         metavar="N",
         help="jobs of this submission that run at once, over all its arrays (default: 64)",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from benchmark.commands._axes import add_runs
+from benchmark.core.registry import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +33,8 @@ def run(arguments: argparse.Namespace) -> int:
         if use.files[kind]
     ]
     print(tabulate(rows, ("kind", "files", "size", "can be cleaned"), "simple"))
+    if arguments.dry_run and arguments.clean is None:
+        raise InputError("--dry-run says what --clean would delete; name kinds with --clean")
     if arguments.clean is not None:
         kinds = split_list(arguments.clean)
         gone, kept = clean(use, arguments.runs, kinds, dry=arguments.dry_run)

@@ -7,8 +7,11 @@ import sys
 import time
 from pathlib import Path
 
-from benchmark.commands._axes import add_runs
+from benchmark.commands._axes import add_runs, flag
+from benchmark.core.numbers import FROM_ZERO, Number
 from benchmark.core.registry import InputError
+
+SECONDS = Number(float, above=0, most=86_400)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,13 +19,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_runs(parser)
     parser.add_argument(
         "--watch",
-        type=float,
+        type=flag(SECONDS),
         nargs="?",
         const=10.0,
         metavar="SECONDS",
         help="again and again until nothing moves (10 s apart, unless given)",
     )
-    parser.add_argument("--tail", type=int, default=0, metavar="N", help="lines of failed logs")
+    parser.add_argument(
+        "--tail", type=flag(FROM_ZERO), default=0, metavar="N", help="lines of failed logs"
+    )
     parser.add_argument(
         "--logs", metavar="CELL", help="print the logs of the last Slurm job of a cell, and end"
     )
@@ -34,11 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     from slurm.queue import ask_queue
 
     watch = arguments.watch
-    if watch is not None and not 0 < watch < float("inf"):
-        raise InputError(f"--watch {watch:g} must be a number of seconds above 0")
-    if arguments.tail < 0:
-        raise InputError(f"--tail {arguments.tail} must be a number of lines, 0 or more")
-    if arguments.logs:
+    if arguments.logs is not None:
         return _show_logs(arguments.runs, arguments.logs)
     while True:
         status = survey(arguments.runs, ask_queue)

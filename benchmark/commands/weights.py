@@ -11,7 +11,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this verb's flags."""
     parser.add_argument("what", choices=("list", "fetch", "check"))
     parser.add_argument(
-        "names", nargs="?", default="", metavar="A,B", help="backbones; check: all that are here"
+        "names", nargs="?", metavar="A,B", help="backbones; check: all that are here"
     )
 
 
@@ -19,7 +19,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Do what is asked; return 1 when `check` finds damaged weights."""
     from benchmark.core.spec import split_list
 
-    names = split_list(arguments.names) if arguments.names else []
+    names = [] if arguments.names is None else split_list(arguments.names)
     return {"list": _list, "fetch": _fetch, "check": _check}[arguments.what](names)
 
 

@@ -7,8 +7,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmark.core.numbers import Number
 from benchmark.core.registry import InputError
 
+LONGEST = 1000  # characters of a spec: Python's parser fails on deeply nested brackets
 _SPEC = re.compile(r"(?P<name>[^()\s]+?)\s*(?:\((?P<arguments>.*)\))?", re.DOTALL)
 
 
@@ -18,18 +20,26 @@ def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
     Raises:
         InputError: when the text is not `name` or `name(key=literal, ...)`.
     """
+    if len(text) > LONGEST:
+        raise InputError(f"{text[:40]!r}... is longer than {LONGEST} characters; shorten it")
     match = _SPEC.fullmatch(text.strip())
     if not match:
         raise InputError(f"{text!r} is not a spec; write a name or name(key=value, ...)")
+    source = f"_({match['arguments'] or ''})"
     try:
-        call = ast.parse(f"_({match['arguments'] or ''})", mode="eval").body
-        assert isinstance(call, ast.Call)
-        if call.args or any(keyword.arg is None for keyword in call.keywords):
+        call = ast.parse(source, mode="eval").body
+        # "a(b)(c)" and "a(b)+a(c)" are calls of other things than the name
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
+            raise InputError(f"{text!r} is not a spec; write a name or name(key=value, ...)")
+        names = [keyword.arg for keyword in call.keywords]
+        if call.args or None in names:
             raise InputError(f"{text!r} has an argument without a name; write key=value")
-        return match["name"], {str(k.arg): _literal(k.value) for k in call.keywords}
-    except (SyntaxError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise InputError(f"{text!r} gives {twice} twice; leave one out")
+        return match["name"], {str(k.arg): _literal(k.value, source) for k in call.keywords}
+    except InputError:
+        raise
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise InputError(f"cannot read the arguments of {text!r}; write key=value, ...") from None
 
 
@@ -56,13 +66,32 @@ def brief(spec: str, others: Sequence[str]) -> str:
     return format_spec(base, differ)
 
 
-def _literal(node: ast.expr) -> Any:
-    """Return the literal of `node`; a bare word or an a+b of bare words is a string."""
+def _literal(node: ast.expr, source: str) -> Any:
+    """Return the literal of `node`; a bare word or an a+b of bare words is a string.
+
+    Python's grammar is only how brackets and quotes are read: what is no text, number, truth value,
+    None or a tuple or list of them raises ValueError.
+    """
     if isinstance(node, ast.Name):
+        if node.id.lower() in ("nan", "inf", "infinity"):
+            raise InputError(f"{node.id} is no number; leave it out, or write a finite number")
         return node.id
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
-        return f"{_literal(node.left)}+{_literal(node.right)}"
-    return ast.literal_eval(node)
+        words = _literal(node.left, source), _literal(node.right, source)
+        if not all(isinstance(part, ast.Name | ast.BinOp) for part in (node.left, node.right)):
+            raise ValueError("only words are joined by +")
+        return "+".join(words)
+    if isinstance(node, ast.Tuple | ast.List):
+        items = [_literal(item, source) for item in node.elts]
+        return tuple(items) if isinstance(node, ast.Tuple) else items
+    inner = node.operand if isinstance(node, ast.UnaryOp) else node
+    value = inner.value if isinstance(inner, ast.Constant) else ...
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        text = ast.get_source_segment(source, node) or ""
+        return (Number(int) if isinstance(value, int) else Number(float)).read(text, "")
+    if isinstance(node, ast.Constant) and (value is None or isinstance(value, bool | str)):
+        return value
+    raise ValueError(f"{ast.dump(node)[:40]} is no literal")
 
 
 def format_spec(name: str, arguments: Mapping[str, Any]) -> str:

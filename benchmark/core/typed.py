@@ -10,11 +10,11 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, TypeVar
 
+from benchmark.core.numbers import LARGEST
 from benchmark.core.registry import InputError
 
 T = TypeVar("T")
 Check = Callable[[Any, str], Any]  # (value, where it is) -> the value as its type wants it
-LARGEST = 1e100  # of a number: squares of larger ones overflow, and nothing measured is larger
 
 
 def typed(hint: Callable[..., T], value: Any, where: str) -> T:
@@ -30,6 +30,15 @@ def typed(hint: Callable[..., T], value: Any, where: str) -> T:
     """
     made: T = _check_of(hint)(value, where)
     return made
+
+
+def is_checked(hint: Hashable) -> bool:
+    """Return whether `typed` knows the type; the code of others may have any."""
+    try:
+        _check_of(hint)
+    except (AssertionError, TypeError, ValueError):
+        return False
+    return True
 
 
 def _wrong(where: str, value: Any, wanted: str) -> InputError:

@@ -63,7 +63,7 @@ def train(
             return Outcome(cell, "taken")
         except Interrupted:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a method of the user's may call `exit`
             if is_device_lost(error):  # a worker is replaced; what is left is to do next time
                 raise DeviceLost(
                     f"the GPU was lost in {cell.slug} ({error}); this process ends, and the same "

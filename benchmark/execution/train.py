@@ -10,6 +10,7 @@ import torch
 
 from benchmark import backbones
 from benchmark.core.cell import Cell
+from benchmark.core.numbers import COUNT
 from benchmark.core.registry import InputError
 from benchmark.core.settings import Settings
 from benchmark.execution.display import Display
@@ -37,8 +38,7 @@ def check_jobs(executor: str, jobs: int | None) -> None:
         return
     if executor != "local":
         raise InputError(f"jobs {jobs!r} is for the executor 'local', not {executor!r}")
-    if not isinstance(jobs, int) or jobs < 1:
-        raise InputError(f"jobs {jobs!r} must be a whole number above 0")
+    COUNT.read(jobs, "jobs")
 
 
 def train(

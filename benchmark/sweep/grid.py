@@ -8,12 +8,13 @@ from __future__ import annotations
 import itertools
 import os
 import shlex
-import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from benchmark.core.files import read_toml
+from benchmark.core.numbers import COUNT, FROM_ZERO, POSITIVE, Number
 from benchmark.core.registry import InputError, unknown
 from benchmark.core.spec import format_spec, parse_spec, split_list
 
@@ -59,43 +60,55 @@ SINGULAR = {
     "seeds": "seed",
 }
 
-# Axis: how one item is read, and what it is.
-AXES: dict[str, tuple[Callable[[str], Any], str]] = {
-    "methods": (str, "method specs, e.g. dvpt,lora(rank=8); see `list methods`"),
+# Axis: which numbers an item may be (None: it is a text), and what it is.
+AXES: dict[str, tuple[Number[Any] | None, str]] = {
+    "methods": (None, "method specs, e.g. dvpt,lora(rank=8); see `list methods`"),
     "backbones": (
-        str,
+        None,
         "backbones; see `list backbones`; timm:, random:, file:PATH@NAME, hub:, local-dir:",
     ),
-    "datasets": (str, "data sets; see `list datasets`; or a manifest.csv, a folder, an .npz"),
-    "fractions": (float, "label fractions in (0, 1] of the development images"),
-    "shots": (int, "images per class for training, as many for validation, instead of a fraction"),
-    "split_seeds": (int, "seeds of the split into test, validation and training images"),
-    "subset": (str, "training images of a fraction: drawn, or the first of each class"),
-    "seeds": (int, "training seeds (initialisation, batches, augmentation)"),
-    "lr": (float, "learning rates; left out: each method's own"),
-    "head_lr": (float, "learning rate of the head; left out: as `lr`, but at least 1e-3"),
-    "weight_decay": (float, "weight decay of AdamW on matrices"),
-    "steps": (int, "optimiser steps, the same for every label fraction"),
-    "patience": (int, "train until so many evaluations in a row are no better; 0: all the steps"),
-    "epochs": (float, "length in epochs instead of steps"),
-    "batch_size": (int, "images in a batch"),
-    "warmup": (float, "share of the steps with a rising learning rate"),
-    "clip": (float, "largest norm of the gradient"),
-    "evaluations": (int, "how often the validation set is scored; the best point is kept"),
-    "image_size": (int, "side of the input in pixels; left out: the backbone's own default"),
-    "augment": (str, "augmentation policies: none, flip, default, rotate, dvpt (the authors')"),
-    "views": (int, "fixed augmented views per image to draw from; 0: a fresh one in every step"),
-    "balance": (str, "against class imbalance: none, loss (weighted), sampler"),
-    "output": (str, "of a classifier: softmax, or ordinal for grades (continuation ratios)"),
-    "precision": (str, "auto (bf16 on a GPU), fp32 or bf16"),
+    "datasets": (None, "data sets; see `list datasets`; or a manifest.csv, a folder, an .npz"),
+    "fractions": (
+        Number(float, above=0, most=1),
+        "label fractions in (0, 1] of the development images",
+    ),
+    "shots": (
+        FROM_ZERO,
+        "images per class for training, as many for validation, instead of a fraction",
+    ),
+    "split_seeds": (FROM_ZERO, "seeds of the split into test, validation and training images"),
+    "subset": (None, "training images of a fraction: drawn, or the first of each class"),
+    "seeds": (FROM_ZERO, "training seeds (initialisation, batches, augmentation)"),
+    "lr": (POSITIVE, "learning rates; left out: each method's own"),
+    "head_lr": (POSITIVE, "learning rate of the head; left out: as `lr`, but at least 1e-3"),
+    "weight_decay": (Number(float, least=0), "weight decay of AdamW on matrices"),
+    "steps": (COUNT, "optimiser steps, the same for every label fraction"),
+    "patience": (
+        FROM_ZERO,
+        "train until so many evaluations in a row are no better; 0: all the steps",
+    ),
+    "epochs": (POSITIVE, "length in epochs instead of steps"),
+    "batch_size": (COUNT, "images in a batch"),
+    "warmup": (Number(float, least=0, below=1), "share of the steps with a rising learning rate"),
+    "clip": (POSITIVE, "largest norm of the gradient"),
+    "evaluations": (COUNT, "how often the validation set is scored; the best point is kept"),
+    "image_size": (COUNT, "side of the input in pixels; left out: the backbone's own default"),
+    "augment": (None, "augmentation policies: none, flip, default, rotate, dvpt (the authors')"),
+    "views": (
+        FROM_ZERO,
+        "fixed augmented views per image to draw from; 0: a fresh one in every step",
+    ),
+    "balance": (None, "against class imbalance: none, loss (weighted), sampler"),
+    "output": (None, "of a classifier: softmax, or ordinal for grades (continuation ratios)"),
+    "precision": (None, "auto (bf16 on a GPU), fp32 or bf16"),
 }
 
 
-def read_items(name: str, value: Any, parse: Callable[[str], Any]) -> tuple[Any, ...]:
+def read_items(name: str, value: Any, number: Number[Any] | None = None) -> tuple[Any, ...]:
     """Return the items of a comma list, of one value, or of any sequence of values.
 
     Raises:
-        InputError: no item, or one that `parse` does not take; `name` is the argument's.
+        InputError: no item, or one that is not such a number; `name` is the argument's.
     """
     single = isinstance(value, str | Path | int | float)
     if isinstance(value, bool | dict) or not (single or hasattr(value, "__iter__")):
@@ -104,14 +117,12 @@ def read_items(name: str, value: Any, parse: Callable[[str], Any]) -> tuple[Any,
     items = split(value) if isinstance(value, str) else [value] if single else [*value]
     if not items:
         raise InputError(f"{name} is an empty list; leave it out for the default")
-    found = []
+    if number is not None:
+        return tuple(number.read(item, name) for item in items)
     for item in items:
-        try:
-            found.append(parse(str(item)))
-        except ValueError:
-            kind = {int: "a whole number", float: "a number"}[parse]  # type: ignore[index]
-            raise InputError(f"{name} {item!r} is not {kind}") from None
-    return tuple(found)
+        if not isinstance(item, str | Path):
+            raise InputError(f"{name} {item!r} is not a text")
+    return tuple(map(str, items))
 
 
 def _split_paths(text: str) -> list[str]:
@@ -149,8 +160,7 @@ def read_axis(name: str, value: Any) -> tuple[Any, ...]:
 
 def with_budget(grid: Grid, budget: int) -> Grid:
     """Return `grid` with `budget` trials of every method, the default settings among them."""
-    if not isinstance(budget, int) or budget < 1:
-        raise InputError(f"tune_budget {budget!r} must be a whole number above 0")
+    budget = COUNT.read(budget, "tune_budget")
     if grid.lr != (None,) or len(grid.weight_decay) > 1:
         raise InputError("tune_budget draws lr and weight_decay; leave out lr and weight_decay")
     return replace(grid, trial=tuple(range(budget)))
@@ -172,10 +182,7 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         InputError: when the file cannot be read or has a key that is no flag.
     """
-    try:
-        values = tomllib.loads(path.read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"cannot read the configuration {str(path)!r}: {error}") from None
+    values = read_toml(path)
     known = {field.name for field in fields(Grid)} - {"trial"} | {"suite"}
     for key in values:
         if key not in known:

@@ -10,13 +10,15 @@ from typing import Any
 import methods
 from benchmark import backbones
 from benchmark.core.cell import Cell
+from benchmark.core.numbers import POSITIVE, Number
 from benchmark.core.registry import InputError
 from benchmark.data import Dataset, located, open_dataset, split
-from benchmark.sweep.grid import SINGULAR, Grid, expand
+from benchmark.sweep.grid import AXES, SINGULAR, Grid, expand
 from benchmark.sweep.tuning import Tuned, trial
 from benchmark.training import balance, head
 from benchmark.training.augment import MOST_VIEWS, Augmentation, policies
 from benchmark.training.session import best_device
+from methods.base import blamed
 
 LOWEST_HEAD_LR = 1e-3
 _TRIED = ("lr", "weight_decay")  # axes of cells that every method's trials draw
@@ -49,7 +51,7 @@ class Resolver:
         backbone = backbones.resolve(values["backbone"])
         self._remember(backbone.name, values["backbone"])
         preprocessing = backbones.preprocessing(values["backbone"])
-        drawn = trial(method.search_space(), number) if number else {}
+        drawn = self._trial(method, number)
         # what no cell has an axis for is a field of the method
         own = {name: drawn.pop(name) for name in list(drawn) if name not in _TRIED}
         values |= drawn | {"tuned": ",".join(f"{name}={value}" for name, value in own.items())}
@@ -58,7 +60,7 @@ class Resolver:
         values["views"] = _views(values["views"], values["augment"])
         balance.check(values["balance"], dataset.card.task)
         head.check_output(values["output"], dataset.card.ordinal)
-        lr = method.lr if values["lr"] is None else values["lr"]
+        lr = POSITIVE.check(method.lr, "lr") if values["lr"] is None else values["lr"]
         values |= {
             "dataset": dataset.card.name,
             "data": dataset.fingerprint,
@@ -80,10 +82,9 @@ class Resolver:
         _check(cell)
         backbones.check_size(self.sources.get(cell.backbone, cell.backbone), cell.image_size)
         num_train = self._training_images(dataset, cell)
-        if epochs is not None and not 0 < epochs < math.inf:
-            raise InputError(f"epochs {epochs!r} must be a finite number above 0")
         if epochs is not None:
             cell = replace(cell, steps=max(1, round(epochs * num_train / cell.batch_size)))
+            _check(cell)  # so many epochs may be more steps than a number holds
         most = min(cell.evaluations, cell.steps)
         if 2 * cell.patience > most:
             raise InputError(
@@ -92,6 +93,10 @@ class Resolver:
                 "steps), or until_converged, which brings its own"
             )
         return cell
+
+    def _trial(self, method: methods.Method, number: int) -> dict[str, float]:
+        with blamed(method.name):
+            return trial(method.search_space(), number) if number else {}
 
     def _training_images(self, dataset: Dataset, cell: Cell) -> int:
         """Return the size of the training split; a fraction that is too small raises InputError."""
@@ -140,15 +145,12 @@ def head_lr(given: float | None, lr: float) -> float:
     nothing and would hardly move at that rate, which no other method suffers.
     """
     rate = max(lr, LOWEST_HEAD_LR) if given is None else given
-    if not 0 < rate < math.inf:
-        raise InputError(f"head_lr {rate!r} must be a finite number above 0")
-    return 0.0 if rate == lr else rate
+    return 0.0 if POSITIVE.check(rate, "head_lr") == lr else rate
 
 
 def _views(count: int, policy: str) -> int:
     """Return the number of views, 0 where nothing is changed: all views would be the image."""
-    if not 0 <= count <= MOST_VIEWS:
-        raise InputError(f"views {count!r} must be a number from 0 to {MOST_VIEWS}")
+    Number(int, least=0, most=MOST_VIEWS).check(count, "views")
     return 0 if policies[policy] == Augmentation() else count
 
 
@@ -161,19 +163,11 @@ def precision(name: str, *, on_gpu: bool) -> str:
     return name
 
 
-_POSITIVE = ("lr", "steps", "batch_size", "clip", "evaluations", "image_size")
-MOST = 2**63 - 1  # of whole numbers: what JSON and torch's generators hold
-
-
 def _check(cell: Cell) -> None:
-    """Raise InputError for a number outside its range."""
-    for name in _POSITIVE:
-        if not 0 < getattr(cell, name) < math.inf:
-            raise InputError(f"{name} {getattr(cell, name)!r} must be a finite number above 0")
-    for name, value in cell.values().items():
-        if isinstance(value, int) and not 0 <= value <= MOST:
-            raise InputError(f"{name} {value!r} must be from 0 to {MOST}")
-    if not 0 <= cell.warmup < 1:
-        raise InputError(f"warmup {cell.warmup!r} must be a share of the steps in [0, 1)")
-    if not 0 <= cell.weight_decay < math.inf:
-        raise InputError(f"weight_decay {cell.weight_decay!r} must be finite and not negative")
+    """Raise InputError for a number outside its range: a method or a trial may have made it."""
+    for axis, (number, _) in AXES.items():
+        name = SINGULAR.get(axis, axis)
+        value = getattr(cell, name, None)
+        same_as_lr = name == "head_lr" and value == 0
+        if number is not None and value is not None and not same_as_lr:
+            number.check(value, name)

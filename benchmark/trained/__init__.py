@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from benchmark import backbones
 from benchmark.core.files import DELTA
+from benchmark.core.numbers import SHARE
 from benchmark.core.record import RECORD, Record, read_record
 from benchmark.core.registry import InputError
 from benchmark.data.base import Card
@@ -112,8 +113,7 @@ class Trained:
             return
         if len(self.classes) != 2 and self.task != "multilabel":
             raise InputError(f"a threshold needs two classes; this cell has {len(self.classes)}")
-        if not 0 <= threshold <= 1:
-            raise InputError(f"threshold {threshold:g} is not a probability between 0 and 1")
+        SHARE.check(threshold, "threshold")
 
     def _logits(
         self, paths: list[Path], read: Read
@@ -168,7 +168,7 @@ def load(
         raise InputError(f"{str(folder)!r} holds a record without its {DELTA}; train it again")
     cell = record.cell
     check_code(cell.method, allowed)
-    source = weights or cell.backbone
+    source = cell.backbone if weights is None else weights
     if (found := backbones.fingerprint(source)) != cell.weights:
         raise InputError(
             f"{source!r} has weights {found}, the cell was trained on {cell.weights}; "

@@ -72,7 +72,7 @@ def run(
             record = _run(cell, session, folder, on_step, micro_batch)
     except Interrupted:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         write_text(folder / "error.txt", f"{reason}\n\n{traceback.format_exc()}")
         raise

@@ -6,11 +6,11 @@ first. Everything in it is checked; an unknown key is an error, never ignored.
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from benchmark.core.files import read_toml
 from benchmark.core.registry import InputError, unknown
 
 NAME = "dataset.toml"
@@ -95,11 +95,7 @@ def beside(path: Path) -> Declaration:
 
 def read(path: Path) -> Declaration:
     """Return the declaration in a TOML file, checked."""
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"cannot read {str(path)!r} ({reason})") from None
+    values = read_toml(path)
     known = {item.name for item in fields(Declaration)} - {"origin"}
     for key in values:
         if key not in known:  # a misspelt key, ignored, would be a declaration without effect
