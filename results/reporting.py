@@ -112,12 +112,13 @@ def report(
     places = [*runs, *filter(None, [out])]  # times and pictures: beside records, or in the report
     ledgers = [ledger.build(loaded, s.table, places) for s in statistics]
     used = sources.collect(built, options.lookup)
+    problems: list[str] = []
     printed: dict[str, list[Sheet]] = {
         "table": [scores.sheet(table) for table in built],
         "efficiency": [ledger.sheet(one) for one in ledgers if one.entries],
         "ranks": [rank_table.build(s) for s in statistics if s.ranking],
-        "external": external.build(built),
-        "peek": peek.build(built),
+        "external": external.build(built, problems),
+        "peek": peek.build(built, problems),
     }
     if options.ablation is not None:
         printed["ablation"] = ablation.build(loaded, options.ablation, options.metric)
@@ -173,7 +174,7 @@ def report(
         _terminal(statistics, ledgers, printed, options),
         tuple(paths),
         loaded.faults,
-        (*loaded.notes, *undrawn),
+        (*loaded.notes, *undrawn, *problems),
         {"scores": frames.pop("table"), **{n: f for n, f in frames.items() if len(f)}},
         drawn,
     )

@@ -25,10 +25,11 @@ from typing import TYPE_CHECKING
 import submitit
 
 from benchmark.core.cell import Cell
+from benchmark.core.files import ENDS
 from benchmark.core.registry import InputError
 from benchmark.core.settings import Settings
 from benchmark.sweep.claims import job_id, read
-from benchmark.sweep.ends import ENDS, End, add_end, deaths, now, read_ends
+from benchmark.sweep.ends import End, add_end, deaths, now, read_ends
 from benchmark.sweep.plan import state
 from slurm.logs import START
 from slurm.recovery import STOPPED

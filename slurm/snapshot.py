@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from benchmark.core.files import write_json, write_text
+from benchmark.core.files import sha256_of, write_json, write_text
 from benchmark.core.spec import base_name
 from slurm.logs import NO_ANSWER, START
 
@@ -52,10 +51,7 @@ def _copy_module(name: str, target: Path) -> None:
 def seal(sweep: Path) -> None:
     """Write the digests of all files of the sweep, in the format of sha256sum."""
     paths = sorted(path for path in sweep.rglob("*") if path.is_file() and path.name != SEAL)
-    lines = [
-        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(sweep)}\n"
-        for path in paths
-    ]
+    lines = [f"{sha256_of(path)}  {path.relative_to(sweep)}\n" for path in paths]
     write_text(sweep / SEAL, "".join(lines))
 
 

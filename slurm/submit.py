@@ -16,7 +16,7 @@ import submitit
 from submitit.slurm.slurm import _make_sbatch_string
 
 from benchmark.core.cell import Cell
-from benchmark.core.files import digest, write_json
+from benchmark.core.files import ERROR, ERROR_BEFORE, digest, write_json
 from benchmark.core.registry import InputError
 from benchmark.core.settings import Settings
 from benchmark.sweep.claims import claimed
@@ -147,7 +147,7 @@ def submit(order: Order) -> tuple[str, list[str]]:
         # from now on the cell is to do: what it failed of before is kept under another name
         with suppress(FileNotFoundError):
             folder = cell.folder(order.runs)
-            (folder / "error.txt").replace(folder / "error-before.txt")
+            (folder / ERROR).replace(folder / ERROR_BEFORE)
     ids: list[str] = []
     for number, (array, parallel, before) in enumerate(parts):
         asked = array.resources

@@ -22,6 +22,7 @@ import test_slurm_cluster as cluster
 
 from benchmark.core.record import read_record
 from benchmark.core.registry import InputError
+from benchmark.sweep import claims
 
 CELLS = ["--methods", "lora(rank=2),bitfit", "--seeds", "0,1,2,3", "--fractions", "0.1"]
 CELLS += ["--steps", "300", "--evaluations", "10"]
@@ -86,6 +87,18 @@ def requeue(runs):
         subprocess.run(["scontrol", "requeue", job], check=True)
 
 
+def suspend(runs):
+    """Stop a job for longer than a claim lives, while a run in a process looks for cells."""
+    job = cluster.queue("running")[0]
+    subprocess.run(["scontrol", "suspend", job], check=True)
+    time.sleep(claims.STALE_S + 20)
+    command = [sys.executable, "-m", "benchmark", "run", "--runs", runs, "--batch-size", "8"]
+    beside = subprocess.Popen([*command, "--backbones", "tiny_vit", *CELLS], cwd=cluster.ROOT)
+    time.sleep(20)
+    subprocess.run(["scontrol", "resume", job], check=True)
+    assert beside.wait(1800) == 0
+
+
 # fault -> (what makes it, what jobs ask for)
 FAULTS = {
     "kill -9 of a job step": (kill_9, "mem_gb=2"),
@@ -97,6 +110,7 @@ FAULTS = {
     "kill -9 of slurmd, step and task": (crash_node, "mem_gb=2"),
     "scontrol requeue": (requeue, "mem_gb=2"),
     "claim of a live cell made old": (age_claim, "mem_gb=2"),
+    "scontrol suspend for 200 s": (suspend, "mem_gb=2"),
 }
 
 

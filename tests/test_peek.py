@@ -57,7 +57,7 @@ def test_only_runs_are_averaged(tmp_path):
         (folder / "external" / "other.json").write_text(text)
         (folder / "external" / "half.json").write_text('{"key": "k", "half')
     built = tables.build(frame.load([tmp_path]))
-    for sheets, column in ((peek.build(built), "gap"), (external.build(built), "external")):
+    for sheets, column in ((peek.build(built, []), "gap"), (external.build(built, []), "external")):
         assert len(sheets) == 2  # a table per backbone
         for sheet in sheets:
             assert sheet.data["method"].tolist() == ["m(a=1)", "m(a=2)"]

@@ -19,6 +19,7 @@ from benchmark.backbones.layouts import Contents
 from benchmark.backbones.networks import build, check_size, sized, skeleton
 from benchmark.backbones.sources import resolve
 from benchmark.backbones.zoo import Entry
+from benchmark.core.files import digest
 from benchmark.core.registry import InputError
 
 INIT_SEED = 20230721  # of untrained weights
@@ -125,7 +126,7 @@ def fingerprint(name: str) -> str:
     backbone = resolve(name)
     if backbone.source.startswith("random:"):
         text = f"{backbone.timm_name} {sorted(backbone.kwargs.items())} {INIT_SEED}"
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return digest(text)
     if backbone.wheel is not None:
         return backbone.wheel.fingerprint  # pinned, so that a plan needs no download
     if backbone.is_fetched:

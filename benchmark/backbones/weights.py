@@ -192,7 +192,7 @@ def read_file(path: Path) -> tuple[State, dict[str, int]]:
         with torch.serialization.safe_globals(_HARMLESS):
             values = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, RuntimeError, ValueError, EOFError, OSError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise InputError(f"cannot read weights from {str(path)!r}: {reason}") from None
     except pickle.UnpicklingError:
         raise InputError(

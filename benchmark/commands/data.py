@@ -157,6 +157,8 @@ def _prepare(arguments: argparse.Namespace) -> int:
     from benchmark.data.readers import unpack
     from benchmark.data.sets import medmnist
 
+    asked = "56" if arguments.image_size is None else arguments.image_size
+    sides = [SIDE.read(text, "--image-size") for text in split_list(asked)]
     cache = arguments.out or RUNS / "cache"
     refuse_in_tree(cache, arguments.name, "--out")
     name, _, place = arguments.name.partition("@")
@@ -168,8 +170,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
     dataset = open_dataset(arguments.name)
     if arguments.group_duplicates:
         return _group(dataset, arguments)
-    for text in split_list("56" if arguments.image_size is None else arguments.image_size):
-        side = SIDE.read(text, "--image-size")
+    for side in sides:
         decoded(dataset, side, cache)
         print(f"decoded {len(dataset)} images at {side} px below {cache}")
     print(f"listed in {prepare.write_listing(dataset, cache)}")

@@ -100,6 +100,7 @@ def inputs_of(places: list[Path]) -> list[Input]:
 
 
 def _table(trained: Trained, inputs: list[Input], out: Path, threshold: float | None) -> None:
+    from benchmark.core import escape
     from benchmark.core.files import write_text
 
     if out.suffix != ".csv":
@@ -110,7 +111,7 @@ def _table(trained: Trained, inputs: list[Input], out: Path, threshold: float | 
         raise InputError(f"--out {str(out)!r} exists and holds no predictions; name another file")
     known = {one.name: one for one in inputs}
     table = trained.predict(list(known), threshold, lambda name: known[str(name)].read())
-    write_text(out, table.to_csv(index=False))
+    write_text(out, escape.csv(table))
 
 
 def _masks(trained: Trained, inputs: list[Input], out: Path, threshold: float | None) -> None:

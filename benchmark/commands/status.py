@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from benchmark.commands._axes import add_runs, flag
+from benchmark.core.files import ERROR
 from benchmark.core.numbers import FROM_ZERO, Number
 from benchmark.core.registry import InputError
 
@@ -58,7 +59,7 @@ def _show_logs(runs: Path, cell: str) -> int:
     from slurm.queue import logs_of
 
     slug = cell.rstrip("/").removeprefix(f"{runs}/")
-    paths = [path for path in (runs / slug / "error.txt", *logs_of(runs, slug)) if path.exists()]
+    paths = [path for path in (runs / slug / ERROR, *logs_of(runs, slug)) if path.exists()]
     if not paths:
         raise InputError(f"no log of {cell!r} below {str(runs)!r}; name a cell as `status` does")
     for path in paths:

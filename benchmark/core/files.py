@@ -11,7 +11,7 @@ import shutil
 import stat
 import tomllib
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,9 +29,13 @@ ERROR = "error.txt"
 UNSUPPORTED = "unsupported.txt"
 CHECKPOINT = "checkpoint.pt"
 PREDICTIONS = "predictions.npz"
+AGAIN = "delete its folder to train the cell again"  # what helps where a file of a cell is damaged
 DELTA = "delta.safetensors"
 PEEK = "peek.json"  # scores of unselected checkpoints; no table reads it
 RESCORED = "rescored.json"  # scores computed later from the predictions
+CLAIM = "claim.json"
+ENDS = "deaths.json"  # how earlier attempts ended without a result
+ERROR_BEFORE = "error-before.txt"  # of an attempt whose cell is queued again
 EXTERNAL = "external"  # a folder: scores on sets that were not trained on
 
 MADE = "made.json"  # in a folder that the user named: what this program wrote there, with SHA-256
@@ -248,6 +252,35 @@ def read_bytes(path: Path) -> bytes:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "it is no file", str(path))
         return stream.read()
+
+
+@contextlib.contextmanager
+def open_arrays(path: Path, remedy: str) -> Iterator[Mapping[str, np.ndarray]]:
+    """Yield the arrays of an npz file by name, each read when it is asked for; no pickle is.
+
+    Raises:
+        InputError: for a file that is not whole, and for what the block cannot do with its arrays,
+            because one is missing or of another shape; it ends with `remedy`.
+    """
+    import zipfile
+    import zlib
+
+    import numpy as np
+
+    # errors of numpy and the zip format; a header may claim more memory than there is
+    damaged = (OSError, ValueError, KeyError, IndexError, TypeError, EOFError, MemoryError)
+    try:
+        if not path.is_file():  # a pipe would wait for a writer for ever
+            raise OSError("it is no file")
+        with np.load(path, allow_pickle=False) as stored:
+            if not isinstance(stored, np.lib.npyio.NpzFile):
+                raise ValueError("it holds a single array")
+            yield stored
+    except InputError:
+        raise
+    except (*damaged, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        told = " ".join(str(error).split())[:120]
+        raise InputError(f"{path} is not whole ({told}); {remedy}") from None
 
 
 def read_json(path: Path, remedy: str) -> Any:

@@ -87,6 +87,15 @@ class DataSummary:
     definitions: int = count(default=1)
 
 
+class Origin(TypedDict, total=False):
+    """Whose work a data set, backbone or method is; what is not known is absent or empty."""
+
+    citation: str
+    works: list[dict[str, Any]]  # of `Citation.to_json`
+    licence: str
+    url: str
+
+
 class Provenance(TypedDict, total=False):
     """Where a number comes from; more than this may be in it."""
 
@@ -99,7 +108,8 @@ class Provenance(TypedDict, total=False):
     cached_features: bool
     compiled: bool
     trained_together: int
-    sources: dict[str, dict[str, Any]]
+    sources: dict[str, Origin]
+    delta: str  # SHA-256 of the cell's delta.safetensors
     search_space: dict[str, dict[str, Any]]  # of the method: low, high and source by name
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import keyword
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ from benchmark.core.numbers import Number
 from benchmark.core.registry import InputError
 
 LONGEST = 1000  # characters of a spec: Python's parser fails on deeply nested brackets
+_NO_NUMBER = ("nan", "inf", "infinity")
 _SPEC = re.compile(r"(?P<name>[^()\s]+?)\s*(?:\((?P<arguments>.*)\))?", re.DOTALL)
 
 
@@ -31,7 +33,7 @@ def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
         # "a(b)(c)" and "a(b)+a(c)" are calls of other things than the name
         if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
             raise InputError(f"{text!r} is not a spec; write a name or name(key=value, ...)")
-        names = [keyword.arg for keyword in call.keywords]
+        names = [argument.arg for argument in call.keywords]
         if call.args or None in names:
             raise InputError(f"{text!r} has an argument without a name; write key=value")
         if twice := next((name for name in names if names.count(name) > 1), None):
@@ -73,7 +75,7 @@ def _literal(node: ast.expr, source: str) -> Any:
     None or a tuple or list of them raises ValueError.
     """
     if isinstance(node, ast.Name):
-        if node.id.lower() in ("nan", "inf", "infinity"):
+        if node.id.lower() in _NO_NUMBER:
             raise InputError(f"{node.id} is no number; leave it out, or write a finite number")
         return node.id
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
@@ -102,12 +104,17 @@ def format_spec(name: str, arguments: Mapping[str, Any]) -> str:
 
 
 def _word(value: Any) -> str:
-    plain = isinstance(value, str) and re.fullmatch(r"[A-Za-z_]\w*(\+[A-Za-z_]\w*)*", value)
-    reserved = value in ("True", "False", "None")
-    if plain and not reserved:
-        return value
-    text = repr(value)
-    return text if isinstance(value, str) else text.replace(" ", "")
+    if isinstance(value, str):
+        # what Python reads as itself: no keyword, and letters that it does not normalise
+        plain = re.fullmatch(r"[A-Za-z_]\w*(\+[A-Za-z_]\w*)*", value, re.ASCII)
+        words = value.split("+")
+        is_bare = plain and not any(keyword.iskeyword(w) or w.lower() in _NO_NUMBER for w in words)
+        return value if is_bare else repr(value)
+    if isinstance(value, tuple | list):
+        inner = ",".join(repr(item) if isinstance(item, str) else _word(item) for item in value)
+        inner += "," if isinstance(value, tuple) and len(value) == 1 else ""
+        return f"({inner})" if isinstance(value, tuple) else f"[{inner}]"
+    return repr(value)
 
 
 def split_list(text: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 import types
 import typing
 from collections.abc import Callable, Hashable, Mapping
@@ -14,6 +15,7 @@ from benchmark.core.numbers import LARGEST
 from benchmark.core.registry import InputError
 
 T = TypeVar("T")
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")  # all but tab and newline
 Check = Callable[[Any, str], Any]  # (value, where it is) -> the value as its type wants it
 
 
@@ -68,6 +70,14 @@ def _plain(kind: type, wanted: str) -> Check:
     return check
 
 
+def _text(value: Any, where: str) -> Any:
+    if type(value) is not str:
+        raise _wrong(where, value, "a text")
+    if _CONTROL.search(value):  # in a terminal they are commands, in an SVG not allowed
+        raise _wrong(where, value, "a text without control characters")
+    return value
+
+
 def _anything(value: Any, where: str) -> Any:
     return value
 
@@ -77,7 +87,7 @@ _PLAIN: dict[Any, Check] = {
     bool: _plain(bool, "true or false"),
     int: _plain(int, "a whole number"),
     float: _number,
-    str: _plain(str, "a text"),
+    str: _text,
     type(None): _plain(type(None), "null"),
 }
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from benchmark.core.escape import formula
 from benchmark.core.files import filled, refuse_inside, write_text
 from benchmark.core.registry import InputError
 from benchmark.data.base import Dataset
@@ -59,7 +60,8 @@ def write_listing(dataset: Dataset, out: Path) -> Path:
     writer.writerow(["image", "label", "group", "split"])
     for row, name in enumerate(dataset.ids):
         label = "+".join(shown(dataset, row))
-        writer.writerow([name, label, dataset.groups[row], dataset.splits[row]])
+        told = (name, label, dataset.groups[row], dataset.splits[row])
+        writer.writerow(map(formula, told))
     path = out / f"{dataset.card.name}-{dataset.fingerprint}.csv"
     write_text(path, stream.getvalue())
     return path

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 from tabulate import tabulate
 
+from benchmark.core.files import written
 from benchmark.data.base import Dataset, Split
 from benchmark.data.readers.images import resize
 
@@ -117,8 +118,8 @@ def montage(dataset: Dataset, rows: np.ndarray, path: Path) -> None:
     for number, row in enumerate(chosen):
         top, left = number // COLUMNS * SIDE, number % COLUMNS * SIDE
         canvas[top : top + SIDE, left : left + SIDE] = _tile(dataset, int(row))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(canvas).save(path)
+    with written(path) as temporary:
+        Image.fromarray(canvas).save(temporary, "png")
 
 
 def _tile(dataset: Dataset, row: int) -> np.ndarray:

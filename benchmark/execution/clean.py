@@ -12,22 +12,30 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmark.core.files import PART
+from benchmark.core.files import (
+    CELL,
+    CHECKPOINT,
+    CLAIM,
+    DELTA,
+    ENDS,
+    ERROR,
+    ERROR_BEFORE,
+    EXTERNAL,
+    PART,
+    PEEK,
+    PREDICTIONS,
+    RECORD,
+    RESCORED,
+    UNSUPPORTED,
+)
 from benchmark.core.registry import InputError, unknown
-from benchmark.sweep.claims import CLAIM, claimed, read
+from benchmark.sweep.claims import claimed, read
 
-_BY_NAME = {
-    "record.json": "records",
-    "cell.json": "records",
-    "error.txt": "records",
-    "unsupported.txt": "records",
-    "rescored.json": "records",
-    "peek.json": "records",
-    "deaths.json": "records",
-    "error-before.txt": "records",
-    "predictions.npz": "predictions",
-    "delta.safetensors": "deltas",
-    "checkpoint.pt": "checkpoints",
+_RECORDS = (RECORD, CELL, ERROR, UNSUPPORTED, RESCORED, PEEK, ENDS, ERROR_BEFORE)
+_BY_NAME = dict.fromkeys(_RECORDS, "records") | {
+    PREDICTIONS: "predictions",
+    DELTA: "deltas",
+    CHECKPOINT: "checkpoints",
 }
 _BY_FOLDER = {
     "cache": "caches",
@@ -39,7 +47,7 @@ _BY_FOLDER = {
 _AT_TOP = {"index.parquet": "index", "latency.json": "reports"}
 _DEPTH = 4  # DATASET/BACKBONE/METHOD/CELL
 _CELL = re.compile(r"-[0-9a-f]{16}$")  # the end of a cell's folder: its key
-_INSIDE = {"external": "records", "peek": "checkpoints"}  # folders of a cell
+_INSIDE = {EXTERNAL: "records", "peek": "checkpoints"}  # folders of a cell
 KINDS = (
     "records",
     "predictions",
@@ -53,7 +61,7 @@ KINDS = (
     "other",
 )
 CLEANED = ("checkpoints", "caches", "reports", "index")
-ENDED = ("record.json", "unsupported.txt")
+ENDED = (RECORD, UNSUPPORTED)
 
 
 @dataclass
@@ -75,7 +83,7 @@ def survey(runs: Path) -> Use:
     Raises:
         InputError: for a folder that is no runs folder: nothing is to be cleaned by mistake.
     """
-    if not any(next(runs.glob(f"*/*/*/*/{name}"), None) for name in ("cell.json", "record.json")):
+    if not any(next(runs.glob(f"*/*/*/*/{name}"), None) for name in (CELL, RECORD)):
         raise InputError(
             f"{str(runs)!r} holds no cell (DATASET/BACKBONE/METHOD/...); name a folder of runs "
             "with --runs"
@@ -139,7 +147,7 @@ def _is_trained(folder: Path) -> bool:
 
 def _checkpoints(use: Use, gone: Use, *, dry: bool) -> list[str]:
     """Delete the checkpoints of ended cells, each under a claim; return why others stay."""
-    unfinished = trained = 0
+    unfinished = trained = locked = 0
     cells: dict[Path, list[tuple[Path, int]]] = {}
     for path, size in use.files["checkpoints"]:
         inside = path.parent.name in _INSIDE
@@ -147,13 +155,20 @@ def _checkpoints(use: Use, gone: Use, *, dry: bool) -> list[str]:
     for folder, files in cells.items():
         if not any((folder / name).exists() for name in ENDED):
             unfinished += 1
-        elif _is_trained(folder) or not _under_claim(folder, files, dry=dry):
+        elif _is_trained(folder):
             trained += 1
         else:
-            gone.files["checkpoints"] += files
+            try:
+                if _under_claim(folder, files, dry=dry):
+                    gone.files["checkpoints"] += files
+                else:
+                    trained += 1
+            except InputError:  # a colleague's: the other folders are cleaned
+                locked += 1
     reasons = (
         (unfinished, "are not finished: they would start anew"),
         (trained, "are being trained"),
+        (locked, "lie in folders that cannot be written"),
     )
     return [f"checkpoints of {n} cells stay: they {why}" for n, why in reasons if n]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from benchmark.core.cell import Cell
-from benchmark.core.files import write_text
+from benchmark.core.files import ERROR, write_text
 from benchmark.core.record import RECORD, Record, read_record
 from benchmark.core.registry import InputError
 from benchmark.sweep.claims import claimed
@@ -47,8 +47,15 @@ def train(
         Interrupted: `on_step` answered true.
         DeviceLost: no later cell of this process could be trained.
     """
-    folder = cell.folder(runs)
-    with claimed(folder) as claim:
+    try:
+        return _claimed(cell, session, runs, on_step)
+    except InputError as error:  # a full disk, a colleague's folder: the next one may be another's
+        return Outcome(cell, "failed", str(error))
+
+
+def _claimed(cell: Cell, session: Session, runs: Path, on_step: Listener) -> Outcome:
+    """Train one cell under a claim; see `train`."""
+    with claimed(cell.folder(runs)) as claim:
         if claim is None:
             return Outcome(cell, "taken")
 
@@ -108,7 +115,7 @@ def _too_small(cell: Cell, runs: Path) -> InputError:
         f"memory does not hold one image of {cell.image_size} px in {cell.method} of "
         f"{cell.backbone}; take a smaller --image-size or --backbones"
     )
-    path = cell.folder(runs) / "error.txt"
+    path = cell.folder(runs) / ERROR
     told = path.read_text() if path.exists() else ""
     write_text(path, f"{reason}\n\n{told}")
     return InputError(reason)

@@ -11,12 +11,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmark.core.files import ERROR, RECORD, UNSUPPORTED, read_bytes
+from benchmark.core.record import read_record
+from benchmark.core.registry import InputError
 from benchmark.sweep.claims import read
 from benchmark.sweep.plan import planned, state
 
-ORDER = ("done", "running", "queued", "todo", "failed", "unsupported")
+ORDER = ("done", "running", "queued", "todo", "failed", "unreadable", "unsupported")
+RARE = ("running", "queued", "unreadable")  # not counted where there are none
 LABELS = {"todo": "to do"}
-REASONS = {"failed": "error.txt", "unsupported": "unsupported.txt"}
+REASONS = {"failed": ERROR, "unsupported": UNSUPPORTED}
 
 
 @dataclass(repr=False)
@@ -51,7 +55,7 @@ class Status:
     def exit_code(self) -> int:
         """Return 0: all ended well, 1: something failed, 3: something is unfinished."""
         counts = self.counts()
-        if counts["failed"]:
+        if counts["failed"] or counts["unreadable"]:
             return 1
         return 3 if any(counts[name] for name in ("running", "queued", "todo")) else 0
 
@@ -67,7 +71,15 @@ def survey(runs: Path, ask_queue: AskQueue | None = None) -> Status:
         InputError: there is no such folder.
     """
     folders, problems = planned(runs)
-    status = Status(runs, {folder: state(folder) for folder in folders}, problems=problems)
+    status = Status(runs, {}, problems=problems)
+    for folder in folders:
+        try:
+            status.states[folder] = state(folder)
+            if status.states[folder] == "done":
+                read_record(folder / RECORD)
+        except InputError as error:  # whether it is done, nobody can say
+            status.states[folder] = "unreadable"
+            status.notes[folder] = str(error)
     for folder in [f for f, s in status.states.items() if s in ("todo", "failed")]:
         owner = read(folder)
         if owner and owner.is_alive():
@@ -84,13 +96,13 @@ def lines(status: Status, tail: int = 0) -> list[str]:
     `tail`: so many last lines of what each failed cell wrote.
     """
     counts, runs = status.counts(), status.runs
-    shown = [name for name in ORDER if counts[name] or name not in ("running", "queued")]
+    shown = [name for name in ORDER if counts[name] or name not in RARE]
     text = [", ".join(f"{counts[name]} {LABELS.get(name, name)}" for name in shown)]
     if rate := _rate(status):
         text.append(rate)
     for folder in [f for f, s in status.states.items() if s == "running"]:
         text.append(f"running: {folder.relative_to(runs)}: {status.notes[folder]}")
-    for name in ("queued", "todo", "failed", "unsupported"):
+    for name in ("queued", "todo", "failed", "unreadable", "unsupported"):
         groups: dict[str, list[Path]] = {}
         for folder in [f for f, s in status.states.items() if s == name]:
             if name == "todo" and folder not in status.notes:
@@ -115,7 +127,7 @@ def reason_of(folder: Path, name: str) -> str:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(errors="replace")
+        return read_bytes(path).decode(errors="replace")
     except OSError as error:
         return f"{path.name} cannot be read ({error.strerror})"
 
@@ -123,7 +135,7 @@ def _text(path: Path) -> str:
 def _rate(status: Status) -> str:
     """Return the cells of the last hour and the time left at their rate, "" where none ended."""
     now = time.time()
-    ends = [(f / "record.json").stat().st_mtime for f, s in status.states.items() if s == "done"]
+    ends = [(f / RECORD).stat().st_mtime for f, s in status.states.items() if s == "done"]
     recent = [now - end for end in ends if now - end < 3600]
     left = sum(status.counts()[name] for name in ("running", "queued", "todo"))
     if not recent or not left or not status.is_moving() or max(recent) <= 0:

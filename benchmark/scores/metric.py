@@ -66,6 +66,8 @@ class Predictions:
 
         arrays = part(split, None if only is None else (*only.needs, *OPTIONAL))
         fitted_on = part("val", None if only is None else only.validation_needs)
+        for name, values in ((split, arrays), ("val", fitted_on)):
+            check_split(name, values, len(classes))
         validation = cls(tuple(classes), fitted_on) if split != "val" else None
         return cls(tuple(classes), arrays, validation)
 
@@ -107,6 +109,28 @@ class Predictions:
         summed = np.zeros((self.num_groups, *values.shape[1:]))
         np.add.at(summed, self.rows, values)
         return summed
+
+
+def check_split(split: str, arrays: Mapping[str, np.ndarray], num_classes: int = 0) -> None:
+    """Raise ValueError for arrays of one split that do not belong together, as in a damaged file.
+
+    `num_classes` is K, 0 where it is not known.
+    """
+    # one number where a list should be has the length None
+    lengths = {name: (*values.shape, None)[0] for name, values in arrays.items()}
+    if len(set(lengths.values())) > 1 or None in lengths.values():
+        raise ValueError(f"the arrays of {split} have the lengths {lengths}")
+    probs, labels = arrays.get("probs"), arrays.get("labels")
+    if probs is not None:
+        wide = probs.ndim == 2 and num_classes in (0, probs.shape[1])
+        if not wide or not np.isfinite(probs).all():
+            raise ValueError(f"{split}_probs are not finite numbers for each class")
+        num_classes = probs.shape[1]
+    if labels is not None and labels.size:
+        if labels.dtype.kind not in "iub" or labels.min() < 0:
+            raise ValueError(f"{split}_labels are no class numbers")
+        if num_classes and labels.max() >= (num_classes if labels.ndim == 1 else 2):
+            raise ValueError(f"{split}_labels hold {labels.max()}, which is no class")
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
-from benchmark.core.files import PREDICTIONS, write_json
+from benchmark.core.files import AGAIN, PREDICTIONS, open_arrays, write_json
 from benchmark.core.record import RESCORED, find_records, read_record, touch
 from benchmark.core.registry import InputError
 from benchmark.scores.metric import VERSION, Predictions, every_score
@@ -29,12 +27,9 @@ def rescore(runs: Path) -> tuple[int, list[str]]:
 
 def _one(path: Path) -> None:
     record = read_record(path)
-    try:
-        with np.load(path.parent / PREDICTIONS, allow_pickle=False) as archive:
-            arrays = dict(archive)
+    with open_arrays(path.parent / PREDICTIONS, AGAIN) as stored:
+        arrays = dict(stored)
         splits = [Predictions.of_split(arrays, record.data.classes, n) for n in ("val", "test")]
         val, test = map(every_score, splits)
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise InputError(f"{path.parent} has no whole {PREDICTIONS} ({error})") from None
     write_json(path.parent / RESCORED, {"version": VERSION, "val": val, "test": test})
     touch(path.parent)

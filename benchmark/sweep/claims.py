@@ -19,9 +19,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from benchmark.core.files import CLAIM, read_bytes
 from benchmark.core.registry import InputError
 
-CLAIM = "claim.json"
 BEAT_S, STALE_S = 10.0, 180.0
 
 
@@ -143,10 +143,12 @@ class Claim:
             self.lost = owner is not None and owner.token not in ("", self.token)
             if self.lost:
                 return
+            temporary = self.path.with_suffix(f".{self.token}")
             try:
-                self._write(self.path.with_suffix(f".{self.token}")).replace(self.path)
+                self._write(temporary).replace(self.path)
             except OSError:  # a full disk must not end the training, nor make it look dead
                 with suppress(OSError):
+                    temporary.unlink(missing_ok=True)
                     os.utime(self.path)
 
     def _write(self, path: Path) -> Path:
@@ -234,7 +236,7 @@ def read(folder: Path, now: float = 0.0) -> Owner | None:
     except OSError:
         return None
     try:
-        values = json.loads(path.read_bytes())
+        values = json.loads(read_bytes(path))
         known = {name: values[name] for name in WRITTEN if name in values}
         if not all(type(value) is _TYPES[name] for name, value in known.items()):
             raise TypeError(path)

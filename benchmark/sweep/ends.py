@@ -7,15 +7,13 @@ goes last, and is given up in the end instead of taking the cells behind it alon
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from benchmark.core.files import write_json
+from benchmark.core.files import ENDS, read_json, write_json
 
-ENDS = "deaths.json"
 LIVES = 3  # deaths of a cell in one job, after which it is "failed"
 KEPT = 20  # lines of the file
 DEATHS = ("crash", "oom", "hang")
@@ -47,7 +45,7 @@ _TYPES = {f.name: type(f.default) if f.name != "kind" else str for f in fields(E
 def read_ends(folder: Path) -> list[End]:
     """Return the ends of a cell's attempts, oldest first; an unreadable file counts as none."""
     try:
-        lines = json.loads((folder / ENDS).read_bytes())["ends"]
+        lines = read_json(folder / ENDS, "")["ends"]
         return [
             End(**line)
             for line in lines

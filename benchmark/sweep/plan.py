@@ -6,16 +6,17 @@ and its reader are here.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmark.core.cell import Cell
-from benchmark.core.files import digest, write_json
+from benchmark.core.files import CELL, ERROR, RECORD, UNSUPPORTED, digest, read_json, write_json
 from benchmark.core.registry import InputError
+from benchmark.core.typed import typed
 from benchmark.sweep.estimate import Forecast
 
+AGAIN = "`run` writes it again"
 PLANS = "plans"  # folder of plan files below a runs folder
 
 
@@ -61,7 +62,7 @@ def state(folder: Path) -> str:
     Raises:
         InputError: for a folder that cannot be read: whether the cell is done is not known.
     """
-    marks = {"record.json": "done", "unsupported.txt": "unsupported", "error.txt": "failed"}
+    marks = {RECORD: "done", UNSUPPORTED: "unsupported", ERROR: "failed"}
     try:
         return next((name for mark, name in marks.items() if (folder / mark).exists()), "todo")
     except OSError as error:
@@ -72,9 +73,20 @@ def plan(cells: Iterable[Cell], runs: Path) -> Plan:
     """Return the cells sorted by their state on disk; a cell that is listed twice counts once."""
     by_state: dict[str, list[Cell]] = {"todo": [], "done": [], "failed": [], "unsupported": []}
     for cell in dict.fromkeys(cells):
-        by_state[state(cell.folder(runs))].append(cell)
+        try:
+            known = state(cell.folder(runs))
+        except InputError:  # a locked folder stops no other cell; training it says what is wrong
+            known = "todo"
+        by_state[known].append(cell)
     todo, done, failed, unsupported = map(tuple, by_state.values())
     return Plan(todo, done, failed, unsupported)
+
+
+@dataclass(frozen=True)
+class PlanFile:
+    """What a plan file says: the folders of its cells, relative to the runs folder."""
+
+    slugs: list[str]
 
 
 def write_plan(cells: Sequence[Cell], runs: Path) -> None:
@@ -92,21 +104,21 @@ def planned(runs: Path) -> tuple[list[Path], list[str]]:
     """
     if not runs.is_dir():
         raise InputError(f"no folder {str(runs)!r}; name the folder of a run with --runs")
-    folders = {path.parent for path in runs.rglob("cell.json")}
+    folders = {path.parent for path in runs.rglob(CELL)}
     problems = []
     for path in sorted(runs.glob(f"{PLANS}/*.json")):
         try:
-            slugs = json.loads(path.read_text())["slugs"]
-            if not isinstance(slugs, list) or not all(_is_slug(slug) for slug in slugs):
-                raise ValueError("its slugs are not a list of relative paths")
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            problems.append(f"{path} is not a plan ({error}); `run` writes it again")
+            slugs = typed(PlanFile, read_json(path, AGAIN), "the plan").slugs
+            if not all(map(_is_slug, slugs)):
+                raise InputError("its slugs are not a list of relative paths")
+        except InputError as error:
+            problems.append(f"{path} is not a plan ({error}); {AGAIN}")
             continue
         folders |= {runs / slug for slug in slugs}
     return sorted(folders), problems
 
 
-def _is_slug(slug: object) -> bool:
+def _is_slug(slug: str) -> bool:
     """Return whether this is the relative path of a cell's folder, which leads nowhere else."""
-    inside = isinstance(slug, str) and slug.strip() and not slug.startswith("/")
-    return bool(inside) and ".." not in str(slug).split("/")
+    parts = slug.split("/")
+    return all(part.strip() and part != ".." and len(part.encode()) < 256 for part in parts)

@@ -12,6 +12,7 @@ from benchmark import backbones
 from benchmark.core.cell import Cell
 from benchmark.core.numbers import POSITIVE, Number
 from benchmark.core.registry import InputError
+from benchmark.core.typed import typed
 from benchmark.data import Dataset, located, open_dataset, split
 from benchmark.sweep.grid import AXES, SINGULAR, Grid, expand
 from benchmark.sweep.tuning import Tuned, trial
@@ -78,7 +79,7 @@ class Resolver:
             "precision": precision(values["precision"], on_gpu=self.on_gpu),
         }
         values["fraction"] = 1.0 if values["shots"] else values["fraction"]
-        cell = Cell(**values)
+        cell = Cell.from_dict(values)
         _check(cell)
         backbones.check_size(self.sources.get(cell.backbone, cell.backbone), cell.image_size)
         num_train = self._training_images(dataset, cell)
@@ -118,6 +119,9 @@ class Resolver:
         """Return the opened data set."""
         if spec not in self._opened:
             dataset = open_dataset(spec)
+            card = dataset.card
+            # before any training: a record with such a name could not be read again
+            typed(tuple[str, ...], (card.name, card.title, *card.classes), f"the names of {spec!r}")
             self._remember(dataset.card.name, located(spec))
             self._opened[spec] = dataset
             self.notes += dataset.remarks()  # what was left out, and what of its groups

@@ -180,7 +180,7 @@ def load(
         if out.requires_grad:
             out.backward()
     freeze_unreached(model, without_gradient(model))
-    load_state(model, read_delta(folder))
+    load_state(model, read_delta(folder, record))
     return Trained(record, model.to(device).eval(), device)
 
 

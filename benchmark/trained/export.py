@@ -19,7 +19,7 @@ from torch import Tensor, nn
 import methods
 from benchmark import backbones
 from benchmark.backbones.networks import build
-from benchmark.core.files import write_json
+from benchmark.core.files import CELL, MADE, filled, write_json
 from benchmark.core.registry import InputError, unknown
 from benchmark.trained import Trained
 from benchmark.training.head import Classifier, Segmenter
@@ -165,15 +165,7 @@ def export(trained: Trained, name: str, out: Path) -> list[Path]:
         raise unknown("export format", name, FORMATS)
     if out.exists():
         raise InputError(f"{str(out)!r} exists; choose another folder with --out")
-    temporary = out.with_name(f".{out.name}.part")
-    temporary.mkdir(parents=True, exist_ok=True)
-    try:
-        FORMATS[name](trained, temporary)
-        write_json(temporary / "cell.json", asdict(trained.record.cell))
-        temporary.replace(out)
-    finally:
-        for leftover in temporary.glob("*"):
-            leftover.unlink()
-        if temporary.exists():
-            temporary.rmdir()
-    return sorted(out.iterdir())
+    with filled(out) as folder:
+        FORMATS[name](trained, folder)
+        write_json(folder / CELL, asdict(trained.record.cell))
+    return sorted(path for path in out.iterdir() if path.name != MADE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.core.cell import Cell
-from benchmark.core.files import PREDICTIONS, write_json
+from benchmark.core.files import AGAIN, EXTERNAL, PREDICTIONS, open_arrays, read_json, write_json
 from benchmark.core.record import RECORD, touch
 from benchmark.core.registry import InputError
 from benchmark.data import Dataset, decoded
@@ -21,8 +22,6 @@ from benchmark.training.run import setup_of
 from benchmark.training.session import Session, subset_of
 from benchmark.training.source import images_of
 from benchmark.training.tasks import task_of
-
-FOLDER = "external"
 
 
 def check(trained: Dataset, other: Dataset) -> None:
@@ -56,9 +55,11 @@ def score(cells: Sequence[Cell], session: Session, runs: Path, name: str) -> Ite
 
 
 def _score(cell: Cell, session: Session, folder: Path, other: Dataset) -> Path:
-    path = folder / FOLDER / f"{other.card.name}.json"
-    if path.exists() and f'"data": "{other.fingerprint}"' in path.read_text():
-        return path
+    path = folder / EXTERNAL / f"{other.card.name}.json"
+    if path.exists():
+        with contextlib.suppress(InputError, AttributeError):  # not whole: it is scored again
+            if read_json(path, "").get("data") == other.fingerprint:
+                return path
     check(session.dataset(cell.dataset), other)
     # the command line named this cell's method: it was about to train it
     named = _FOREIGN.findall(cell.method)
@@ -70,8 +71,8 @@ def _score(cell: Cell, session: Session, folder: Path, other: Dataset) -> Path:
     subset = subset_of(other, arrays.images, targets, rows_of(other))
     results = evaluate(setup, images_of(subset, cell, session.device))
     found = prediction_rows(subset, results, other)
-    with np.load(folder / PREDICTIONS) as own:
-        known = {n: own[n] for n in own.files if n.startswith("val_")}
+    with open_arrays(folder / PREDICTIONS, AGAIN) as own:
+        known = {n: own[n] for n in own if n.startswith("val_")}
     found["loss"] = results["loss"]
     known |= {f"test_{n}": values for n, values in found.items()}
     scores = every_score(Predictions.of_split(known, task.classes, "test"))

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from benchmark.core.files import DELTA, PREDICTIONS, write_arrays, written
+from benchmark.core.files import AGAIN, DELTA, PREDICTIONS, sha256_of, write_arrays, written
+from benchmark.core.record import Record
+from benchmark.core.registry import InputError
 from benchmark.data import Dataset
 from benchmark.scores.metrics.overlap import overlap
 from benchmark.training.checkpoint import State
@@ -23,9 +26,25 @@ def write_delta(folder: Path, state: State) -> int:
     return (folder / DELTA).stat().st_size
 
 
-def read_delta(folder: Path) -> State:
-    """Return the tensors that `write_delta` wrote, on the CPU."""
-    return load_file(folder / DELTA)
+def read_delta(folder: Path, record: Record) -> State:
+    """Return the tensors that `write_delta` wrote, on the CPU.
+
+    Raises:
+        InputError: they are damaged, or of another cell: they are not those of the record. One
+            that is older than this check names no digest; then their values must be finite.
+    """
+    path = folder / DELTA
+    wanted = record.provenance.get("delta")
+    remedy = f"the file is damaged or of another cell; {AGAIN}"
+    try:
+        if not path.is_file() or (wanted and sha256_of(path) != wanted):
+            raise InputError(f"{path} is not what the record was written with: {remedy}")
+        state = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} is not whole ({error}): {remedy}") from None
+    if not all(t.isfinite().all() for t in state.values() if t.is_floating_point()):
+        raise InputError(f"{path} holds values that are no number: {remedy}")
+    return state
 
 
 def write_predictions(folder: Path, data: Data, val: Arrays, test: Arrays) -> Arrays:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import pickle
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -105,20 +108,73 @@ class Clock:
 
 
 def save(setup: Resumable, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
-    """Write the checkpoint whole or not at all."""
+    """Write the checkpoint whole or not at all, with the cell's folder and a digest of it all."""
     losses = torch.stack(progress.losses) if progress.losses else torch.zeros(0)
     told = {**vars(progress), "losses": losses}  # one tensor: each of a list has its own storage
-    values = {"progress": told, "state": setup.state()}
+    values = {"progress": told, "state": setup.state(), "optimizer": optimizer.state_dict()}
+    frame = {"cell": setup.checkpoint.parent.name, "digest": _digest(values)}
     with written(setup.checkpoint) as temporary:
-        torch.save(values | {"optimizer": optimizer.state_dict()}, temporary)
+        torch.save(frame | values, temporary)
 
 
 def resume(setup: Resumable, optimizer: torch.optim.Optimizer) -> Progress:
-    """Return the progress of the checkpoint, its state and optimiser restored; else a fresh one."""
+    """Return the progress of the checkpoint, its state and optimiser restored; else a fresh one.
+
+    A checkpoint that is damaged, or of another cell, costs the time that it held: the cell starts
+    anew, and says so. It would be damaged at the next attempt as well.
+    """
     if not setup.checkpoint.exists():
         return Progress()
-    values = torch.load(setup.checkpoint, map_location=setup.device, weights_only=True)
+    try:
+        values = _read(setup)
+    except (*_DAMAGED, pickle.UnpicklingError) as error:
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        sys.stderr.write(
+            f"the checkpoint {setup.checkpoint} cannot be used ({reason}); the cell starts anew\n"
+        )
+        return Progress()
     setup.restore(values["state"])
     optimizer.load_state_dict(values["optimizer"])
     losses = list(values["progress"].pop("losses"))
     return Progress(**values["progress"], losses=losses)
+
+
+# what torch raises for a file that is cut off, flipped, no file, or of another form
+_DAMAGED = (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError, AttributeError)
+
+
+def _read(setup: Resumable) -> dict[str, Any]:
+    """Return what the checkpoint holds; one of the errors in `_DAMAGED` where it is not whole."""
+    if not setup.checkpoint.is_file():
+        raise OSError("it is no file")
+    values = torch.load(setup.checkpoint, map_location=setup.device, weights_only=True)
+    cell, digest = values.pop("cell"), values.pop("digest")
+    if cell != setup.checkpoint.parent.name:
+        raise ValueError(f"it is of {cell}")
+    if digest != _digest(values):
+        raise ValueError("its content has changed")
+    return dict(values)
+
+
+def _digest(values: Any) -> str:
+    """Return the SHA-256 of nested dictionaries and lists of tensors and plain values."""
+    total = hashlib.sha256()
+
+    def add(value: Any) -> None:
+        if isinstance(value, Tensor):
+            plain = value.detach().cpu().contiguous()
+            total.update(f"{plain.dtype} {tuple(plain.shape)}".encode())
+            total.update(plain.reshape(-1).view(torch.uint8).numpy().data)
+        elif isinstance(value, dict):
+            for name, inner in value.items():
+                total.update(repr(name).encode())
+                add(inner)
+        elif isinstance(value, list | tuple):
+            total.update(f"{len(value)} items".encode())
+            for inner in value:
+                add(inner)
+        else:
+            total.update(repr(value).encode())
+
+    add(values)
+    return total.hexdigest()

@@ -15,7 +15,17 @@ import methods
 from benchmark import backbones
 from benchmark.backbones.shared import own_trained
 from benchmark.core.cell import Cell, seed
-from benchmark.core.files import PART, write_json, write_text
+from benchmark.core.files import (
+    CELL,
+    CHECKPOINT,
+    DELTA,
+    ERROR,
+    PART,
+    UNSUPPORTED,
+    sha256_of,
+    write_json,
+    write_text,
+)
 from benchmark.core.record import (
     RECORD,
     Cost,
@@ -66,7 +76,7 @@ def run(
     folder = cell.folder(runs)
     if (folder / RECORD).exists():
         return read_record(folder / RECORD)
-    write_json(folder / "cell.json", asdict(cell))
+    write_json(folder / CELL, asdict(cell))
     try:
         with arithmetic(session.settings):
             record = _run(cell, session, folder, on_step, micro_batch)
@@ -74,9 +84,9 @@ def run(
         raise
     except (Exception, SystemExit) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        write_text(folder / "error.txt", f"{reason}\n\n{traceback.format_exc()}")
+        write_text(folder / ERROR, f"{reason}\n\n{traceback.format_exc()}")
         raise
-    for leftover in (folder / "error.txt", *folder.glob("checkpoint.*"), *folder.glob(f".*{PART}")):
+    for leftover in (folder / ERROR, *folder.glob("checkpoint.*"), *folder.glob(f".*{PART}")):
         leftover.unlink(missing_ok=True)
     return record
 
@@ -89,14 +99,14 @@ def _run(
     backbone = session.backbone(cell)
     own = {id(parameter) for parameter in backbone.parameters()}
     if reason := _unsupported(cell, backbone, data.dataset.card):
-        write_text(folder / "unsupported.txt", reason + "\n")
+        write_text(folder / UNSUPPORTED, reason + "\n")
         return None
     bare = cost.size_of(backbone)
     tokens = {
         "image_tokens": families.num_image_tokens(backbone),
         "inserted_tokens": methods.build(cell.method, recorded=True).inserted(backbone),
     }
-    prepared = prepare(cell, session, data, backbone, folder / "checkpoint.pt")
+    prepared = prepare(cell, session, data, backbone, folder / CHECKPOINT)
     model, task = prepared.model, prepared.setup.task
     setup = replace(prepared.setup, micro_batch=micro_batch)
     if session.settings.peek:
@@ -133,7 +143,7 @@ def _run(
         test=every_score(Predictions.of_split(predictions | losses, task.classes, "test")),
         history=progress.history,
         cost=Cost(**costs),
-        provenance=_provenance(cell, session, data.dataset.card, kept, progress),
+        provenance=_provenance(folder, cell, session, data.dataset.card, kept, progress),
     )
     write_record(folder, record)
     if session.settings.peek:
@@ -277,6 +287,8 @@ def load_state(model: Model, state: State) -> None:
     parts: dict[str, State] = {"body": {}, "head": {}}
     for name, tensor in state.items():
         part, _, rest = name.partition(".")
+        if part not in parts:
+            raise InputError(f"{name!r} is no tensor of a body or head; the file is not a delta")
         parts[part][rest] = tensor
     if isinstance(model.head, Memory):
         model.head.make_room(parts["head"])
@@ -306,7 +318,7 @@ def _check_identity(cell: Cell, found: dict[str, str]) -> None:
 
 
 def _provenance(
-    cell: Cell, session: Session, card: Card, kept: bool, progress: Progress
+    folder: Path, cell: Cell, session: Session, card: Card, kept: bool, progress: Progress
 ) -> Provenance:
     source = session.source(cell.backbone)
     preprocessing = backbones.preprocessing(source)
@@ -320,6 +332,7 @@ def _provenance(
     found = provenance(preprocessing, session.device)
     space = {name: asdict(r) for name, r in method.search_space().items()}
     found |= {"cached_features": kept, "sources": sources, "search_space": space}
+    found |= {"delta": sha256_of(folder / DELTA)}
     found |= {"compiled": True} if session.settings.compile else {}
     found |= {"trained_together": progress.together} if progress.together > 1 else {}
     return cast(Provenance, found)

@@ -5,17 +5,19 @@ Percentages are of the backbone that the ledger names.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from scipy.stats import spearmanr
 
+from benchmark.core.files import read_json
+from benchmark.core.registry import InputError
+from benchmark.core.typed import typed
 from benchmark.scores import metric_of
 from results.costs.pareto import pareto
 from results.frame import Frame
@@ -97,16 +99,35 @@ class Ledger:
         return float(spearmanr(*zip(*known, strict=True)).statistic)
 
 
-def read_latency(folders: Sequence[Path]) -> dict[tuple[str, int, str], dict[str, float]]:
+@dataclass(frozen=True)
+class Times:
+    """One row of what `report --latency` writes: milliseconds of a batch, and what else it knows.
+
+    `merged_ms` is None where nothing can be merged into the weights.
+    """
+
+    backbone: str
+    image_size: int
+    method: str
+    ms: float
+    bare_ms: float = field(metadata={"least": 1e-9})
+    gflop: float = 0.0
+    active: int = 0
+    merged_ms: float | None = None
+    merged_active: int | None = None
+
+
+def read_latency(folders: Sequence[Path]) -> dict[tuple[str, int, str], Times]:
     """Return what was timed, by backbone, image size and method; empty where nothing was.
 
     Half a file counts as none: `report --latency` writes it again.
     """
-    found: dict[tuple[str, int, str], dict[str, float]] = {}
+    found: dict[tuple[str, int, str], Times] = {}
     for path in (folder / LATENCY for folder in folders if (folder / LATENCY).exists()):
-        with suppress(ValueError, KeyError, TypeError):
-            rows = json.loads(path.read_text())["rows"]
-            found |= {(row["backbone"], row["image_size"], row["method"]): row for row in rows}
+        with suppress(InputError):
+            told = typed(dict[str, Any], read_json(path, ""), "").get("rows", [])
+            rows = typed(list[Times], told, "rows")
+            found |= {(row.backbone, row.image_size, row.method): row for row in rows}
     return found
 
 
@@ -130,22 +151,17 @@ def build(frame: Frame, table: Table, folders: Sequence[Path] = ()) -> Ledger:
     timed = read_latency(folders)
     marked = []
     for e in entries:
-        times = timed.get((table.backbone, table.image_size, e.method), {})
+        times = timed.get((table.backbone, table.image_size, e.method))
         marked.append(
             replace(
                 e,
                 best=(e.trained, e.score) in front,
-                latency=_times(times, "ms"),
-                merged=_times(times, "merged_ms"),
+                latency=times.ms / times.bare_ms if times else None,
+                merged=times.merged_ms / times.bare_ms if times and times.merged_ms else None,
             )
         )
     devices = tuple(sorted(chosen["device"].unique()))
     return Ledger(table.name, table.image_size, tuple(marked), devices, table.groups)
-
-
-def _times(row: dict[str, float], name: str) -> float | None:
-    """Return a time as a multiple of the bare backbone's."""
-    return row[name] / row["bare_ms"] if row.get(name) else None
 
 
 def _peak(rows: pd.DataFrame) -> float | None:
@@ -226,8 +242,8 @@ def sheet(ledger: Ledger) -> Sheet:
     """Return the ledger as a table to print, without the columns that nothing is known of."""
     names = [e.method for e in ledger.entries]
     data: dict[str, list[object]] = {"method": [brief(m, names) for m in names]}
-    for heading, field, _ in COLUMNS:
-        values = [getattr(e, field) for e in ledger.entries]
+    for heading, name, _ in COLUMNS:
+        values = [getattr(e, name) for e in ledger.entries]
         if any(value is not None for value in values):
             data[heading] = values
     where = f"Efficiency on {ledger.backbone}, {ledger.image_size} px"

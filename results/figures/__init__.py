@@ -54,6 +54,7 @@ def draw(
     """
     found: dict[str, Figure] = {}
     lacking = []
+    problems: dict[str, None] = {}
     for kind in kinds:
         before = len(found)
         for s in statistics:
@@ -63,7 +64,8 @@ def draw(
                 for name, figure in KINDS[kind].draw(shown):
                     parts = filter(None, (name, kind))
                     found[stem_of(table.name, table.image_size, *parts)] = figure
+            problems |= shown.problems
         # of what is drawn by itself, nobody asked why it is not
         if len(found) == before and not KINDS[kind].default:
             lacking.append(f"no figure of the kind {kind}: {KINDS[kind].needs}")
-    return found, lacking
+    return found, [*lacking, *problems]

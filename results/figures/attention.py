@@ -14,7 +14,8 @@ from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from results.figures.panels import FOLDER
+from benchmark.core.files import open_arrays
+from results.figures.panels import FOLDER, PANELS_AGAIN
 from results.figures.shown import Shown, kind
 from results.figures.style import PAGE, explain, new
 from results.tables import Column
@@ -61,7 +62,7 @@ def read(shown: Shown, key: str) -> Maps | None:
     for folder in shown.runs:
         path = folder / FOLDER / f"attention-{key}.npz"
         if path.exists():
-            with np.load(path) as stored:
+            with open_arrays(path, PANELS_AGAIN) as stored:
                 blocks = tuple(int(b) for b in stored["blocks"])
                 return Maps(
                     stored["images"],

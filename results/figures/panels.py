@@ -18,12 +18,14 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 
+from benchmark.core.files import open_arrays
 from benchmark.scores.metrics.overlap import IGNORE, dice, overlap
 from results.figures.shown import Shown, folded, kind
 from results.figures.style import PAGE, new
 from results.tables import Column
 
 FOLDER = "panels"
+PANELS_AGAIN = "run `report --panels N` again"
 NAMES = ("test_ids", "test_masks", "test_truth")
 MOST = 6  # methods beside image and truth
 # Errors: nothing where something is, something where nothing is, one class for another.
@@ -59,7 +61,7 @@ def read_images(path: Path) -> dict[str, np.ndarray]:
     """Return the images of one file by id; empty where it is not there."""
     if not path.exists():
         return {}
-    with np.load(path) as stored:
+    with open_arrays(path, PANELS_AGAIN) as stored:
         return dict(zip(map(str, stored["ids"]), stored["images"], strict=True))
 
 

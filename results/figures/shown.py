@@ -20,10 +20,11 @@ from matplotlib.figure import Figure
 
 from benchmark.core.files import PREDICTIONS
 from benchmark.core.record import RECORD
-from benchmark.core.registry import Registry
+from benchmark.core.registry import InputError, Registry
 from benchmark.core.spec import base_name
 from benchmark.scores import metric_of
 from results.figures.style import COLUMN, PAGE, Look, looks, new
+from results.frame.predictions import read_arrays
 from results.tables import Column, Table
 from results.tables.naming import displayed
 
@@ -47,6 +48,7 @@ class Shown:
     width: float = COLUMN
     titles: bool = True
     display: Callable[[str, str], str] = lambda kind, name: name
+    problems: dict[str, None] = field(default_factory=dict, repr=False)  # sentences, each once
     _names: dict[str, str] = field(default_factory=dict, repr=False)
 
     @property
@@ -91,9 +93,13 @@ class Shown:
             for folder in folders:
                 if not (folder / PREDICTIONS).exists():
                     continue
-                with np.load(folder / PREDICTIONS) as stored:
-                    if set(names) <= set(stored.files):
-                        found.setdefault(method, []).append({n: stored[n] for n in names})
+                try:
+                    stored = read_arrays(folder / PREDICTIONS, names)
+                except InputError as error:  # the others are drawn
+                    self.problems[str(error)] = None
+                    continue
+                if set(names) == set(stored):
+                    found.setdefault(method, []).append(stored)
         return found
 
     def classified(

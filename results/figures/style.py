@@ -37,6 +37,7 @@ _TEXT = {
     "axes.linewidth": 0.7,
     "xtick.major.width": 0.7,
     "ytick.major.width": 0.7,
+    "text.parse_math": False,  # a $ is one of a name: no text here is a formula
     "svg.fonttype": "none",  # text stays text
     "pdf.fonttype": 42,
 }

@@ -16,12 +16,11 @@ import numpy as np
 import pandas as pd
 
 from benchmark.core.cell import Cell
-from benchmark.core.files import PEEK, PREDICTIONS
+from benchmark.core.files import CELL, ERROR, EXTERNAL, PEEK, PREDICTIONS, UNSUPPORTED, read_json
 from benchmark.core.record import RECORD, RESCORED, Cost, Record, add_rescored, read_record
 from benchmark.core.registry import InputError
 from benchmark.scores import metric_of
 
-EXTERNAL = "external"
 BESIDE = (PREDICTIONS, PEEK, EXTERNAL)  # what a row tells of: `has_predictions`, ...
 # what every finished cell tells; a runs folder of failures alone has these columns too, empty
 FINISHED = (
@@ -31,7 +30,7 @@ FINISHED = (
     *(field.name for field in fields(Cost)),
 )
 LATE = 0.75  # the part of training after which its score on validation should hardly rise
-_UNDONE = {"unsupported.txt": "n/a", "error.txt": "failed"}
+_UNDONE = {UNSUPPORTED: "n/a", ERROR: "failed"}
 
 
 def done(folder: str) -> dict[str, Any]:
@@ -41,7 +40,7 @@ def done(folder: str) -> dict[str, Any]:
         InputError: for a record that cannot be used.
     """
     path = Path(f"{folder}/{RECORD}")
-    names = set(os.listdir(folder))  # noqa: PTH208 - a third of the time of `iterdir`
+    names = _names(folder)
     record = read_record(path)
     if RESCORED in names:
         outdated = _outdated(frozenset(record.test), record.data.definitions)
@@ -98,16 +97,23 @@ def undone(folder: str) -> dict[str, Any] | None:
     Raises:
         InputError: for a cell that cannot be read.
     """
-    names = set(os.listdir(folder))  # noqa: PTH208
+    names = _names(folder)
     state = next((state for mark, state in _UNDONE.items() if mark in names), None)
     if state is None:
         return None
-    path = Path(folder) / "cell.json"
+    path = Path(folder) / CELL
     try:
-        cell = Cell.from_dict(json.loads(path.read_text()))
+        cell = Cell.from_dict(read_json(path, "delete it"))
     except (OSError, ValueError, AttributeError) as error:
         raise InputError(f"{path} is not the cell of a {state} run ({error}); delete it") from None
     return {**cell.values(), "key": cell.key, "state": state, **_beside(names)}
+
+
+def _names(folder: str) -> set[str]:
+    try:
+        return set(os.listdir(folder))  # noqa: PTH208 - a third of the time of `iterdir`
+    except OSError as error:
+        raise InputError(f"cannot read {folder!r} ({error.strerror})") from None
 
 
 @functools.cache

@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmark.core.record import RECORD
+from benchmark.core.files import CELL, RECORD
 
-CELL = "cell.json"
 _DIGITS = 16  # of the key at the end of a cell's folder
 
 
@@ -31,7 +30,11 @@ def scan(runs: Path) -> list[Found]:
 
 def _below(folder: str) -> Iterator[Found]:
     names = set()
-    with os.scandir(folder) as entries:
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:
+        yield Found(folder)  # who makes a row of it finds out why, and says so
+    else:
         for entry in entries:
             if not entry.is_dir(follow_symlinks=False):
                 names.add(entry.name)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import pandas as pd
 
 from benchmark.core.cell import Cell
+from benchmark.core.files import read_bytes
 from benchmark.core.registry import InputError
 from benchmark.scores import metric_of
 from results.frame.rows import BESIDE, FINISHED
@@ -44,8 +46,8 @@ def read(path: Path, metric: str | None = None) -> pd.DataFrame:
             rows of one method, data set and seed. It names the line.
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            lines = list(csv.reader(stream, strict=True))
+        stream = io.StringIO(read_bytes(path).decode("utf-8-sig"), newline="")
+        lines = list(csv.reader(stream, strict=True))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} cannot be read as CSV ({error})") from None
     header = [name.strip() for name in lines[0]] if lines else []

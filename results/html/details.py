@@ -15,12 +15,13 @@ import pandas as pd
 
 from benchmark.core.files import PREDICTIONS
 from benchmark.core.record import Record
+from benchmark.core.registry import InputError
 from benchmark.scores.metric import mean_of_known
 from benchmark.scores.metrics.overlap import dice
 from results.figures.confusion import added
 from results.figures.reliability import measure, scaled
 from results.figures.training import mean_curve
-from results.frame.predictions import DAMAGED
+from results.frame.predictions import read_arrays
 from results.tables import Column, Table
 
 Values = dict[str, Any]
@@ -69,10 +70,9 @@ def read(row: Any) -> Arrays | None:
     if not row.has_predictions:
         return None
     try:
-        with np.load(Path(row.folder) / PREDICTIONS) as stored:
-            names = CLASSIFIED if "test_probs" in stored.files else SEGMENTED
-            return {name: stored[name] for name in names if name in stored.files}
-    except DAMAGED:
+        found = read_arrays(Path(row.folder) / PREDICTIONS, (*CLASSIFIED, *SEGMENTED))
+        return found if "test_ids" in found and len(found) > 1 else None
+    except InputError:
         return None  # the statistics name the file
 
 

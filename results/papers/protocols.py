@@ -11,11 +11,9 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.core.files import PEEK
 from benchmark.scores import metric_of
 from results.frame import Frame
 from results.tables import Score, build, peek
-from results.tables.external import read_beside
 from results.tables.naming import brief
 from results.tables.sheet import Sheet
 
@@ -75,7 +73,7 @@ def _row(ours: pd.DataFrame, theirs: pd.DataFrame, metric: str) -> dict[str, Any
     one, first = (part[part["seed"] == seeds[0]].iloc[0] for part in (ours, theirs))
     peeked = [
         peek.gap(found)["best on test"]
-        for found in read_beside(Path(first["folder"]), PEEK, first["key"])
+        for found in peek.read(Path(first["folder"]), first["key"], [])
         if found["metric"] == metric
     ]
     mean, best = float(ours[name].mean()), peeked[0] if peeked else None

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmark.core.files import cache_folder, write_json
+from benchmark.core.files import cache_folder, read_bytes, write_json
 from benchmark.core.registry import InputError
 from benchmark.scores import Metric, metric_of
 from results.frame import predictions
@@ -102,7 +102,7 @@ def _replicates(path: Path, metric: Metric, classes: Sequence[str]) -> _Replicat
     seconds per cell once, and milliseconds the next time. Not beside the record, since a report
     writes nothing into the runs that it reads.
     """
-    named = (path.read_bytes(), metric.name, metric.since, RESAMPLES, classes)
+    named = (read_bytes(path), metric.name, metric.since, RESAMPLES, classes)
     digest = hashlib.sha256(repr(named[1:]).encode() + named[0]).hexdigest()[:32]
     kept = cache_folder() / "resampled" / digest[:2] / f"{digest}.json"
     try:

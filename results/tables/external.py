@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from benchmark.core.files import EXTERNAL, read_json
+from benchmark.core.registry import InputError
+from benchmark.core.typed import typed
 from benchmark.scores import metric_of
 from results.tables import Table
 from results.tables.naming import brief
@@ -20,15 +23,29 @@ NOTE = (
 )
 
 
-def build(tables: Sequence[Table]) -> list[Sheet]:
+@dataclass(frozen=True)
+class ExternalFile:
+    """What `run --test-on` writes beside a record."""
+
+    key: str
+    dataset: str
+    images: int
+    metric: str
+    test: dict[str, float | None]
+    data: str = ""
+    cell: dict[str, Any] = field(default_factory=dict)
+
+
+def build(tables: Sequence[Table], problems: list[str]) -> list[Sheet]:
     """Return a sheet per table with chosen cells that were tested outside.
 
-    Only seeds and splits are averaged: each row is one setting of one method in one column.
+    Only seeds and splits are averaged: each row is one setting of one method in one column. What is
+    wrong with a file is added to `problems`.
     """
-    return [sheet for table in tables if (sheet := _sheet(table))]
+    return [sheet for table in tables if (sheet := _sheet(table, problems))]
 
 
-def _sheet(table: Table) -> Sheet | None:
+def _sheet(table: Table, problems: list[str]) -> Sheet | None:
     rows: list[dict[str, Any]] = []
     for column, chosen in table.chosen.items():
         tested = chosen[chosen["has_external"].astype(bool)]
@@ -37,8 +54,13 @@ def _sheet(table: Table) -> Sheet | None:
             for key, folder, row in zip(
                 cells["key"], cells["folder"], cells.to_dict("records"), strict=True
             ):
-                for found in read_beside(Path(folder) / "external", "*.json", key):
+                for found in read_beside(
+                    Path(folder) / EXTERNAL, "*.json", key, ExternalFile, problems
+                ):
                     metric = found["metric"]
+                    if f"test_{metric}" not in row or metric not in found["test"]:
+                        problems.append(f"{folder}/{EXTERNAL}: no {metric} of {found['dataset']}")
+                        continue
                     where = (found["dataset"], found["images"], metric)
                     by_set.setdefault(where, []).append(
                         (row[f"test_{metric}"], found["test"][metric])
@@ -79,18 +101,22 @@ def averaged(values: Sequence[float | None], metric: str) -> Score:
     return Score(float(known.mean()), spread, len(known), decimals=shown.decimals)
 
 
-def read_beside(folder: Path, pattern: str, key: str) -> list[dict[str, Any]]:
-    """Return the JSON files of one cell in a folder.
+def read_beside(
+    folder: Path, pattern: str, key: str, form: Callable[..., object], problems: list[str]
+) -> list[dict[str, Any]]:
+    """Return the JSON files of one cell in a folder that have the fields of `form`.
 
-    Half a file is left out: it is no score, and the records do not depend on it.
+    The others are left out, with a sentence in `problems`: no record depends on them.
     """
     found = []
     for path in sorted(folder.glob(pattern)):
         try:
-            values = json.loads(path.read_text())
+            values = read_json(path, "it is left out")
+            typed(form, values, "it")
+            metric_of(values["metric"])
             # a folder may hold what another cell left there under the same name
             if values["key"] == key:
                 found.append(values)
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
+        except InputError as error:
+            problems.append(f"{path} is left out: {error}")
     return found

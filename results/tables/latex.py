@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
+from benchmark.core import escape
 from results.tables.sheet import BEST, NOTHING, Sheet
 
 # Widths to fit, in points. LNCS: 122 mm. "column" and "page" are those of a two-column article.
@@ -25,17 +26,8 @@ _SIZES = (
     ("scriptsize", 7.0, "tiny", 5.0, 2.0),
 )
 _STACKED = 2  # the size of tables that no size makes narrow enough: their columns are stacked
-_SPECIAL = {"\\": r"\textbackslash{}", "±": r"$\pm$", "~": r"\textasciitilde{}"}
-_SPECIAL |= {"^": r"\textasciicircum{}", "<": r"$<$", ">": r"$>$", "°": r"$^{\circ}$"}
-_SPECIAL |= {"↑": r"$\uparrow$", "¹": r"$^{1}$", "≤": r"$\le$", "≥": r"$\ge$"}
-_SPECIAL |= {character: f"\\{character}" for character in "&%$#_{}"}
 _MARKS = {"=": r"$^{=}$", "°": r"$^{\circ}$", "¹": r"$^{1}$", "↑": r"$^{\uparrow}$"}
 _SPREAD = " ± "
-
-
-def escape(text: str) -> str:
-    """Return `text` with every character that LaTeX would read as a command made plain."""
-    return "".join(_SPECIAL.get(character, character) for character in text)
 
 
 @cache
@@ -83,10 +75,10 @@ class _Cell:
         return found + (width_of(f"±{self.spread}", small) + 3 if self.spread else 0)
 
     def latex(self, size: tuple[str, float, str, float, float]) -> str:
-        text = escape(self.main)
+        text = escape.latex(self.main)
         text = f"\\textbf{{{text}}}" if self.bold else text
         if self.spread:
-            text += f"{{\\{size[2]}\\,$\\pm$\\,{escape(self.spread)}}}"
+            text += f"{{\\{size[2]}\\,$\\pm$\\,{escape.latex(self.spread)}}}"
         return text + self.marks
 
 
@@ -118,7 +110,7 @@ def latex(sheet: Sheet, layout: str | float = "page") -> str:
         *(f"% {line}" for line in protocol),
         f"\\begin{{table{star}}}[t]",
         r"\centering",
-        f"\\caption{{{escape(sheet.title)}. {escape(legend)}}}".replace(". }", ".}"),
+        f"\\caption{{{escape.latex(sheet.title)}. {escape.latex(legend)}}}".replace(". }", ".}"),
         f"\\label{{{sheet.label or 'tab:' + slug}}}",
         r"\smallskip",
         f"\\{size[0]}\\setlength{{\\tabcolsep}}{{{size[4]:g}pt}}",
@@ -207,7 +199,7 @@ def _tabular(sheet: Sheet, cells: Any, part: Sequence[int], size: Any) -> list[s
             lines.append(r"\midrule")
         first_row = False
         if title:
-            shown = f"\\emph{{{escape(title)}}}"
+            shown = f"\\emph{{{escape.latex(title)}}}"
             lines.append(f"\\multicolumn{{{len(part)}}}{{@{{}}l}}{{{shown}}} \\\\")
         title = None
         lines.append(" & ".join(row[j].latex(size) for j in part) + r" \\")
@@ -223,5 +215,5 @@ def _broken(text: str, room: float, points: float) -> str:
             lines[-1] = joined
         else:
             lines.append(word)
-    shown = r"\\".join(map(escape, lines))
+    shown = r"\\".join(map(escape.latex, lines))
     return f"\\shortstack{{{shown}}}" if len(lines) > 1 else shown

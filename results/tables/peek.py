@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,42 @@ NOTE = (
 )
 
 
+@dataclass(frozen=True)
+class Point:
+    """The test scores of one step."""
+
+    step: int
+    test: dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class PeekFile:
+    """What `run --peek` writes beside a record."""
+
+    key: str
+    metric: str
+    selected: float | None
+    steps: list[Point]
+    dataset: str = ""
+    method: str = ""
+    selected_step: int = 0
+
+
+def read(folder: Path, key: str, problems: list[str]) -> list[dict[str, Any]]:
+    """Return what was peeked at in a cell, if anything; what is wrong goes to `problems`."""
+    files = read_beside(folder, PEEK, key, PeekFile, problems)
+    return [found for found in files if found["selected"] is not None and found["steps"]]
+
+
 def gap(peeked: dict[str, Any]) -> dict[str, float]:
     """Return a cell's selected score, its best on test, and the gap (never negative), as stored."""
     metric = peeked["metric"]
     sign = metric_of(metric).sign
-    # a checkpoint with an undefined score could not have been chosen
-    known = [point["test"][metric] for point in peeked["steps"]]
-    best = sign * max(sign * value for value in known if value is not None)
     selected = peeked["selected"]
+    # a checkpoint with an undefined score could not have been chosen
+    known = [point["test"].get(metric) for point in peeked["steps"]]
+    # the selected step is one of them, and the only one where no other has a score
+    best = sign * max([sign * selected, *(sign * value for value in known if value is not None)])
     return {
         "selected": selected,
         "best on test": best,
@@ -37,12 +66,15 @@ def gap(peeked: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def build(tables: Sequence[Table]) -> list[Sheet]:
-    """Return a sheet per table with peeked cells; each row is one method in one column."""
-    return [sheet for table in tables if (sheet := _sheet(table))]
+def build(tables: Sequence[Table], problems: list[str]) -> list[Sheet]:
+    """Return a sheet per table with peeked cells; each row is one method in one column.
+
+    What is wrong with a file is added to `problems`.
+    """
+    return [sheet for table in tables if (sheet := _sheet(table, problems))]
 
 
-def _sheet(table: Table) -> Sheet | None:
+def _sheet(table: Table, problems: list[str]) -> Sheet | None:
     rows: list[dict[str, Any]] = []
     num_cells = 0
     for column, chosen in table.chosen.items():
@@ -51,7 +83,7 @@ def _sheet(table: Table) -> Sheet | None:
             files = [
                 found
                 for key, folder in zip(cells["key"], cells["folder"], strict=True)
-                for found in read_beside(Path(folder), PEEK, key)
+                for found in read(Path(folder), key, problems)
             ]
             if not files:
                 continue

@@ -14,6 +14,8 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
+from benchmark.core import escape
+
 WIDTH = 100  # characters of a terminal
 NOTHING = "--"  # where nothing was run
 NARROWEST = 20  # of a column of text, with the space beside it
@@ -234,9 +236,9 @@ def markdown(sheet: Sheet) -> str:
     starts = {row: title for title, row in sheet.groups if title}
     for i, row in enumerate(sheet.texts):
         if i in starts:
-            lines.append([f"*{starts[i]}*", *[""] * (len(row) - 1)])
+            lines.append([f"*{escape.markdown(starts[i])}*", *[""] * (len(row) - 1)])
         lines.append([_marked(text, sheet.marks.get((i, j), "")) for j, text in enumerate(row)])
-    heads = [" ".join(filter(None, parts)).replace("|", r"\|") for parts in sheet.header]
+    heads = [escape.markdown(" ".join(filter(None, parts))) for parts in sheet.header]
     align = ["right" if number else "left" for number in sheet.numeric]
     body = tabulate(lines, heads, "github", disable_numparse=True, colalign=align)
     told = sheet.legend.replace(f"{BEST} {MEANING[BEST]}", f"bold {MEANING[BEST]}")
@@ -244,7 +246,7 @@ def markdown(sheet: Sheet) -> str:
 
 
 def _marked(text: str, marks: str) -> str:
-    text = text.replace("|", r"\|")
+    text = escape.markdown(text)
     return (f"**{text}**" if BEST in marks else text) + marks.replace(BEST, "")
 
 
@@ -258,4 +260,4 @@ def stacked(sheets: Sequence[Sheet]) -> pd.DataFrame:
 
 def as_csv(frame: pd.DataFrame) -> str:
     """Return a frame as CSV, numbers in full."""
-    return frame.to_csv(index=False, lineterminator="\n")
+    return escape.csv(frame)

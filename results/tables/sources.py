@@ -8,15 +8,18 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, fields
 from typing import Any
 
 import pandas as pd
 
 from benchmark.core.citation import Citation
+from benchmark.core.escape import latex
+from benchmark.core.registry import InputError
 from benchmark.core.spec import base_name
+from benchmark.core.typed import typed
 from results.tables import Table
-from results.tables.latex import escape
 from results.tables.sheet import Sheet
 
 Lookup = Callable[[str, str], dict[str, Any]]  # (kind, name) -> citation, works, licence, url
@@ -60,7 +63,8 @@ def collect(tables: Sequence[Table], lookup: Lookup | None = None) -> list[Sourc
             for kind, name in zip(KINDS, names, strict=True):
                 name = base_name(name) if kind == "method" else name
                 values = told.get(kind) or (lookup(kind, name) if lookup else {})
-                source = Source(kind, name, **values)
+                known = {f.name: values[f.name] for f in fields(Source) if f.name in values}
+                source = Source(kind, name, **known)
                 if not found.get((kind, name), Source(kind, name)).citation:
                     found[kind, name] = source
     return sorted(found.values(), key=lambda s: (list(KINDS).index(s.kind), s.name))
@@ -98,11 +102,11 @@ def _entries(source: Source) -> Iterator[str]:
         return
     papers = [text.strip() for text in source.citation.split(";") if text.strip()]
     for number, paper in enumerate(papers):
-        fields = {"title": f"{{{escape(_title(source, paper))}}}", **_facts(paper)}
+        fields = {"title": f"{{{latex(_title(source, paper))}}}", **_facts(paper)}
         if source.url and number == 0:
             fields["howpublished"] = f"\\url{{{source.url}}}"
         note = paper + (f". Licence: {source.licence}" if source.licence and not number else "")
-        fields["note"] = escape(note)
+        fields["note"] = latex(note)
         key = f"{source.kind}-{source.name}{'' if len(papers) == 1 else f'-{number + 1}'}"
         body = "".join(f"  {name} = {{{value}}},\n" for name, value in fields.items())
         yield f"@misc{{{re.sub(r'[^A-Za-z0-9-]+', '-', key)},\n{body}}}\n"
@@ -110,14 +114,17 @@ def _entries(source: Source) -> Iterator[str]:
 
 def _structured(source: Source) -> Iterator[str]:
     """Yield an entry for each work that is given in fields."""
-    for number, values in enumerate(source.works):
-        work = Citation.from_json(values)
-        fields = {name: escape(value) for name, value in work.fields().items()}
+    works = []
+    for values in source.works:
+        with suppress(InputError):  # of another version: the one line of the citation is left
+            works.append(typed(Citation, values, "a work"))
+    for number, work in enumerate(works):
+        fields = {name: latex(value) for name, value in work.fields().items()}
         fields["title"] = f"{{{fields['title']}}}"  # braces keep its capitals
         if number == 0:
             fields |= {"url": source.url} if source.url else {}
             if source.licence:
-                fields["note"] = escape(f"Licence: {source.licence}")
+                fields["note"] = latex(f"Licence: {source.licence}")
         key = f"{source.kind}-{source.name}{'' if len(source.works) == 1 else f'-{number + 1}'}"
         body = "".join(f"  {name} = {{{value}}},\n" for name, value in fields.items())
         yield f"@{work.entry}{{{key.replace('_', '-')},\n{body}}}\n"
@@ -128,7 +135,7 @@ def _facts(paper: str) -> dict[str, str]:
     facts = {}
     if match := _PAPER.fullmatch(paper):
         authors = re.split(r"[:,] | of ", match["authors"].strip().rstrip(","))[-1]
-        facts = {"author": escape(authors.replace(" et al.", " and others")), "year": match["year"]}
+        facts = {"author": latex(authors.replace(" et al.", " and others")), "year": match["year"]}
     if number := _ARXIV.search(paper):
         facts |= {"eprint": number[1], "archivePrefix": "arXiv"}
     return {name: value for name, value in facts.items() if value}

@@ -145,7 +145,7 @@ def _shown(
             depth = _widened(header.VOILUTSequence[0])
             values = apply_voi(values.astype(np.int64), header).astype(np.float32)
             window = (0.0, 2.0**depth - 1)
-        elif "WindowCenter" in header and "WindowWidth" in header:
+        elif all(k in header and not header[k].is_empty for k in ("WindowCenter", "WindowWidth")):
             window = _window(path, header)
             if header.get("VOILUTFunction") == "SIGMOID":
                 (low, high), window = window, (0.0, 1.0)

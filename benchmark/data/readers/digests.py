@@ -7,7 +7,6 @@ as well as that of the content: a file that was edited and given its old time ba
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import time
@@ -16,8 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from benchmark.core.files import cache_folder, digest, write_text
+from benchmark.core.files import cache_folder, digest, read_bytes, sha256_of, write_text
 from benchmark.core.registry import InputError
+from benchmark.core.typed import typed
 
 FRESH_S = 2.0  # a file this young may change again within the resolution of its time stamp
 _THREADS = 8  # hide the latency of a network file system; hashing releases the interpreter's lock
@@ -31,8 +31,7 @@ def digests(paths: Iterable[Path]) -> dict[Path, str]:
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file, in hex; one that cannot be read raises InputError."""
     try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return sha256_of(path)
     except OSError as error:
         raise InputError(f"cannot read {str(path)!r} ({error.strerror})") from None
 
@@ -79,10 +78,10 @@ def _read(place: Path) -> dict[str, list[Any]]:
     """Return the known facts; none where the file is absent or is not what was written."""
     try:
         # the file is shared by processes and machines, so it is checked before it is believed
-        total, _, text = place.read_text(encoding="utf-8").partition("\n")
+        total, _, text = read_bytes(place).decode().partition("\n")
         if digest(text, 64) != total:
             return {}
-        return dict(json.loads(text))
+        return typed(dict[str, list[Any]], json.loads(text), "")
     except (OSError, ValueError):
         return {}
 

@@ -144,7 +144,9 @@ def _gunzip(path: Path) -> bool:
                         )
                     stream.write(block)
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise InputError(f"cannot unpack {str(path)!r} ({error}); get it again") from None
+            raise InputError(
+                f"cannot unpack {str(path)!r} ({' '.join(str(error).split())[:200]}); get it again"
+            ) from None
     return True
 
 
@@ -230,4 +232,6 @@ def _read(path: Path, suffix: str, pieces: Sequence[Path], use: Callable[[Archiv
         *(OSError, EOFError, RuntimeError, NotImplementedError),
         *(zipfile.BadZipFile, tarfile.TarError, zlib.error),
     ) as error:
-        raise InputError(f"cannot unpack {str(path)!r} ({error}); get it again") from None
+        raise InputError(
+            f"cannot unpack {str(path)!r} ({' '.join(str(error).split())[:200]}); get it again"
+        ) from None
