@@ -35,8 +35,8 @@ def matrix(verdicts: Sequence[Verdict], style: str = "terminal") -> str:
 def summary(verdicts: Sequence[Verdict], seconds: float) -> str:
     """Return the count of each state, the number of checks, and the time it took."""
     counts = {state: sum(v.state == state for v in verdicts) for state in ("pass", "n/a", "fail")}
-    told = ", ".join(f"{number} {state}" for state, number in counts.items())
-    return f"{told} ({len(CHECKS) + 1} checks each; {seconds:.0f} s)"
+    states = ", ".join(f"{number} {state}" for state, number in counts.items())
+    return f"{states} ({len(CHECKS) + 1} checks each; {seconds:.0f} s)"
 
 
 def as_json(verdicts: Sequence[Verdict]) -> dict[str, Any]:

@@ -155,9 +155,9 @@ def parsed(files: Mapping[str, Mapping[str, Any]], weights_file: str, where: str
 
 
 def _of_timm(config: Mapping[str, Any], weights_file: str) -> Config:
-    told = config.get("pretrained_cfg", config)  # older files have no level of its own
+    pretrained = config.get("pretrained_cfg", config)  # older files have no level of its own
     kwargs = dict(config.get("model_args") or {})
-    size = kwargs.pop("img_size", None) or told["input_size"][-1]
+    size = kwargs.pop("img_size", None) or pretrained["input_size"][-1]
     if kwargs.pop("in_chans", 3) != 3:
         raise ValueError("in_chans: three channels are needed")
     kwargs.pop("num_classes", None)  # features are wanted, whatever the file was trained to name
@@ -166,8 +166,8 @@ def _of_timm(config: Mapping[str, Any], weights_file: str) -> Config:
     return Config(
         config["architecture"],
         kwargs,
-        _three(told["mean"]),
-        _three(told["std"]),
+        _three(pretrained["mean"]),
+        _three(pretrained["std"]),
         int(size[-1] if isinstance(size, list) else size),
         weights_file,
     )

@@ -142,7 +142,7 @@ def fingerprint(name: str) -> str:
 def prefetch(name: str) -> None:
     """Fetch the weights now, so that later jobs need no network; damaged ones raise InputError.
 
-    Those in a file of the user are tried, so that what does not fit is told before any job starts.
+    Those in a file of the user are tried, so that what does not fit is said before any job starts.
     """
     backbone = resolve(name)
     if backbone.is_fetched:

@@ -30,7 +30,7 @@ class Overhead:
     """Seconds per cell beside its training steps.
 
     `cold_s`: one cell in a process of its own; `warm_s`: a further cell in a warm process, all of
-    it; `start_s`: of that, until its model stands (data, backbone, method, head).
+    it; `start_s`: of that, until its model is ready (data, backbone, method, head).
     """
 
     cold_s: Estimate

@@ -55,7 +55,7 @@ def overhead(found: Overhead, style: Style = "terminal") -> str:
     lines = [
         ["one process per cell", str(found.cold_s)],
         ["further cell, warm process", str(found.warm_s)],
-        ["of it until the model stands", str(found.start_s)],
+        ["of it until the model is ready", str(found.start_s)],
     ]
     return _table(["overhead of a cell", "seconds"], lines, style)
 

@@ -73,8 +73,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Do what is asked; return 1 when `check` finds an error."""
     for name, verbs in FLAGS.items():
         if getattr(arguments, name) is not None and arguments.what not in verbs:
-            told = name.replace("_", "-")
-            raise InputError(f"--{told} is for `data {' and '.join(verbs)}`; leave it out")
+            flag = name.replace("_", "-")
+            raise InputError(f"--{flag} is for `data {' and '.join(verbs)}`; leave it out")
     for pair in NOT_BOTH:
         if all(getattr(arguments, name) is not None for name in pair):
             one, other = (f"--{name.replace('_', '-')}" for name in pair)

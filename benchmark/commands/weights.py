@@ -82,8 +82,8 @@ def _found(name: str) -> str:
     network = backbones.create(name, entry.default_size)
     millions = sum(p.numel() for p in network.parameters()) / 1e6
     family = families.find(network)
-    told = backbones.preprocessing(name)
-    mean, std = (" ".join(f"{v:g}" for v in told[key]) for key in ("mean", "std"))
+    normalization = backbones.preprocessing(name)
+    mean, std = (" ".join(f"{v:g}" for v in normalization[key]) for key in ("mean", "std"))
     ignored = backbones.left_out(name)
     parts = [
         f"{entry.name}: whole, {millions:.1f} M parameters of {entry.timm_name}",

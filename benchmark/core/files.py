@@ -279,8 +279,8 @@ def open_arrays(path: Path, remedy: str) -> Iterator[Mapping[str, np.ndarray]]:
     except InputError:
         raise
     except (*damaged, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        told = " ".join(str(error).split())[:120]
-        raise InputError(f"{path} is not whole ({told}); {remedy}") from None
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(f"{path} is not whole ({reason}); {remedy}") from None
 
 
 def read_json(path: Path, remedy: str) -> Any:

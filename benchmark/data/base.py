@@ -120,8 +120,8 @@ class Dataset:
 
         Each is a sentence that names the set.
         """
-        told = [f"{self.card.title}: {note}" for note in self.notes]
-        return [self.card.group_note, *told] if self.card.group_note else told
+        notes = [f"{self.card.title}: {note}" for note in self.notes]
+        return [self.card.group_note, *notes] if self.card.group_note else notes
 
 
 def stratum(values: np.ndarray) -> int:

@@ -60,8 +60,8 @@ def write_listing(dataset: Dataset, out: Path) -> Path:
     writer.writerow(["image", "label", "group", "split"])
     for row, name in enumerate(dataset.ids):
         label = "+".join(shown(dataset, row))
-        told = (name, label, dataset.groups[row], dataset.splits[row])
-        writer.writerow(map(formula, told))
+        values = (name, label, dataset.groups[row], dataset.splits[row])
+        writer.writerow(map(formula, values))
     path = out / f"{dataset.card.name}-{dataset.fingerprint}.csv"
     write_text(path, stream.getvalue())
     return path

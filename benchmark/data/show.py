@@ -16,7 +16,7 @@ from benchmark.data.base import Dataset, Split
 from benchmark.data.readers.images import resize
 
 SIDE, COLUMNS, ROWS = 112, 8, 4
-# Okabe and Ito (2008): told apart with any colour vision
+# Okabe and Ito (2008): distinguished with any colour vision
 COLOURS = np.array([[0, 0, 0], [230, 159, 0], [86, 180, 233], [0, 158, 115], [213, 94, 0]])
 
 

@@ -25,7 +25,7 @@ class End:
 
     `kind` is "crash", "oom", "hang" (these three are deaths of the process) or "timeout" (stopped
     with a checkpoint by the time limit of the job). `memory_mb` and `limit_min` are what the job
-    had, 0 if unknown; `step` is the last one that the others were told of.
+    had, 0 if unknown; `step` is the last one that the others know of.
     """
 
     kind: str

@@ -138,7 +138,7 @@ class Resolver:
         if known != spec:
             raise InputError(
                 f"{known!r} and {spec!r} are both called {name!r}; rename a file or folder, "
-                "because the name stands in tables"
+                "because tables show the name"
             )
 
 

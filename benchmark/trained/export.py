@@ -33,8 +33,8 @@ Export = Callable[[Trained, Path], None]
 def to_safetensors(trained: Trained, out: Path) -> None:
     """Write the trained tensors to `model.safetensors`, what they belong to in its metadata."""
     tensors = {name: t.detach().cpu().contiguous() for name, t in _state(trained).items()}
-    told = {"cell": trained.record.cell.values(), "classes": trained.classes}
-    metadata = {name: json.dumps(value) for name, value in told.items()}
+    described = {"cell": trained.record.cell.values(), "classes": trained.classes}
+    metadata = {name: json.dumps(value) for name, value in described.items()}
     save_file(tensors, out / "model.safetensors", {**metadata, "format": "pt"})
 
 
@@ -70,9 +70,15 @@ def to_timm(trained: Trained, out: Path) -> None:
     _load(plain, state, cell.method)
     mean, std = parsed(cell.normalize)
     size = (3, cell.image_size, cell.image_size)
-    told = {"mean": mean, "std": std, "input_size": size, "crop_pct": 1.0, "crop_mode": "squash"}
+    pretrained = {
+        "mean": mean,
+        "std": std,
+        "input_size": size,
+        "crop_pct": 1.0,
+        "crop_mode": "squash",
+    }
     names = {"label_names": trained.classes} if classify else {}
-    save_for_hf(plain, str(out), {**names, "pretrained_cfg": told}, safe_serialization=True)
+    save_for_hf(plain, str(out), {**names, "pretrained_cfg": pretrained}, safe_serialization=True)
 
 
 def _write_head(trained: Trained, out: Path) -> None:

@@ -16,7 +16,7 @@ from benchmark.core.settings import Settings
 def arithmetic(settings: Settings) -> Iterator[None]:
     """Let fp32 be fp32 within the block, and every kernel deterministic where that is asked for.
 
-    cuDNN's convolutions use TF32 (10 bits of mantissa) unless told otherwise, matrix products do
+    cuDNN's convolutions use TF32 (10 bits of mantissa) unless it is off; matrix products do
     not: a patch embedding would be computed with less precision than the layers after it.
 
     Deterministic: the backward passes of flash and memory-efficient attention and of bilinear

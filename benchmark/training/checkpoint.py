@@ -110,8 +110,8 @@ class Clock:
 def save(setup: Resumable, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
     """Write the checkpoint whole or not at all, with the cell's folder and a digest of it all."""
     losses = torch.stack(progress.losses) if progress.losses else torch.zeros(0)
-    told = {**vars(progress), "losses": losses}  # one tensor: each of a list has its own storage
-    values = {"progress": told, "state": setup.state(), "optimizer": optimizer.state_dict()}
+    fields = {**vars(progress), "losses": losses}  # one tensor: each of a list has its own storage
+    values = {"progress": fields, "state": setup.state(), "optimizer": optimizer.state_dict()}
     frame = {"cell": setup.checkpoint.parent.name, "digest": _digest(values)}
     with written(setup.checkpoint) as temporary:
         torch.save(frame | values, temporary)

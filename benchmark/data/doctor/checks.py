@@ -212,7 +212,7 @@ def _formats(dataset: Dataset) -> Iterator[Finding]:
     kinds = defaultdict(set)
     for path, label in zip(dataset.files, dataset.labels, strict=True):
         kinds[int(label)].add(path.suffix.lower())
-    # a class of its own scanner or website is told by its files; the network sees that, too
+    # files show which scanner or website a class came from, and the network sees that, too
     if len({frozenset(found) for found in kinds.values()}) > 1:
         said = "; ".join(
             f"{dataset.card.classes[k]}: {', '.join(sorted(v))}" for k, v in sorted(kinds.items())

@@ -72,8 +72,10 @@ class Declaration:
         It is part of the fingerprint: the same files read in another way are other data.
         """
         names = ("mask_values", "mask_threshold", "orientation", "slice_axis", "pages", "alpha")
-        told = {name: getattr(self, name) for name in (*names, "window", "channels")}
-        return repr(sorted((k, v) for k, v in told.items() if v)) if any(told.values()) else ""
+        declared = {name: getattr(self, name) for name in (*names, "window", "channels")}
+        return (
+            repr(sorted((k, v) for k, v in declared.items() if v)) if any(declared.values()) else ""
+        )
 
 
 PLAIN = Declaration()

@@ -199,8 +199,8 @@ def _bits_of_jpeg2000(path: Path) -> int:
 
 def _is_white_zero(image: Image.Image) -> bool:
     """Return whether less is brighter in a TIFF: Pillow turns up to 8 bits round, not more."""
-    told = getattr(image, "tag_v2", {}).get(_PHOTOMETRIC)
-    return told == _WHITE_IS_ZERO and image.mode.startswith(("I", "F"))
+    tags = getattr(image, "tag_v2", {}).get(_PHOTOMETRIC)
+    return tags == _WHITE_IS_ZERO and image.mode.startswith(("I", "F"))
 
 
 def _is_unsigned(image: Image.Image) -> bool:

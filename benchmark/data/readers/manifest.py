@@ -117,9 +117,9 @@ def _declared_names(found: tuple[str, ...], declared: Declaration) -> dict[str, 
     count = len(declared.classes)
     if all(name.isdecimal() and int(name) < count for name in found):
         return {name: declared.classes[int(name)] for name in found}
-    strange = next(name for name in found if name not in declared.classes)
+    undeclared = next(name for name in found if name not in declared.classes)
     raise InputError(
-        f"the label {strange!r} is none of the classes that {declared.origin!r} declares: "
+        f"the label {undeclared!r} is none of the classes that {declared.origin!r} declares: "
         f"{', '.join(declared.classes)}"
     )
 

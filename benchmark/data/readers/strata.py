@@ -30,9 +30,9 @@ def codes(dataset: Dataset, read: Callable[[int], np.ndarray]) -> np.ndarray:
     for index, name in enumerate(dataset.ids):
         values = np.unique(read(index))
         # beyond the card: another task's labels, or codes of a copy (0, 127, 255)
-        if strange := [int(v) for v in values if count <= v != IGNORE]:
+        if unknown := [int(v) for v in values if count <= v != IGNORE]:
             raise InputError(
-                f"the mask of {name!r} in {dataset.card.name!r} holds {strange[0]}; its classes "
+                f"the mask of {name!r} in {dataset.card.name!r} holds {unknown[0]}; its classes "
                 f"are 0 to {count - 1} ({IGNORE} is ignored)"
             )
         found[index] = stratum(values)

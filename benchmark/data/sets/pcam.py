@@ -52,7 +52,7 @@ def open_pcam(folder: Path) -> Dataset:
     """Return the data set; patches are read from the files when asked for.
 
     Groups are slides where the `_meta.csv` files are there; without them the card says that
-    patches of one slide cannot be told apart.
+    patches of one slide cannot be distinguished.
     """
     download = layout.Download(CARD, folder)
     images = {

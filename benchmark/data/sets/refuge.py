@@ -84,10 +84,10 @@ def read_mask(row: Row) -> np.ndarray:
     assert row.mask is not None
     # read as a picture: the shown value is the code, whatever the form of the BMP
     stored = read_rgb(row.mask)[..., 0]
-    strange = np.setdiff1d(stored, [0, 128, 255])
-    if len(strange):
+    unknown = np.setdiff1d(stored, [0, 128, 255])
+    if len(unknown):
         raise InputError(
-            f"the mask {str(row.mask)!r} holds {strange[0]}; those of the release hold 0 (cup), "
+            f"the mask {str(row.mask)!r} holds {unknown[0]}; those of the release hold 0 (cup), "
             "128 (disc) and 255"
         )
     return np.select([stored == 0, stored == 128], [2, 1], 0).astype(np.uint8)
