@@ -14,7 +14,6 @@ from typing import Any, Literal
 from torch import nn
 
 from benchmark.core.registry import InputError
-from methods.parts.backbone import as_backbone
 
 Stages = list[list[nn.Module]]
 Residual = Literal["norm2", "mlp", "block", "none"]
@@ -154,7 +153,7 @@ def num_image_tokens(backbone: nn.Module) -> int:
         return 0
     if found.windows:
         return int(_attention(backbone, found.stages).window_area)
-    return int(getattr(as_backbone(backbone).patch_embed, "num_patches", 0))
+    return int(getattr(getattr(backbone, "patch_embed", None), "num_patches", 0))
 
 
 def blocks(backbone: nn.Module) -> list[nn.Module]:

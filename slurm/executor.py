@@ -70,7 +70,7 @@ def _factor(name: str, value: str | float) -> float:
     """Return 2.0 of "2x", "2" or 2."""
     text = str(value)
     number = text if " " in text else text.removesuffix("x")
-    return Number(float, least=1, most=100).read(number, f"the factor {name}, such as 2x:")
+    return Number(float, least=1, most=100).read(number, f"{name} (a factor such as 2x)")
 
 
 def order(

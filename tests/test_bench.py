@@ -207,7 +207,7 @@ def test_a_method_that_the_backbone_cannot_take_is_named_below_the_table(tmp_pat
         (["--plan-sizes", "10,x"], "--plan-sizes 'x' must be a whole number"),
         (["--plan-sizes", "0"], "--plan-sizes 0 must be"),
         (["--clock", "cpu", "--threads", "2"], "--clock cpu needs --threads 1"),
-        (["--data-rows", "0"], "--data-rows 0 must be above 0"),
+        (["--data-rows", "0"], "--data-rows: 0 must be a whole number above 0"),
         (["--precision", "fp8"], "unknown precision 'fp8'"),
         (["--image-size", "33"], "multiple of 8"),
     ],

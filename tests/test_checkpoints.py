@@ -450,7 +450,7 @@ def test_arguments_of_the_network_and_of_its_images_are_kept_apart(tmp_path):
         ("init_value=1e-5", "unknown argument of vit_base_patch16_224: 'init_value'; did you mean"),
         ("mean=.5+.5", "mean='0.5[+]0.5' must be one number or three, as 0.5[+]0.4[+]0.3"),
         ("std=0", "std=0 must be one number above 0 or three"),
-        ("std=nan", "std='nan' must be"),
+        ("std=nan", "nan is no number"),
         ("mlp_layer=Sequential", "unknown mlp_layer 'Sequential'; .*SwiGLUPacked"),
         ("act_layer=Silly", "act_layer='Silly' is no layer that timm knows"),
         ("num_classes=3", "num_classes=3 cannot be set"),

@@ -90,7 +90,7 @@ def test_the_flag_alone_brings_patience_maximum_and_evaluations():
         (["--max-steps", "9"], "is for --until-converged; write --steps"),
         (["--max-steps", "9", "--steps", "9", "--until-converged"], "the same axis"),
         (["--patience", "3", "--steps", "80", "--evaluations", "5"], "for 6 or more evaluations"),
-        (["--patience", "-1"], "patience -1 must be from 0"),
+        (["--patience", "-1"], "patience -1 must be a whole number of 0 or more"),
         (["--until-converged", "--max-steps", "8"], "and there are 8"),
         (["--tuned-from", "nowhere"], "no folder 'nowhere' with records of trials"),
         (["--tuned-from", ".", "--tune-budget", "3"], "give one"),

@@ -204,7 +204,7 @@ def test_odd_files_beside_a_record_are_named(folder, capsys, name, value):
     (first / name).parent.mkdir(exist_ok=True)
     (first / name).write_text(json.dumps(value))
     assert main(["report", "--runs", str(folder / "runs"), "--format", "csv"]) == 0
-    assert f"{first / name} is left out" in capsys.readouterr().err
+    assert f"not used: {first / name} " in capsys.readouterr().err
 
 
 def test_a_folder_that_cannot_be_read_hides_no_other(folder, capsys):

@@ -174,9 +174,9 @@ def test_all_that_is_broken_is_one_sentence_each_and_what_is_good_is_reported(tm
     assert main(["report", "--runs", str(tmp_path / "runs")]) == 1
     output = capsys.readouterr()
     lines = output.err.splitlines()
-    assert len(lines) == 6
+    assert len(lines) == 7
     assert all(line.startswith("not used: ") for line in lines)
-    for name in ("truncated", "foreign", "bare", "listed", "failed", "rescored"):
+    for name in ("truncated", "foreign", "bare", "listed", "failed", "rescored", "outside"):
         assert sum(f"/{name}/" in line for line in lines) == 1
     for name in ("good", "outside", "predicted"):
         assert f"\n{name} " in output.out

@@ -717,8 +717,8 @@ def test_a_declared_group_column_is_the_group(tmp_path):
         ("mask_values = {x = 'background', 1 = 'b'}", "table such as"),
         ("mask_threshold = 0.5", "grey level"),
         ("window = [5, 1]", "first is less"),
-        ("ordinal = true\nordinal = false", "cannot read"),
-        ("\0", "cannot read"),
+        ("ordinal = true\nordinal = false", "is not TOML"),
+        ("\0", "is not TOML"),
         ("mask_threshold = 9", "this set has labels"),
     ],
 )

@@ -69,7 +69,7 @@ def brief(spec: str, others: Sequence[str]) -> str:
 
 
 def _literal(node: ast.expr, source: str) -> Any:
-    """Return the literal of `node`; a bare word or an a+b of bare words is a string.
+    """Return the literal of `node`; a bare word, or an a+b of words and numbers, is a string.
 
     Python's grammar is only how brackets and quotes are read: what is no text, number, truth value,
     None or a tuple or list of them raises ValueError.
@@ -79,10 +79,10 @@ def _literal(node: ast.expr, source: str) -> Any:
             raise InputError(f"{node.id} is no number; leave it out, or write a finite number")
         return node.id
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
-        words = _literal(node.left, source), _literal(node.right, source)
-        if not all(isinstance(part, ast.Name | ast.BinOp) for part in (node.left, node.right)):
-            raise ValueError("only words are joined by +")
-        return "+".join(words)
+        parts = _literal(node.left, source), _literal(node.right, source)
+        if not all(type(part) in (str, int, float) for part in parts):
+            raise ValueError("only words and numbers are joined by +")
+        return "+".join(map(str, parts))
     if isinstance(node, ast.Tuple | ast.List):
         items = [_literal(item, source) for item in node.elts]
         return tuple(items) if isinstance(node, ast.Tuple) else items

@@ -49,6 +49,8 @@ def train(
     """
     try:
         return _claimed(cell, session, runs, on_step)
+    except DeviceLost:
+        raise
     except InputError as error:  # a full disk, a colleague's folder: the next one may be another's
         return Outcome(cell, "failed", str(error))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass
 
@@ -69,7 +70,8 @@ def watched(
     """Return `on_step` that also refuses a method with tensors whose gradients are all zero.
 
     Such as an adapter that is multiplied by 0: it reaches the loss and is never trained. Looked at
-    are the tensors that the method added, after each of the first `LOOKED` steps.
+    are the tensors that the method added, after each of the first `LOOKED` steps. A tensor that
+    moves in one block is no fault in another: a narrow adapter's ReLU may be off for all images.
 
     Raises:
         InputError: (the returned function) names the tensors.
@@ -81,9 +83,9 @@ def watched(
         if silent and step <= LOOKED:
             grads = {n: p.grad for n, p in silent.items() if p.grad is not None}
             moved = torch.stack([g.any() for g in grads.values()]).tolist() if grads else []
-            for name, any_value in zip(grads, moved, strict=True):
-                if any_value:
-                    del silent[name]
+            alive = {_in_any_block(n) for n, some in zip(grads, moved, strict=True) if some}
+            for name in [n for n in silent if _in_any_block(n) in alive]:
+                del silent[name]
             if step == LOOKED and silent:
                 names = ", ".join(list(silent)[:3])
                 raise InputError(
@@ -94,6 +96,11 @@ def watched(
         return on_step(step)
 
     return listen
+
+
+def _in_any_block(name: str) -> str:
+    """Return the name of a tensor without the numbers of blocks, equal for what repeats in each."""
+    return re.sub(r"(?<=\.)\d+(?=\.)", "*", name)
 
 
 def freeze_unreached(model: nn.Module, names: Collection[str]) -> None:

@@ -111,12 +111,12 @@ def read_beside(
     found = []
     for path in sorted(folder.glob(pattern)):
         try:
-            values = read_json(path, "it is left out")
-            typed(form, values, "it")
+            values = read_json(path, "delete it")
+            typed(form, values, str(path))
             metric_of(values["metric"])
             # a folder may hold what another cell left there under the same name
             if values["key"] == key:
                 found.append(values)
         except InputError as error:
-            problems.append(f"{path} is left out: {error}")
+            problems.append(f"not used: {error}")
     return found
