@@ -278,7 +278,7 @@ def _latency(folders: list[Path], out: Path, arguments: argparse.Namespace) -> N
 
 def show(report: Report) -> int:
     """Print the table, what was written and what could not be read; return the exit code."""
-    print(report.text)
+    print(report.text.rstrip("\n"))
     if report.paths:
         folder = report.paths[0].parent
         print(f"\n{len(report.paths)} files in {folder}/, first of all:")

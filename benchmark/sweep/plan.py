@@ -6,6 +6,7 @@ and its reader are here.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,7 +42,17 @@ class Plan:
             for patience, steps in lengths
         ]
         lines += [self.forecast.sentence()] if self.forecast.left else []
-        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+        lines += [
+            textwrap.fill(
+                f"note: {note}",
+                width=100,
+                subsequent_indent="  ",
+                break_long_words=False,
+                break_on_hyphens=False,  # a path stays whole
+            )
+            for note in self.notes
+        ]
+        return "\n".join(lines)
 
     @property
     def left(self) -> list[Cell]:
