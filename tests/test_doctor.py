@@ -270,10 +270,13 @@ def test_run_says_what_was_left_out(tmp_path, capsys):
     (folder / "ill" / "notes.txt").write_text("")
     axes = ["--methods", "linear", "--backbones", "tiny_vit", "--fractions", "1"]
     main(["run", "--dry-run", "--datasets", str(folder), *axes, "--runs", str(tmp_path / "runs")])
-    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")]
-    assert told[:2] == [
+    shown = capsys.readouterr().out.splitlines()
+    assert max(map(len, shown)) <= 100
+    first = shown.index(next(line for line in shown if line.startswith("note: ")))
+    assert shown[first : first + 3] == [
         "note: set: which images share a patient is unknown (a folder of classes names no "
-        "patients), so training and test may share patients.",
+        "patients), so",
+        "  training and test may share patients.",
         "note: set: left out: 1 .txt file",
     ]
 
