@@ -203,14 +203,14 @@ def _terminal(
 ) -> str:
     """Return what is shown on a terminal: each table with its statistics, then what was asked."""
     from results.costs import ledger
-    from results.statistics import planning, words
+    from results.statistics import sample_size, words
     from results.tables import sheet
 
     parts = []
     for s, main, costs in zip(statistics, printed["table"], ledgers, strict=True):
         parts += [sheet.terminal(main), words.text(s)]
         if options.plan_seeds is not None:
-            parts.append(planning.text(s, options.plan_seeds))
+            parts.append(sample_size.text(s, options.plan_seeds))
         if options.efficiency and costs.entries:
             parts.append(sheet.terminal(ledger.sheet(costs)))
     for name in ("external", "peek", "ablation", *options.paper):

@@ -19,7 +19,7 @@ ALPHA, POWER, MOST = 0.05, 0.8, 1000
 
 
 @dataclass(frozen=True)
-class Plan:
+class SampleSize:
     """What one column needs; deviations are of the difference between a method and the reference.
 
     `seed_deviation` is over seeds (of one seed's difference), `test_error` that of resampled test
@@ -36,18 +36,18 @@ class Plan:
     groups: int | None = None
 
 
-def plan(statistics: Statistics, points: float) -> list[Plan]:
-    """Return the plan of each column to see `points` against the reference with 80 % power.
+def sample_sizes(statistics: Statistics, points: float) -> list[SampleSize]:
+    """Return the sample size of each column to see `points` against the reference with 80 % power.
 
     Raises:
         InputError: for points that are not above 0.
     """
     if not points > 0:
         raise InputError(f"--plan-seeds {points:g} is not a difference; give points above 0")
-    return [_plan(statistics, column, points) for column in statistics.table.columns]
+    return [_sample_size(statistics, column, points) for column in statistics.table.columns]
 
 
-def _plan(s: Statistics, column: Column, points: float) -> Plan:
+def _sample_size(s: Statistics, column: Column, points: float) -> SampleSize:
     variances: list[float] = []
     errors: list[float] = []
     for method in s.table.methods:
@@ -56,7 +56,7 @@ def _plan(s: Statistics, column: Column, points: float) -> Plan:
             variances += over_seeds
             errors += over_patients
     deviation, error = (math.sqrt(np.mean(v)) if v else None for v in (variances, errors))
-    found = Plan(column, len(variances), deviation, error, None)
+    found = SampleSize(column, len(variances), deviation, error, None)
     if deviation is None:
         return found
     needed = (norm.isf(ALPHA / 2) + norm.ppf(POWER)) * (error or 0)
@@ -98,7 +98,7 @@ def seeds_needed(points: float, deviation: float) -> int:
 
 
 def text(statistics: Statistics, points: float) -> str:
-    """Return the plan as a table of at most 100 columns under one sentence."""
+    """Return the sample sizes as a table of at most 100 columns under one sentence."""
     name = brief(statistics.reference, statistics.table.methods)
     header = ("column", "methods", "seed deviation", "test-set error", "seeds needed")
     rows = [
@@ -109,7 +109,7 @@ def text(statistics: Statistics, points: float) -> str:
             "unknown" if p.test_error is None else f"{p.test_error:.1f}",
             _needed(p),
         )
-        for p in plan(statistics, points)
+        for p in sample_sizes(statistics, points)
     ]
     body = tabulate(rows, header, disable_numparse=True, colalign=("left", *["right"] * 4))
     head = (
@@ -119,9 +119,9 @@ def text(statistics: Statistics, points: float) -> str:
     return f"{head}\n{body}\n"
 
 
-def _needed(plan: Plan) -> str:
-    if plan.seed_deviation is None:
+def _needed(size: SampleSize) -> str:
+    if size.seed_deviation is None:
         return "n = 1: unknown"
-    if plan.seeds is None:
-        return f"none: {plan.groups} test groups"
-    return f"over {MOST}" if plan.seeds > MOST else str(plan.seeds)
+    if size.seeds is None:
+        return f"none: {size.groups} test groups"
+    return f"over {MOST}" if size.seeds > MOST else str(size.seeds)

@@ -7,7 +7,7 @@ from test_stats import built, write
 
 from benchmark.core.registry import InputError
 from results.reporting import Options, report
-from results.statistics import planning
+from results.statistics import sample_size
 
 
 def test_seeds_needed_against_the_noncentral_t():
@@ -17,16 +17,16 @@ def test_seeds_needed_against_the_noncentral_t():
         return tails.sf(cut) + tails.cdf(-cut)
 
     for points, deviation in ((1, 1), (1, 2), (2, 1), (1, 7)):
-        found = planning.seeds_needed(points, deviation)
+        found = sample_size.seeds_needed(points, deviation)
         assert power(found, points / deviation) >= 0.8 > power(found - 1, points / deviation)
-    assert [planning.seeds_needed(x, 1) for x in (3.5, 20, 1e6)] == [3, 2, 2]
-    assert planning.seeds_needed(1, 1) == 10  # as in Cohen's tables
-    assert planning.seeds_needed(1, 0) == 2
-    assert planning.seeds_needed(0.01, 5) == planning.MOST + 1
+    assert [sample_size.seeds_needed(x, 1) for x in (3.5, 20, 1e6)] == [3, 2, 2]
+    assert sample_size.seeds_needed(1, 1) == 10  # as in Cohen's tables
+    assert sample_size.seeds_needed(1, 0) == 2
+    assert sample_size.seeds_needed(0.01, 5) == sample_size.MOST + 1
 
 
 def planned(runs, points, reference="x"):
-    return planning.plan(built(runs, reference), points)[0]
+    return sample_size.sample_sizes(built(runs, reference), points)[0]
 
 
 def test_the_plan_of_three_seeds_by_hand(tmp_path):
@@ -60,4 +60,4 @@ def test_a_small_test_set_is_told_from_few_seeds(tmp_path):
 def test_one_seed_makes_no_plan(tmp_path):
     for method in ("x", "y"):
         write(tmp_path, np.ones(9), method=method)
-    assert "n = 1: unknown" in planning.text(built(tmp_path), 1)
+    assert "n = 1: unknown" in sample_size.text(built(tmp_path), 1)
