@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+import methods
 from benchmark.__main__ import main
 from benchmark.core.numbers import COUNT, FROM_ZERO, POSITIVE, Number
 from benchmark.core.registry import InputError
@@ -74,7 +75,7 @@ def test_every_axis_reads_numbers_alike(tmp_path, text):
         "lora(rank=1_0)", "lora(rank=0x8)", "lora(alpha=nan)", "lora(alpha=-inf)",
         "lora(alpha=1e999)", "lora(rank=8,rank=9)", "lora(rank=8)(alpha=9)",
         "lora(rank=8)+lora(rank=4)", "lora(rank={[]:1})", "lora(rank={1:2})", "lora(rank=b'x')",
-        "lora(rank=...)", "lora(rank=1j)", "lora(rank=1+1)", "lora(rank=" + "-" * 5000 + "1)",
+        "lora(rank=...)", "lora(rank=1j)", "lora(rank=1+1j)", "lora(rank=" + "-" * 5000 + "1)",
         "lora(rank=" + "-" * 900 + "1)", "lora(rank=" + "(" * 400 + ")" * 400 + ")",
         "lora(targets=" + "+".join("a" * 5000) + ")", "lora(rank=" + "9" * 900 + ")",
     ],
@@ -83,6 +84,12 @@ def test_specs_hold_plain_values_once(spec):
     with pytest.raises(InputError) as caught:
         parse_spec(spec)
     assert "\n" not in str(caught.value)
+
+
+def test_numbers_joined_by_plus_are_a_text_and_no_sum():
+    assert parse_spec("x(mean=.5+.4+.3)") == ("x", {"mean": "0.5+0.4+0.3"})
+    with pytest.raises(InputError, match="rank"):
+        methods.build("lora(rank=1+1)")
 
 
 @pytest.mark.parametrize(
