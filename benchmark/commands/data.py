@@ -69,15 +69,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=a_path, help="folder for what show and prepare write")
 
 
+def _dashed(name: str) -> str:
+    """Return "--image-size" of "image_size"."""
+    return f"--{name.replace('_', '-')}"
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Do what is asked; return 1 when `check` finds an error."""
     for name, verbs in FLAGS.items():
         if getattr(arguments, name) is not None and arguments.what not in verbs:
-            flag = name.replace("_", "-")
-            raise InputError(f"--{flag} is for `data {' and '.join(verbs)}`; leave it out")
+            raise InputError(f"{_dashed(name)} is for `data {' and '.join(verbs)}`; leave it out")
     for pair in NOT_BOTH:
         if all(getattr(arguments, name) is not None for name in pair):
-            one, other = (f"--{name.replace('_', '-')}" for name in pair)
+            one, other = map(_dashed, pair)
             raise InputError(f"{one} and {other} exclude each other; leave one out")
     arguments.threshold = THRESHOLD if arguments.threshold is None else arguments.threshold
     if arguments.what == "list":
