@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import warnings
@@ -135,7 +134,7 @@ def fingerprint(name: str) -> str:
         found = weights.fingerprint_of(_contents(backbone).state)
     if backbone.from_config:
         text = f"{found} {backbone.timm_name} {json.dumps(backbone.kwargs, sort_keys=True)}"
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return digest(text)
     return found
 
 

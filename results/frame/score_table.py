@@ -6,7 +6,6 @@ The statistics, tables and figures of this project then hold for results that it
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
@@ -16,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from benchmark.core.cell import Cell
-from benchmark.core.files import read_bytes
+from benchmark.core.files import digest, read_bytes
 from benchmark.core.registry import InputError
 from benchmark.scores import metric_of
 from results.frame.rows import BESIDE, FINISHED
@@ -71,7 +70,7 @@ def read(path: Path, metric: str | None = None) -> pd.DataFrame:
                 f"on {row['dataset']}, seed {row['seed']}; give each its own seed, or delete one"
             )
         seen[identity] = number
-        key = hashlib.sha256(repr((str(path), identity)).encode()).hexdigest()[:16]
+        key = digest(repr((str(path), identity)))
         rows.append({**row, "key": key, "folder": str(path)})
     if not rows:
         raise InputError(f"{path} holds no score under its header")
