@@ -8,7 +8,7 @@ from torch import nn
 
 from benchmark import backbones
 from benchmark.__main__ import main
-from benchmark.bench import inputs, memory, steps, subjects, timing
+from benchmark.bench import inputs, memory, steps, subjects, timing, usage
 
 CPU = torch.device("cpu")
 
@@ -217,3 +217,75 @@ def test_bad_input_is_one_sentence(flags, told, capsys):
     error = capsys.readouterr().err
     assert told in error
     assert error.count("\n") == 1
+
+
+def event(start, length, category="kernel", phase="X"):
+    return {"ph": phase, "cat": category, "ts": start, "dur": length}
+
+
+def test_a_card_is_busy_while_anything_runs_on_it():
+    trace = [
+        event(100, 50),
+        event(120, 60),  # on another stream: 30 microseconds more
+        event(130, 10),  # within
+        event(300, 20, "gpu_memcpy"),
+        event(310, 5, "gpu_memset"),
+        event(0, 1000, "cpu_op"),
+        event(0, 900, "gpu_user_annotation"),  # a label around kernels
+        {"ph": "M", "name": "process_name"},
+    ]
+    found = usage.activity(trace)
+    assert found.busy_s == pytest.approx(100e-6)
+    assert found.kernels == 3
+    assert usage.activity([]) == usage.Activity(0.0, 0)
+
+
+def test_mfu_is_the_work_of_a_step_over_what_the_card_could_do():
+    # 70 GFLOP an image, 256 images in 70 ms on an A100
+    assert usage.utilisation(70e9 * 256, 0.07, 312e12) == pytest.approx(0.82051, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("card", "tera"),
+    [
+        ("NVIDIA A100-SXM4-80GB", 312.0),
+        ("NVIDIA A100 80GB PCIe", 312.0),
+        ("NVIDIA H100 80GB HBM3", 989.0),
+        ("NVIDIA H100 PCIe", 756.0),
+        ("NVIDIA L40S", 362.0),
+        ("NVIDIA L40", 181.0),
+        ("NVIDIA L4", 121.0),
+        ("NVIDIA GeForce RTX 4090", 165.2),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", None),
+        ("NVIDIA A100-SXM4-80GB MIG 1g.10gb", None),
+        ("Tesla V100-SXM2-16GB", None),
+    ],
+)
+def test_the_peak_of_a_card_is_that_of_its_whole_name(card, tera):
+    assert usage.peak_flops(card) == (None if tera is None else tera * 1e12)
+
+
+def test_memory_is_split_into_what_holds_it():
+    model = torch.nn.Sequential(torch.nn.Linear(10, 10, bias=False), torch.nn.BatchNorm1d(10))
+    model[0].requires_grad_(False)
+    exact = usage.held(model, saved=1000)
+    # 100 weights, 2 x 10 and 2 x 10 buffers of floats, a counter of 8 bytes; 20 trained floats
+    assert exact == usage.Held(weights=4 * 140 + 8, training=3 * 80, activations=1000)
+    found = usage.on_card(exact, peak=5000, reserved=8000, others=700)
+    assert found == usage.Held(568, 240, 5000 - 700 - 568 - 240, 3000)
+
+
+def test_a_step_with_its_input_is_measured_and_what_only_a_gpu_tells_is_not(tmp_path, capsys):
+    file = tmp_path / "usage.json"
+    flags = ["--backbone", "tiny_vit", "--methods", "linear,full", "--batch-size", "4"]
+    assert main(["bench", *flags, "--parts", "usage", "--json", str(file)]) == 0
+    linear, full = json.loads(file.read_text())["usage"]
+    assert linear["step_s"] > 0
+    assert linear["images_per_s"] == pytest.approx(4 / linear["step_s"])
+    assert [linear[n] for n in ("mfu", "busy_share", "kernels_per_step", "cache_bytes")] == [
+        None
+    ] * 4
+    assert linear["training_bytes"] == 3 * 4 * (32 * 5 + 5)  # the head alone, five grades
+    assert full["training_bytes"] == 3 * full["weights_bytes"]
+    assert full["activations_bytes"] > linear["activations_bytes"]
+    assert "no GPU" in capsys.readouterr().out

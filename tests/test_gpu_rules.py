@@ -201,6 +201,9 @@ def test_the_checks_of_a_card_run_on_tiny_networks_and_say_what_they_saw(tmp_pat
     assert [v.text for v in found.values() if not v.passed] == []
     assert found["deterministic mode"].text == "equal histories"
     assert found["out of memory"].text == "300 of 300 images, 64 at once in the end"
+    use = card.well_used(card.Bench(tmp_path, torch.device("cpu"), small=True))
+    assert not use.passed  # nobody looked into a card
+    assert use.text.endswith("images/s, MFU unknown")
     monkeypatch.setattr(card, "CHECKS", (lambda bench: 1 / 0,))
     (fault,) = card.doctor(tmp_path, torch.device("cpu"), small=True)
     assert (fault.passed, fault.text) == (False, "division by zero")

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmark.bench import usage
 from benchmark.core.cell import Cell
 from benchmark.core.record import Record
 from benchmark.core.registry import InputError
@@ -28,6 +29,8 @@ from benchmark.training.session import Session
 
 LARGE, SIDE, BATCH = "random:vit_b16_in21k", 224, 64
 INPUT_SHARE = 0.15  # of a step that augmentation may cost
+FULL_BATCH, MFU = 256, 0.4  # the goal of benchmark/bench/README.md, for LoRA on ViT-B/16
+BUSY = 0.9  # share of the time in kernels, for a card whose peak is not known
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,21 @@ def memory_ends(bench: Bench) -> Verdict:
     return Verdict("out of memory", done == 300 and chunks.size < 256, text)
 
 
+def well_used(bench: Bench) -> Verdict:
+    """A step with its input, at a batch that fills a card, does the share of work that it can."""
+    side, batch = (32, 8) if bench.small else (SIDE, FULL_BATCH)
+    axes: dict[str, Any] = {"augment": "default", "steps": usage.STEPS + 1}
+    cell = bench.cell("lora", image_size=side, batch_size=batch, **axes)
+    found = usage.measure(cell, bench.session(), bench.folder)
+    busy = f"{found.images_per_s:.0f} images/s"
+    if found.busy_share is not None:
+        busy += f", busy {found.busy_share:.0%}, {found.kernels_per_step:.0f} kernels a step"
+    if found.mfu is None:
+        return Verdict("use of the card", (found.busy_share or 0) >= BUSY, f"{busy}, MFU unknown")
+    text = f"MFU {found.mfu:.0%} (goal {MFU:.0%}), {busy}"
+    return Verdict("use of the card", found.mfu >= MFU, text)
+
+
 CHECKS: tuple[Callable[[Bench], Verdict], ...] = (
     mixed_types,
     peak_of_its_own,
@@ -152,6 +170,7 @@ CHECKS: tuple[Callable[[Bench], Verdict], ...] = (
     repeats,
     single_precision,
     memory_ends,
+    well_used,
 )
 
 

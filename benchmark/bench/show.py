@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from typing import Any
 
 from tabulate import tabulate
@@ -15,6 +15,7 @@ from benchmark.bench.overhead import Overhead
 from benchmark.bench.plans import STAGES, Scale
 from benchmark.bench.steps import Row
 from benchmark.bench.timing import Estimate
+from benchmark.bench.usage import Usage
 
 Style = str  # "terminal" or "markdown"
 _FORMATS = {"terminal": "simple", "markdown": "github"}
@@ -37,6 +38,32 @@ def steps(rows: Sequence[Row], style: Style = "terminal") -> str:
         for row in rows
     ]
     return _table([*header, *(["peak MiB"] if with_peak else [])], lines, style)
+
+
+def usage(rows: Sequence[Usage], style: Style = "terminal") -> str:
+    """Return the table of how steps with their input use the device."""
+    lines = [
+        [
+            row.name,
+            f"{1e3 * row.step_s:.1f}",
+            f"{row.images_per_s:.1f}",
+            _of_gpu(row.mfu, "{:.1%}"),
+            _of_gpu(row.busy_share, "{:.0%}"),
+            _of_gpu(row.kernels_per_step, "{:.0f}"),
+            *(
+                _of_gpu(None if part is None else part / 2**20, "{:.0f}")
+                for part in astuple(row.held)
+            ),
+        ]
+        for row in rows
+    ]
+    header = ["", "ms/step", "img/s", "MFU", "busy", "kernels/step"]
+    parts = ["weights MiB", "gradients + AdamW MiB", "activations MiB", "cache MiB"]
+    return _table([*header, *parts], lines, style)
+
+
+def _of_gpu(value: float | None, form: str) -> str:
+    return "no GPU" if value is None else form.format(value)
 
 
 def inputs(rates: Sequence[Rate], wait: float | None, style: Style = "terminal") -> str:
@@ -99,6 +126,17 @@ def method_json(row: Row) -> dict[str, Any]:
         "images_per_s": row.images_per_s,
         "step_s": row.step_s,
         "peak_mib": row.peak_mib,
+    }
+
+
+def usage_json(row: Usage) -> dict[str, Any]:
+    """Return the JSON form of one row."""
+    values = asdict(row)
+    memory = values.pop("held")
+    return {
+        "method": values.pop("name"),
+        **values,
+        **{f"{k}_bytes": v for k, v in memory.items()},
     }
 
 

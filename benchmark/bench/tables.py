@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmark import backbones
-from benchmark.bench import inputs, opening, overhead, show, steps, subjects
+from benchmark.bench import card, inputs, opening, overhead, show, steps, subjects, usage
 from benchmark.bench.timing import Watch
 from benchmark.core.spec import split_list
 from benchmark.sweep.resolve import precision
@@ -61,8 +61,7 @@ def of_steps(order: Order, watch: Watch) -> tuple[str, dict[str, Any]]:
         f"{watch.clock} clock, {watch.rounds} rounds of {watch.repeats}:"
     )
     values = {"methods": [show.method_json(row) for row in rows]}
-    notes = "".join(f"\n{spec}: n/a, {reason}" for spec, reason in wrong.items())
-    return f"{title}\n\n{show.steps(rows, order.style)}{notes}", values
+    return f"{title}\n\n{show.steps(rows, order.style)}{_not_done(wrong)}", values
 
 
 def of_input(order: Order, watch: Watch) -> tuple[str, dict[str, Any]]:
@@ -87,6 +86,32 @@ def of_input(order: Order, watch: Watch) -> tuple[str, dict[str, Any]]:
     text = f"input at {INPUT_SIDE} px, batch {inputs.BATCH}, wall clock, JPEG with 2 workers:"
     values = {"input": show.input_json(rates, wait)}
     return f"{text}\n\n{show.inputs(rates, wait, order.style)}", values
+
+
+def of_usage(order: Order, watch: Watch) -> tuple[str, dict[str, Any]]:
+    """Return the table of how real steps use the device: work, time, kernels and memory."""
+    side = order.image_size or backbones.resolve(order.backbone).default_size
+    model = backbones.create(order.backbone, side)
+    specs, wrong = steps.supported(split_list(order.methods), model)
+    del model  # its memory is not to be counted
+    with TemporaryDirectory() as folder:
+        bench = card.Bench(Path(folder), watch.device)
+        session = bench.session()
+        axes = {"image_size": side, "batch_size": order.batch_size, "augment": "default"}
+        axes |= {"precision": _precision(order, watch), "steps": usage.STEPS + 1}
+        cells = {spec: bench.cell(spec, order.backbone, **axes) for spec in specs}
+        measured = {s: usage.measure(c, session, Path(folder)) for s, c in cells.items()}
+    rows = [replace(row, name=spec) for spec, row in measured.items()]
+    title = (
+        f"steps with their input: {order.backbone}, {side} px, batch {order.batch_size}, "
+        f"{axes['precision']}, augmented, generated images:"
+    )
+    values = {"usage": [show.usage_json(row) for row in rows]}
+    return f"{title}\n\n{show.usage(rows, order.style)}{_not_done(wrong)}", values
+
+
+def _not_done(wrong: dict[str, str]) -> str:
+    return "".join(f"\n{spec}: n/a, {reason}" for spec, reason in wrong.items())
 
 
 def of_overhead(order: Order, watch: Watch) -> tuple[str, dict[str, Any]]:
@@ -114,5 +139,6 @@ PARTS: dict[str, Part] = {
     "steps": of_steps,
     "input": of_input,
     "overhead": of_overhead,
+    "usage": of_usage,
     "data": of_data,
 }

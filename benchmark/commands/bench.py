@@ -17,7 +17,7 @@ METHODS = (
     "full,bitfit,lora,lora(targets=qkv),lora(targets=qkv+proj+fc1+fc2),adaptformer,houlsby,"
     "convpass,vpt_deep,vpt_shallow(prompts=50),dvpt,dvpt(merge=attend),linear"
 )
-PARTS = ("steps", "input", "overhead", "data")
+PARTS = ("steps", "input", "overhead", "usage", "data")
 MANY = Number(int, above=0, most=1_000_000)
 THREADS = Number(int, least=0, most=1024)
 CELLS = Number(int, above=0, most=10_000_000)
@@ -44,7 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--parts",
         metavar="A,B",
-        help="comma list (default: steps,input,overhead; data: preparing and opening, minutes)",
+        help="comma list (default: steps,input,overhead, and usage on a GPU: MFU, share of time in "
+        "kernels, kernels per step, memory; data: preparing and opening, minutes)",
     )
     for name, number in (("images", 256), ("rows", 100_000)):
         what = f"with --parts data: {name} of the set that is measured (default: {number})"
@@ -84,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def check(arguments: argparse.Namespace) -> list[str]:
-    """Return the parts asked for; an unknown one raises InputError."""
+    """Return the parts asked for, none where that is open; an unknown one raises InputError."""
     from benchmark.core.registry import unknown
     from benchmark.core.spec import split_list
 
@@ -92,7 +93,7 @@ def check(arguments: argparse.Namespace) -> list[str]:
         raise InputError(
             "--doctor-gpu, --plan-sizes and --parts exclude each other; leave all but one out"
         )
-    parts = [*PARTS[:3]] if arguments.parts is None else split_list(arguments.parts)
+    parts = [] if arguments.parts is None else split_list(arguments.parts)
     for part in parts:
         if part not in PARTS:
             raise unknown("part", part, PARTS)
@@ -125,7 +126,7 @@ def _measure(arguments: argparse.Namespace, parts: list[str], watch: Watch) -> d
         data_rows=arguments.data_rows,
     )
     values: dict[str, Any] = {}
-    for part in parts:
+    for part in parts or (PARTS[:4] if watch.device.type == "cuda" else PARTS[:3]):
         text, found = tables.PARTS[part](order, watch)
         print(f"\n{text}")
         values |= found
