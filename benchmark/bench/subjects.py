@@ -17,6 +17,7 @@ from torch.nn import functional as F
 import methods
 from benchmark.training import head
 from benchmark.training.fit import set_mode
+from benchmark.training.layout import lay_out
 from methods import families
 from methods.lora import Lora
 from methods.parts.backbone import as_backbone
@@ -59,6 +60,7 @@ def trained(name: str, body: nn.Module, batch: Batch) -> Subject:
     torch.manual_seed(0)
     model = head.Classifier(body, as_backbone(body).num_features, NUM_CLASSES)
     model = model.to(batch.images.device)
+    lay_out(model, batch.precision, batch.images.device)
     set_mode(model, live_batch_norm=False)
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=1e-4, fused=batch.images.is_cuda)

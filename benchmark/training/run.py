@@ -46,6 +46,7 @@ from benchmark.training.fit import Setup, evaluate, fit
 from benchmark.training.head import Model
 from benchmark.training.kept.features import Decision, Kept, Splits, from_kept
 from benchmark.training.kept.together import Member, alike, fit_together
+from benchmark.training.layout import lay_out
 from benchmark.training.neighbours import Memory, Neighbours, memorize
 from benchmark.training.probe import Probe, check_reached, freeze_unreached, probe_once, watched
 from benchmark.training.provenance import provenance
@@ -230,6 +231,7 @@ def prepare(
     probe = probe_once(setup, model, splits.train, cell, session.probes)
     check_reached(model, probe.unreached, own, cell)
     freeze_unreached(model, probe.unreached)
+    lay_out(model, cell.precision, session.device)
     return Prepared(model, setup, splits, probe)
 
 
