@@ -9,7 +9,7 @@ import sys
 from typing import NoReturn
 
 from benchmark import commands
-from benchmark.core.registry import InputError
+from benchmark.core.registry import DeviceLost, InputError
 
 
 class Parser(argparse.ArgumentParser):
@@ -35,6 +35,9 @@ def main(argv: list[str] | None = None) -> int:
     except InputError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
+    except DeviceLost as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
     except BrokenPipeError:  # the reader of a pipe, such as `head`, has seen enough
         sys.stdout = None
         return 141

@@ -241,6 +241,7 @@ class Sweep:
 
         Raises:
             InputError: a value that is not allowed, data that cannot be read, or no Slurm.
+            DeviceLost: the GPU failed; no later cell of this process could be trained.
             KeyboardInterrupt: stopped after a step, with a checkpoint; run again to continue.
         """
         from benchmark.sweep.plan import write_plan

@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING
 import submitit
 
 from benchmark.core.cell import Cell
-from benchmark.core.files import ENDS
-from benchmark.core.registry import InputError
+from benchmark.core.files import ENDS, ERROR
+from benchmark.core.registry import DeviceLost, InputError
 from benchmark.core.settings import Settings
-from benchmark.sweep.claims import job_id, read
+from benchmark.sweep.claims import job_id, read, take
 from benchmark.sweep.ends import End, add_end, deaths, now, read_ends
 from benchmark.sweep.plan import state
 from slurm.logs import START
@@ -65,7 +65,8 @@ class Batch:
         """Train the cells and return how many ended in which way.
 
         Raises:
-            SystemExit: with `STOPPED`, for a job that goes back to the queue.
+            SystemExit: with `STOPPED`, for a job that goes back to the queue; with 1, for a GPU
+                that was lost.
             InputError: a GPU was asked for and torch sees none; the disk stays full.
         """
         stop_signal = getattr(signal, f"SIG{submitit.JobEnvironment.USR_SIG}")
@@ -120,6 +121,9 @@ class Batch:
                 # An exit code, not an exception: submitit would write that the job has failed.
                 # Every task ends like this, also those that another one died beside.
                 raise SystemExit(STOPPED) from None
+            except DeviceLost as error:
+                leave_as_dead(current[0].folder(self.runs), f"error: {error}")
+                raise SystemExit(1) from None
             finally:
                 watch.stop()
 
@@ -166,7 +170,8 @@ class Batch:
                 "its driver does not fit this torch, or --slurm does not ask Slurm for them; "
                 "nothing was trained\n"
             )
-            (self.sweep / "note-gpu.txt").write_text(text)
+            with suppress(OSError):
+                (self.sweep / "note-gpu.txt").write_text(text)
             raise InputError(text.strip())
 
     def _in_order(self, rank: int) -> list[Cell]:
@@ -200,6 +205,21 @@ def write_line(text: str) -> None:
     with suppress(OSError):
         sys.stdout.write(f"{now()} {text}\n")
         sys.stdout.flush()
+
+
+def leave_as_dead(folder: Path, reason: str) -> None:
+    """Leave a cell like one whose process was killed: the script counts that, and tries it again.
+
+    A node may have lost its GPU without any fault of the cell. `recovery` knows the cell by the
+    claim that outlives its process, and the reason by the end of the log.
+    """
+    with suppress(OSError, InputError):
+        told = (folder / ERROR).read_text()
+        (folder / ERROR).unlink()  # it would say that the cell has failed for good
+        sys.stderr.write(told)
+    with suppress(InputError):
+        take(folder)
+    sys.stderr.write(f"{reason}\n")
 
 
 class HangClock:

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from benchmark.core.registry import InputError
-from benchmark.data import datasets, decoded, open_dataset, split
+from benchmark.data import cache, datasets, decoded, open_dataset, split
 from benchmark.data.readers.images import read_mask, read_rgb
 from benchmark.data.sets import brain
 
@@ -334,10 +334,11 @@ def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path):
         decoded(data, 8, tmp_path / "file" / "cache")
 
 
-def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path):
+@pytest.mark.parametrize("room", [0, 1 << 14])  # of any file; at 0 not even the lock has a name
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path, room):
     data = open_dataset(labelled(tmp_path / "data", ["a", "b"]))
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 14, limit[1]))  # of any file
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limit[1]))
     try:
         with pytest.raises(InputError, match=r"cannot write decoded images.*they take \d+ MiB"):
             decoded(data, 256, tmp_path / "cache")
@@ -366,6 +367,18 @@ def test_processes_that_decode_at_once_agree(tmp_path):
     expected = decoded(open_dataset(spec), 16, tmp_path / "other").images.astype(int).sum()
     assert found == [expected] * 3
     assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+def test_who_waits_for_another_process_says_so(tmp_path, monkeypatch, capsys):
+    data = open_dataset(labelled(tmp_path / "data", ["a", "b"]))
+    name = f"{data.card.name}-{data.fingerprint}-16-v{cache.VERSION}"
+    lock = tmp_path / "cache" / f".{name}.lock"
+    lock.parent.mkdir()
+    lock.write_text("another-host 7")
+    monkeypatch.setattr(cache, "TELL_S", 0.2)
+    monkeypatch.setattr(cache, "STALE_S", 0.6)
+    decoded(data, 16, tmp_path / "cache")
+    assert "waiting for process 7 on another-host" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", list(datasets))

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 import torch
@@ -54,6 +55,24 @@ def test_one_failure_leaves_the_cells_beside_it_alone(tmp_path, monkeypatch):
     states = {o.cell.method: (o.state, o.reason) for o in inline(found, session, tmp_path)}
     assert states["bitfit"] == ("failed", "this one breaks")
     assert [state for state, _ in states.values()].count("done") == 1
+
+
+def test_a_cell_that_nobody_may_read_fails_alone(tmp_path, monkeypatch):
+    found, session = tiny_cells(tmp_path, "bitfit", "linear")
+    locked = found[0].folder(tmp_path) / "record.json"
+    exists = Path.exists
+
+    def refuse(path, **options):
+        if path == locked:
+            raise PermissionError(13, "Permission denied", str(path))
+        return exists(path, **options)
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    first, second = inline(found, session, tmp_path)
+    assert (first.state, first.reason) == (
+        "failed", f"cannot read '{locked.parent}' (Permission denied)",
+    )  # fmt: skip
+    assert second.state == "done"
 
 
 def test_the_listener_is_asked_after_every_step(tmp_path):

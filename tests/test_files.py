@@ -14,6 +14,7 @@ import pytest
 from benchmark.core import files
 from benchmark.core.files import (
     digest,
+    filled,
     write_arrays,
     write_json,
     write_text,
@@ -81,6 +82,43 @@ def test_a_full_disk_is_one_sentence_whoever_notices_it(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="No space left"), written(path):
         raise RuntimeError("PytorchStreamWriter failed writing file data/0")
     assert list(tmp_path.iterdir()) == []
+
+
+class RustError(Exception):
+    """An error that no OSError is, such as that of safetensors."""
+
+
+def test_a_full_disk_under_a_folder_is_one_sentence_as_well(tmp_path):
+    out = tmp_path / "out"
+
+    def fill():
+        with filled(out) as folder:
+            (folder / "head.safetensors").write_text("x")
+            raise RustError("I/O error: No space left on device (os error 28)")
+
+    with pytest.raises(InputError, match=r"cannot write in .*: out \(No space left on device\)"):
+        fill()
+    assert not out.exists()
+    with pytest.raises(RustError, match="another"), filled(out):
+        raise RustError("another")
+
+
+def test_a_disk_that_is_full_at_the_very_last_file_replaces_none(tmp_path, monkeypatch):
+    def fill(text):
+        with filled(tmp_path / "out") as folder:
+            (folder / "a").write_text(text)
+
+    def full(path, values):
+        raise files._unwritable(path, os.strerror(errno.ENOSPC))
+
+    fill("old")
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "write_json", full)
+        with pytest.raises(InputError, match=rf"cannot write in '{tmp_path}/out': made.json "):
+            fill("new")
+    assert (tmp_path / "out" / "a").read_text() == "old"
+    fill("new")  # it is still known as our own
+    assert (tmp_path / "out" / "a").read_text() == "new"
 
 
 def test_a_killed_writer_leaves_the_old_file(tmp_path):

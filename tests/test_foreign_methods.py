@@ -68,6 +68,31 @@ def test_a_method_that_leaves_the_program_fails_its_own_cell(train, tmp_path, ca
     assert len(list(tmp_path.rglob("record.json"))) == 1
 
 
+LOST = "    def edit(self, b): raise RuntimeError('CUDA error: device-side assert')\n"
+
+
+def test_a_lost_gpu_ends_this_process_and_the_next_one_goes_on(train, tmp_path, capsys):
+    assert train("lost", f"{HEAD}{LOST}    def count(self, b): return 0", "--seeds", "0,1") == 1
+    error = capsys.readouterr().err
+    assert "error: the GPU was lost in " in error
+    assert "Traceback" not in error
+    records = [path.parent.parent.name for path in tmp_path.rglob("record.json")]
+    assert records == ["linear", "linear"]  # one more of `lost` is to do
+    assert not list(tmp_path.rglob("claim.json"))
+
+
+def test_a_worker_that_lost_its_gpu_is_replaced_and_the_other_cells_are_trained(
+    train, tmp_path, capfd
+):
+    source = f"{HEAD}{LOST}    def count(self, b): return 0"
+    assert train("gone", source, "--executor", "local", "--jobs", "1", "--seeds", "0,1") == 1
+    told = capfd.readouterr().err
+    assert told.count("FAILED: its process was killed 3 x") == 2
+    assert told.count("the GPU was lost in ") == 6
+    assert "Traceback" not in told
+    assert len(list(tmp_path.rglob("record.json"))) == 2
+
+
 @pytest.mark.parametrize("name", [":Cls", "../evil:Cls", ".x:A", "a.:b", "a:b:c", "a b:c", "x:"])
 def test_names_that_lead_elsewhere_are_refused(name, tmp_path, capsys):
     assert main(["run", "--methods", name, "--runs", str(tmp_path)]) == 2

@@ -12,7 +12,7 @@ from benchmark import Sweep
 from benchmark.__main__ import main
 from benchmark.auditing.cuda import cuda_layer_norm
 from benchmark.bench import card
-from benchmark.core.registry import InputError
+from benchmark.core.registry import DeviceLost, InputError
 from benchmark.core.settings import Settings
 from benchmark.execution import one
 from benchmark.training import memory
@@ -114,8 +114,9 @@ def test_a_lost_device_ends_the_process_and_no_cell_after_it_fails(tmp_path, mon
 
     monkeypatch.setattr(one, "run", lose)
     session = type("S", (), {"halvings": 0, "device": torch.device("cpu")})()
-    with pytest.raises(memory.DeviceLost, match="the same command goes on"):
+    with pytest.raises(DeviceLost, match="the same command goes on"):
         one.train(cell(), session, tmp_path)
+    assert not issubclass(DeviceLost, InputError)  # who waits for a full disk must not wait for it
 
 
 def test_a_head_computes_in_single_precision_under_autocast():

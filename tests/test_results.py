@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import resource
 import shutil
 import subprocess
 from itertools import product
@@ -15,6 +16,7 @@ from benchmark.core.registry import InputError, module_names
 from results import frame, tables
 from results.costs.pareto import pareto
 from results.figures import style
+from results.figures.parameters import scale_counts
 from results.reporting import Options, report
 from results.tables import latex, scores
 from results.tables.sheet import markdown, terminal
@@ -244,6 +246,29 @@ def test_figures_are_written_and_methods_keep_their_look(runs, tmp_path):
     assert {p.stem for p in paths} == set(made.figures)
     assert dict(mpl.rcParams) == before  # nobody else's figures change
     assert plt.get_fignums() == []
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
+def test_a_figure_on_a_full_disk_is_an_error_of_the_disk(tmp_path, monkeypatch, suffix):
+    monkeypatch.setattr(style, "SUFFIXES", (suffix,))
+    figure, grid = style.new()
+    grid[0, 0].plot([0, 1])
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (512, limit[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            style.write(figure, tmp_path, "x")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("counts", [[0], [0, 0], [0, 50], [50, 5000]])
+def test_counts_that_may_be_none_have_a_scale(counts):
+    _, grid = style.new()
+    scale_counts(grid[0, 0], counts)
+    left, right = grid[0, 0].get_xlim()
+    assert left < min(counts) <= max(counts) < right
 
 
 def test_a_method_looks_the_same_in_every_sweep():

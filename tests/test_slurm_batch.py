@@ -4,19 +4,20 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from sweep_helpers import cells
 
-from benchmark.core.registry import InputError
+from benchmark.core.registry import DeviceLost, InputError
 from benchmark.execution import inline as inline_module
 from benchmark.execution.one import Outcome
 from benchmark.sweep import claims
 from benchmark.sweep.ends import End, add_end, read_ends
 from benchmark.training.checkpoint import Interrupted
 from slurm import jobs
-from slurm.recovery import STOPPED
+from slurm.recovery import AGAIN, STOPPED, Job, decide
 
 FULL = "[Errno 28] No space left on device: 'checkpoint.part'"
 
@@ -47,6 +48,30 @@ def all_done(order, session, runs, hooks, *, waits):
     for cell in order:
         hooks.start(cell)
         yield Outcome(cell, "done")
+
+
+def test_a_lost_gpu_counts_as_a_death_of_its_cell_and_the_job_goes_on(batch, tmp_path, capsys):
+    first, *others = cells(3)
+    folder = first.folder(tmp_path)
+    folder.mkdir(parents=True)
+
+    def train(order, session, runs, hooks, **options):
+        hooks.start(order[0])
+        (folder / "error.txt").write_text("CUDA error\n\nTraceback ...\n")
+        raise DeviceLost("the GPU was lost in it")
+        yield
+
+    with pytest.raises(SystemExit) as ended:
+        batch(train)
+    assert not (folder / "error.txt").exists()  # not for good: it may be the node
+    log = capsys.readouterr().err
+    job = Job("7", "7", restarts=0, tries=0, since=time.time(), memory_mb=0, limit_min=60)
+    slugs = [cell.slug for cell in (first, *others)]
+    assert decide(job, ended.value.code, tmp_path / "sweeps" / "S", slugs, log, 10) == AGAIN
+    (end,) = read_ends(folder)
+    assert end.kind == "crash"
+    assert "the GPU was lost in it" in end.reason
+    assert not (folder / "claim.json").exists()
 
 
 def test_cells_whose_process_died_go_last_and_failed_ones_are_left(batch, tmp_path):

@@ -130,7 +130,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"records: {arguments.runs}/DATASET/BACKBONE/METHOD/.../record.json")
         print(f"next: {next_step(results, arguments.runs, num_ties(report))}")
     for row in without.itertuples():
-        print(f"{row.state}: {row.folder}: {row.reason}", file=sys.stderr)
+        reason = f": {row.reason}" if row.reason else ""  # else a line above has told it
+        print(f"{row.state}: {row.folder}{reason}", file=sys.stderr)
     return 1 if len(without) else 0
 
 

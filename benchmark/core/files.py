@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 import tomllib
@@ -78,9 +79,25 @@ def _beside(path: Path) -> Path:
     return path.with_name(f".{path.name[:80]}-{uuid.uuid4().hex[:16]}{PART}")
 
 
+def _disk_error(error: Exception, folder: Path) -> OSError | None:
+    """Return the error of the disk that a library has told in its own way; None for other errors.
+
+    torch, safetensors and matplotlib have errors of their own for a disk that is full.
+    """
+    if told := re.search(r"\(os error (\d+)\)", str(error)):  # as Rust writes it
+        return OSError(int(told[1]), os.strerror(int(told[1])))
+    while not folder.exists():
+        folder = folder.parent
+    if shutil.disk_usage(folder).free < NO_ROOM:
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    return None
+
+
 def _unwritable(path: Path, reason: object) -> InputError:
+    # a folder of our own that is not whole yet is gone by the time this is read
+    folder = next(folder for folder in path.parents if not folder.name.endswith(PART))
     return InputError(
-        f"cannot write in {str(path.parent)!r}: {path.name} ({reason}); make room there, or choose "
+        f"cannot write in {str(folder)!r}: {path.name} ({reason}); make room there, or choose "
         "another folder"
     )
 
@@ -112,11 +129,10 @@ def written(path: Path) -> Iterator[Path]:
         raise _unwritable(path, error.strerror or error) from None
     except InputError:
         raise
-    except Exception:
-        # torch and safetensors have errors of their own for a disk that is full
-        if shutil.disk_usage(path.parent).free < NO_ROOM:
-            raise _unwritable(path, os.strerror(errno.ENOSPC)) from None
-        raise
+    except Exception as error:
+        if (reason := _disk_error(error, path.parent)) is None:
+            raise
+        raise _unwritable(path, reason.strerror) from None
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()  # gone already where all went well
@@ -173,13 +189,20 @@ def filled(folder: Path, names: Iterable[str] = (), *, replaces: bool = False) -
         made = {str(path.relative_to(temporary)): sha256_of(path) for path in found}
         if not replaces:
             _refuse_foreign(folder, made)
-        for name in made:
+        # its room is taken before anything is replaced: without it the files would count as foreign
+        write_json(temporary / MADE, _made(folder) | made)
+        for name in (*made, MADE):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (temporary / name).replace(folder / name)
-        write_json(folder / MADE, _made(folder) | made)
         is_new = False
     except OSError as error:
         raise _unwritable(folder, error.strerror or error) from None
+    except InputError:
+        raise
+    except Exception as error:
+        if (reason := _disk_error(error, folder)) is None:
+            raise
+        raise _unwritable(folder, reason.strerror) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         if is_new:

@@ -19,6 +19,10 @@ class InputError(ValueError):
     """Bad input: one sentence with the value, what is allowed and what to do (exit code 2)."""
 
 
+class DeviceLost(Exception):  # noqa: N818 - it tells of a state, and is shown as a sentence
+    """A GPU whose context is broken: no later call of this process can succeed (exit code 1)."""
+
+
 def unknown(kind: str, name: str, allowed: Iterable[str]) -> InputError:
     """Return the error for a name that is not in `allowed`, with the nearest name if any."""
     names = sorted(allowed)

@@ -13,11 +13,13 @@ import contextlib
 import ctypes
 import errno
 import json
+import math
 import multiprocessing
 import os
 import shutil
 import signal
 import socket
+import sys
 import time
 import zlib
 from collections.abc import Iterator
@@ -43,6 +45,7 @@ MOST_PROCESSES = 64
 CHUNK = 32  # rows of one task
 SAMPLE = 64  # rows whose checksum is compared when the arrays are opened
 FLUSH_S = 5.0  # between two notes of what is done: a kill loses no more
+TELL_S = 5.0  # of waiting, before it says for whom
 STALE_S = 120.0  # without a sign of the process that decodes: others take over
 
 
@@ -139,6 +142,9 @@ def _locked(dataset: Dataset, size: int, folder: Path) -> Iterator[bool]:
         yield False
         return
     except OSError as error:
+        # a full disk leaves an empty one, for which everybody would wait
+        with contextlib.suppress(OSError):
+            lock.unlink(missing_ok=True)
         raise _unwritable(dataset, size, folder, error) from None
     try:
         yield True
@@ -149,6 +155,7 @@ def _locked(dataset: Dataset, size: int, folder: Path) -> Iterator[bool]:
 def _wait(lock: Path) -> None:
     """Return when the lock is gone; take it away where its process is dead."""
     seen, since = -1, time.monotonic()
+    tells_at = since + TELL_S
     while True:
         try:
             state, owner = lock.stat(), lock.read_text().split()
@@ -168,6 +175,10 @@ def _wait(lock: Path) -> None:
         if dead or time.monotonic() - since > STALE_S:
             lock.unlink(missing_ok=True)
             return
+        if time.monotonic() > tells_at:
+            who = f"process {owner[1]} on {owner[0]}" if len(owner) == 2 else "another process"
+            sys.stderr.write(f"waiting for {who}, which decodes the same images ({lock})\n")
+            tells_at = math.inf
         time.sleep(0.1)
 
 

@@ -14,10 +14,10 @@ import torch
 from benchmark.core.cell import Cell
 from benchmark.core.files import ERROR, write_text
 from benchmark.core.record import RECORD, Record, read_record
-from benchmark.core.registry import InputError
+from benchmark.core.registry import DeviceLost, InputError
 from benchmark.sweep.claims import claimed
 from benchmark.training.checkpoint import Interrupted
-from benchmark.training.memory import DeviceLost, is_device_lost, is_out_of_memory
+from benchmark.training.memory import is_device_lost, is_out_of_memory
 from benchmark.training.run import Listener, run
 from benchmark.training.session import Session
 
@@ -49,8 +49,6 @@ def train(
     """
     try:
         return _claimed(cell, session, runs, on_step)
-    except DeviceLost:
-        raise
     except InputError as error:  # a full disk, a colleague's folder: the next one may be another's
         return Outcome(cell, "failed", str(error))
 
@@ -73,19 +71,26 @@ def _claimed(cell: Cell, session: Session, runs: Path, on_step: Listener) -> Out
         except Interrupted:
             raise
         except (Exception, SystemExit) as error:  # a method of the user's may call `exit`
+            reason = " ".join(str(error).split()) or type(error).__name__
             if is_device_lost(error):  # a worker is replaced; what is left is to do next time
                 raise DeviceLost(
-                    f"the GPU was lost in {cell.slug} ({error}); this process ends, and the same "
+                    f"the GPU was lost in {cell.slug} ({reason}); this process ends, and the same "
                     "command goes on with the cells that are left"
                 ) from error
-            return Outcome(cell, "failed", " ".join(str(error).split()) or type(error).__name__)
+            return Outcome(cell, "failed", reason)
     return Outcome(cell, "n/a" if record is None else "done", record=record)
 
 
 def finished(cell: Cell, runs: Path) -> Outcome | None:
-    """Return the outcome of a cell that somebody has finished, else None."""
+    """Return the outcome of a cell that somebody has finished, or that nobody here can read."""
     path = cell.folder(runs) / RECORD
-    return Outcome(cell, "done", "elsewhere", read_record(path)) if path.exists() else None
+    try:
+        return Outcome(cell, "done", "elsewhere", read_record(path)) if path.exists() else None
+    except OSError as error:
+        reason = f"cannot read {str(path.parent)!r} ({error.strerror})"
+        return Outcome(cell, "failed", reason)
+    except InputError as error:
+        return Outcome(cell, "failed", str(error))
 
 
 def _within_memory(cell: Cell, session: Session, runs: Path, on_step: Listener) -> Record | None:

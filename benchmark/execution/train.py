@@ -56,6 +56,7 @@ def train(
 
     Raises:
         InputError: images that cannot be read, before anything is trained.
+        DeviceLost: the GPU failed in a cell of this process.
         KeyboardInterrupt: on SIGINT or SIGTERM, after the step and its checkpoint.
     """
     outcomes = []

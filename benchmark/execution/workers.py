@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -13,6 +14,7 @@ from pathlib import Path
 import torch
 
 from benchmark.core.cell import Cell
+from benchmark.core.registry import DeviceLost
 from benchmark.core.settings import Settings
 from benchmark.execution.inline import Hooks, inline
 from benchmark.execution.one import Outcome
@@ -105,5 +107,7 @@ def _serve(pipe: Connection, place: Place) -> None:
         while True:
             cell, session.halvings = pipe.recv()
             pipe.send(next(inline([cell], session, place.runs, hooks)))
+    except DeviceLost as error:  # the caller starts a new process in place of this one
+        sys.stderr.write(f"{error}\n")
     except (EOFError, OSError, Interrupted):
         return

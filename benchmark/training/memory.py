@@ -10,8 +10,6 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from benchmark.core.registry import InputError
-
 T = TypeVar("T")
 # The last two lines are what cuBLAS and cuDNN say where their first workspace does not fit.
 _MEMORY = re.compile(
@@ -21,10 +19,6 @@ _MEMORY = re.compile(
     re.IGNORECASE,
 )
 _LOST = re.compile(r"CUDA error|device-side assert|uncorrectable ECC|illegal memory access")
-
-
-class DeviceLost(InputError):  # noqa: N818 - it tells of a state, and is shown as a sentence
-    """A GPU whose context is broken: no later call of this process can succeed."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

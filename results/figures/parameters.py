@@ -88,7 +88,7 @@ def scale_counts(axes: Axes, values: Sequence[int]) -> None:
     steps = (1, 2, 5) if high - low < 2 else (1,)
     powers = range(math.floor(low), math.ceil(high) + 1)
     ticks = [factor * 10**power for power in powers for factor in steps]
-    if len(positive) == len(values):
+    if min(values) > 0:
         axes.set_xscale("log")
         edge = max(0.08 * (high - low), 0.1)
         axes.set_xlim(10 ** (low - edge), 10 ** (high + edge))

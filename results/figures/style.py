@@ -6,6 +6,7 @@ hold inside `theme()` only.
 
 from __future__ import annotations
 
+import io
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -137,7 +138,11 @@ def write(figure: Figure, folder: Path, stem: str) -> list[Path]:
     paths = [folder / f"{stem}{suffix}" for suffix in SUFFIXES]
     with theme():  # how text is embedded is read when a figure is saved
         for path in paths:
-            figure.savefig(path, dpi=300, bbox_inches="tight", pad_inches=0.03)
+            # in memory first: on a full disk matplotlib fails in its own cleaning-up
+            content = io.BytesIO()
+            kind = path.suffix.removeprefix(".")
+            figure.savefig(content, format=kind, dpi=300, bbox_inches="tight", pad_inches=0.03)
+            path.write_bytes(content.getvalue())
     return paths
 
 
