@@ -9,7 +9,7 @@ import importlib.metadata
 import traceback
 import typing
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
@@ -25,6 +25,8 @@ from methods.parts.backbone import as_backbone
 
 methods: Registry[type[Method]] = Registry("method")
 M = TypeVar("M", bound="type[Method]")
+Batches = Iterable[tuple[Tensor, Tensor]]  # images (B, 3, S, S) and targets; may be read twice
+Loss = Callable[[Tensor, Tensor], Tensor]  # the task's mean loss of images and targets
 
 
 def later(default: Any, recorded: Any) -> Any:
@@ -84,6 +86,7 @@ class Method:
     # known), "last" (the output of the last of them), "maps" (the maps of all)
     reads: ClassVar[Literal["", "last", "maps"]] = ""
     head: ClassVar[str] = "trained"  # or "neighbours": the harness votes instead of training one
+    calibration_images: ClassVar[int] = 0  # at most so many `calibrate` is shown; 0: never called
 
     def __str__(self) -> str:
         fields = {
@@ -110,7 +113,7 @@ class Method:
         buffers = {name: t.clone() for name, t in backbone.named_buffers()}
         own = {id(t) for t in (*backbone.parameters(), *backbone.buffers())}
         like = next(p for p in backbone.parameters() if p.is_floating_point())
-        count = self.count(backbone)
+        count, width = self.count(backbone), self.num_features(backbone)
         self.edit(backbone.requires_grad_(False))
         # methods create tensors in single precision on the CPU; a backbone may be elsewhere
         for tensor in (*backbone.parameters(), *backbone.buffers()):
@@ -123,6 +126,7 @@ class Method:
                 f"{self} trains {found} values, though its count says {count}; its edit or its "
                 "count is wrong: python -m benchmark audit shows where"
             )
+        as_backbone(backbone).num_features = width
         as_backbone(backbone).buffers_at_attach = buffers
         return backbone
 
@@ -156,6 +160,22 @@ class Method:
     def edit(self, backbone: nn.Module) -> None:
         """Edit the frozen `backbone` in place."""
         raise NotImplementedError
+
+    def calibrate(self, backbone: nn.Module, batches: Batches, loss: Loss) -> None:
+        """Choose from training images what is trained; called once, between `attach` and training.
+
+        `batches` are `calibration_images` of the cell's training images, unchanged; `loss` is that
+        of the task under its untrained head. The choice is written in place into buffers which
+        `edit` registered: their shapes, and hence `count`, are known without any image, and the
+        delta stores them, so that nobody needs the images again.
+        """
+
+    def num_features(self, backbone: nn.Module) -> int:
+        """Return D, the width of the pooled features that the head of a classifier reads.
+
+        Read on an unattached `backbone`, whose own width it is unless a method says otherwise.
+        """
+        return as_backbone(backbone).num_features
 
     def unsupported(self, backbone: nn.Module) -> str | None:
         """Return why the method cannot be attached, or None."""
@@ -299,15 +319,19 @@ def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
 
 def delta(module: nn.Module) -> dict[str, Tensor]:
     """Return what must be stored of an attached module: trained tensors and changed buffers."""
-    before = as_backbone(module).buffers_at_attach
-    persistent = module.state_dict().keys()
+    before, stored = as_backbone(module).buffers_at_attach, _stored_buffers(module)
     changed = {
         name: buffer
-        for name, buffer in module.named_buffers()
-        if name in persistent
-        and (name not in before or not torch.equal(buffer.cpu(), before[name].cpu()))
+        for name, buffer in stored.items()
+        if name not in before or not torch.equal(buffer.cpu(), before[name].cpu())
     }
     return {**{n: p.detach() for n, p in trainable(module).items()}, **changed}
+
+
+def _stored_buffers(module: nn.Module) -> dict[str, Tensor]:
+    """Return the buffers that are a part of what is stored of `module`, by name."""
+    persistent = module.state_dict().keys()
+    return {name: buffer for name, buffer in module.named_buffers() if name in persistent}
 
 
 def load_delta(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
@@ -316,7 +340,10 @@ def load_delta(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     Raises:
         InputError: for a missing or unexpected name, or another shape.
     """
-    wanted: dict[str, Tensor] = {**trainable(module)}
+    before = as_backbone(module).buffers_at_attach
+    # what a method chose from training images is no less needed than what it trained
+    chosen = {n: b for n, b in _stored_buffers(module).items() if n not in before}
+    wanted: dict[str, Tensor] = {**trainable(module), **chosen}
     places = wanted | dict(module.named_buffers())
     missing = sorted(wanted.keys() - tensors.keys())
     unexpected = sorted(tensors.keys() - places.keys())

@@ -19,13 +19,13 @@ PAPER = Citation(
     arxiv="2304.01917",
 )
 
-_NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
+NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
 
 
 def affine(backbone: nn.Module) -> Iterator[nn.Parameter]:
     """Yield scale and shift of every normalisation layer."""
     for module in backbone.modules():
-        if isinstance(module, _NORMS):
+        if isinstance(module, NORMS):
             # its own only: timm's norms with an activation hold other layers
             yield from module.parameters(recurse=False)
 

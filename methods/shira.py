@@ -42,8 +42,8 @@ class Sparse(Update):
 class SHiRA(WeightMethod):
     """W' = W + S, S sparse and of high rank, with as many values as LoRA of this `rank`.
 
-    The mask is the paper's random one, drawn from a fixed seed; its gradient and SNIP masks need
-    the training images when a method is attached.
+    The mask is the paper's random one, drawn from a fixed seed; its gradient mask asks training
+    images, as `gps` does.
     """
 
     rank: int = 8

@@ -31,10 +31,11 @@ def check_spec(method: Method, make: Maker) -> None:
 
 def check_identity(method: Method, make: Maker) -> None:
     """Attaching leaves the function unchanged where the method says so, and only there."""
+    body = attached(method, make)
     with torch.no_grad():
-        before, after = make()(images()), attached(method, make)(images())
+        before, after = make()(images()), body(images())
     # a method that adds exact zeros differs by nothing; others differ by far more than rounding
-    same = torch.allclose(before, after, atol=1e-5)
+    same = before.shape == after.shape and torch.allclose(before, after, atol=1e-5)
     declared = method.is_identity(make())
     assert same == declared, f"identity is declared {declared} and is {same}"
 
@@ -68,28 +69,65 @@ def check_frozen(method: Method, make: Maker) -> None:
 
 
 def check_pyramid(method: Method, make: Maker) -> None:
-    """Pooled and dense features keep their shapes, and training changes both."""
-    bare, (body, alive) = make(), trained(method, make)
+    """Pooled and dense features have the shapes that are said, and training changes both.
+
+    A method that says another width of the pooled ones is not for dense ones.
+    """
+    bare, (start, (body, alive)) = make(), (attached(method, make), trained(method, make))
+    width = method.num_features(make())
     with torch.no_grad():
-        pairs = [(bare(images()), body(images()))]
-        pairs += zip(dense(bare, images()), dense(body, images()), strict=True)
-    assert all(a.shape == b.shape for a, b in pairs), "the features have other shapes"
+        pooled = [m(images()) for m in (bare, start, body)]
+        levels = [dense(m, images()) for m in (bare, body)]
+    found = pooled[-1].shape[1]
+    assert found == width, f"the pooled features are {found} wide, num_features says {width}"
+    assert all(a.shape == b.shape for a, b in zip(*levels, strict=True)), (
+        "the dense features have other shapes"
+    )
     if alive:
-        assert not torch.equal(*pairs[0]), "training does not change the pooled features"
-        assert not torch.equal(*pairs[-1]), "training does not change the dense features"
+        assert not torch.equal(*pooled[1:]), "training does not change the pooled features"
+        same = torch.equal(levels[0][-1], levels[1][-1])
+        assert not (same and width == pooled[0].shape[1]), (
+            "training does not change the dense features"
+        )
 
 
 def check_delta(method: Method, make: Maker) -> None:
     """The delta reloads into a fresh model with equal outputs, and holds no more than needed."""
     body, _ = trained(method, make)
     delta = methods.delta(body)
-    fresh = attached(method, make)
+    fresh = attached(method, make, calibrated_on=None)
     methods.load_delta(fresh, delta)
     with torch.no_grad():
         assert torch.equal(body(images()), fresh(images())), "the reloaded model differs"
     values = sum(t.numel() for t in delta.values())
-    buffers = sum(b.numel() for b in body.buffers()) if method.live_batch_norm else 0
+    allowed = method.live_batch_norm or method.calibration_images
+    buffers = sum(b.numel() for b in body.buffers()) if allowed else 0
     assert values <= method.count(make()) + buffers, f"the delta holds {values} values"
+
+
+def check_calibration(method: Method, make: Maker) -> None:
+    """What is chosen by training images lies in the delta, follows from them, and alone changes."""
+    if not method.calibration_images:
+        return
+    before, *bodies = (attached(method, make, calibrated_on=n) for n in (None, 0, 0, 1))
+    trained_before = methods.trainable(before)
+    for body in bodies:
+        assert methods.trainable(body).keys() == trained_before.keys(), "it trains other tensors"
+        moved = [
+            name
+            for (name, a), b in zip(before.named_parameters(), body.parameters(), strict=True)
+            if not torch.equal(a, b)
+        ]
+        assert not moved, f"calibrate changed parameters: {moved}"
+    first, again, other = (methods.delta(body) for body in bodies)
+    assert all(torch.equal(first[n], again[n]) for n in first), "equal images, another choice"
+    same = all(torch.equal(first[n], other[n]) for n in first)
+    assert not same, "it chooses the same from other images"
+    with torch.no_grad():
+        methods.load_delta(before, first)
+        assert torch.equal(before(images()), bodies[0](images())), (
+            "the delta does not hold all of what was chosen"
+        )
 
 
 def check_copy(method: Method, make: Maker) -> None:

@@ -28,12 +28,22 @@ def images(number: int = 0, count: int = BATCH) -> Tensor:
     return torch.randn(count, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(number))
 
 
-def attached(method: Method, make: Maker) -> nn.Module:
-    """Return a fresh backbone with the method attached, seeded."""
+def attached(method: Method, make: Maker, calibrated_on: int | None = 0) -> nn.Module:
+    """Return a fresh backbone with the method attached, seeded.
+
+    A method that chooses by training images has seen random ones, of this number; None: none yet.
+    """
     backbone = make()
     torch.manual_seed(1)
     # a count that is wrong is one fault of its own, and hides no other
-    return method.attach(backbone, counted=False).eval()
+    body = method.attach(backbone, counted=False).eval()
+    if method.calibration_images and calibrated_on is not None:
+        labels = torch.arange(BATCH) % (CLASSES - 1)  # so that some share a class
+        # noise with another contrast and brightness for each number, so that choices can differ
+        shown = [images(100 + i) * 4**calibrated_on + 4 * calibrated_on for i in range(2)]
+        batches = [(x, labels) for x in shown]
+        method.calibrate(body, batches, lambda x, targets: _loss_of(body, x, targets))
+    return body
 
 
 def dense(body: nn.Module, x: Tensor) -> list[Tensor]:
@@ -75,11 +85,14 @@ def _trained(method: Method, make: Maker, steps: int) -> tuple[nn.Module, dict[s
 
 def loss(body: nn.Module, number: int = 0, count: int = BATCH) -> Tensor:
     """Return a loss over both kinds of output, under random frozen heads."""
-    x = images(number, count)
+    return _loss_of(body, images(number, count), torch.arange(count) % CLASSES)
+
+
+def _loss_of(body: nn.Module, x: Tensor, targets: Tensor) -> Tensor:
     pooled = body(x)
     generator = torch.Generator().manual_seed(7)
     head = torch.randn(pooled.shape[1], CLASSES, generator=generator)
-    total = F.cross_entropy(pooled @ head, torch.arange(count) % CLASSES)
+    total = F.cross_entropy(pooled @ head, targets)
     for level in dense(body, x):
         row = torch.randn(level.shape[1], generator=generator)
         total = total + torch.einsum("bchw,c->bhw", level, row).tanh().mean()

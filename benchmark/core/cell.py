@@ -122,6 +122,7 @@ def _safe(text: str) -> str:
 # learning-rate trials start from the same initialisation.
 _SEED_AXES = {
     "order": ("dataset", "split_seed", "fraction", "seed"),
+    "calibration": ("dataset", "split_seed", "fraction", "seed"),
     "init": ("dataset", "backbone", "method", "seed"),
     "head": ("dataset", "backbone", "seed"),
 }

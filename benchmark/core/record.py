@@ -108,6 +108,7 @@ class Provenance(TypedDict, total=False):
     cached_features: bool
     compiled: bool
     trained_together: int
+    calibration: dict[str, float]  # images that a method chose by, and the seconds it took
     sources: dict[str, Origin]
     delta: str  # SHA-256 of the cell's delta.safetensors
     search_space: dict[str, dict[str, Any]]  # of the method: low, high and source by name

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmark.core.cell import Cell
@@ -33,25 +33,40 @@ def probe_once(
     of_data = (cell.data, cell.output, cell.image_size, cell.precision)
     key = (cell.weights, cell.backbone, cell.method, *of_data)
     if key not in known:
-        known[key] = probe(setup, model, train)
+        known[key] = probe(setup, model, train, cell.method)
     return known[key]
 
 
-def probe(setup: Setup, model: Model, train: Source) -> Probe:
+def probe(setup: Setup, model: Model, train: Source, method: str) -> Probe:
     """Return what one forward and backward pass over two images shows.
 
     In evaluation mode: no buffer moves. Counted are the matrix products and convolutions that
     torch's counter knows.
+
+    Raises:
+        InputError: the head is made for features of another width.
     """
     images, targets = train.still(np.arange(min(2, len(train))), setup.device)
     model.eval()
     counter = FlopCounterMode(display=False)
     with counter:
-        loss = setup.task.loss(model(images), targets)
+        features = model.encode(images)
+        _check_width(model, features[0], method)
+        loss = setup.task.loss(model.decide(features, images.shape[-1]), targets)
         if loss.requires_grad:  # nearest neighbours train nothing
             loss.backward()
     unreached = without_gradient(model)
     return Probe(counter.get_total_flops() / len(images) / 1e9, unreached)
+
+
+def _check_width(model: Model, features: Tensor, method: str) -> None:
+    """Refuse features that a linear head cannot read, before torch does so in its own words."""
+    wanted = getattr(model.head, "in_features", None)
+    if wanted is not None and features.shape[1:] != (wanted,):
+        raise InputError(
+            f"{method} gives pooled features of shape {tuple(features.shape[1:])}, though they are "
+            f"said to be {wanted} wide: return their width from num_features(self, backbone)"
+        )
 
 
 def without_gradient(model: nn.Module) -> tuple[str, ...]:

@@ -41,6 +41,7 @@ from benchmark.scores import VERSION, Predictions, every_score
 from benchmark.training import balance, citations, cost, peek
 from benchmark.training.arithmetic import arithmetic
 from benchmark.training.artifacts import write_delta, write_predictions
+from benchmark.training.calibration import calibrate
 from benchmark.training.checkpoint import Interrupted, Progress, State
 from benchmark.training.fit import Setup, evaluate, fit
 from benchmark.training.head import Model
@@ -136,6 +137,9 @@ def _run(
     )
     predictions = write_predictions(folder, data, val, test)
     losses = {"val_loss": val["loss"], "test_loss": test["loss"]}  # what is stored has none
+    origin = _provenance(folder, cell, session, data.dataset.card, kept, progress)
+    if prepared.calibration:
+        origin["calibration"] = prepared.calibration
     record = Record(
         cell=cell,
         data=_describe(data, task.metric),
@@ -144,7 +148,7 @@ def _run(
         test=every_score(Predictions.of_split(predictions | losses, task.classes, "test")),
         history=progress.history,
         cost=Cost(**costs),
-        provenance=_provenance(folder, cell, session, data.dataset.card, kept, progress),
+        provenance=origin,
     )
     write_record(folder, record)
     if session.settings.peek:
@@ -212,6 +216,7 @@ class Prepared:
     setup: Setup
     splits: Splits
     probe: Probe
+    calibration: dict[str, float]
 
 
 def prepare(
@@ -220,7 +225,8 @@ def prepare(
     """Return the cell's assembled model, in which only what reaches the loss is trained.
 
     Raises:
-        InputError: a method whose tensors no output of the backbone depends on.
+        InputError: a method whose tensors no output of the backbone depends on, or whose features
+            have another width than it says.
     """
     own = {id(parameter) for parameter in backbone.parameters()}
     model, task = assemble(cell, backbone, data.dataset.card)
@@ -228,11 +234,12 @@ def prepare(
     splits = Splits(
         *(images_of(part, cell, session.device) for part in (data.train, data.val, data.test))
     )
+    calibration = calibrate(setup, model, splits.train, cell)
     probe = probe_once(setup, model, splits.train, cell, session.probes)
     check_reached(model, probe.unreached, own, cell)
     freeze_unreached(model, probe.unreached)
     lay_out(model, cell.precision, session.device)
-    return Prepared(model, setup, splits, probe)
+    return Prepared(model, setup, splits, probe, calibration)
 
 
 def _unsupported(cell: Cell, backbone: nn.Module, card: Card) -> str | None:
@@ -240,7 +247,12 @@ def _unsupported(cell: Cell, backbone: nn.Module, card: Card) -> str | None:
     method = methods.of_cell(cell)
     if method.head == "neighbours" and card.task != "classification":
         return f"{method.name} votes on one class per image"
-    return method.refusal(backbone)
+    if reason := method.refusal(backbone):
+        return reason
+    width = as_backbone(backbone).num_features
+    if card.task == "segmentation" and method.num_features(backbone) != width:
+        return f"{method.name} changes the pooled features alone, and segmentation reads maps"
+    return None
 
 
 def setup_of(cell: Cell, session: Session, model: Model, task: Task, checkpoint: Path) -> Setup:
