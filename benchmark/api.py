@@ -69,7 +69,8 @@ class Sweep:
             `steps` at most 2,000 and `evaluations` 40 where they are not given.
         test_on: external data sets of the same classes, which what was trained is also scored on.
         peek: also measure what choosing the checkpoint on the test set would have gained.
-        compile: `torch.compile` each model.
+        compile: `torch.compile` the blocks of each model.
+        cuda_graph: send all kernels of a pass to the GPU at once; pays in small batches.
         deterministic: only kernels that give the same bits each time, which are slower on a GPU.
         gpu: whether the cells will run on a GPU, as the precision "auto" asks; None: as this
             machine has one. Jobs for GPUs are often planned on a host without.
@@ -116,6 +117,7 @@ class Sweep:
         test_on: Values[str] = None,
         peek: bool = False,
         compile: bool = False,
+        cuda_graph: bool = False,
         deterministic: bool = False,
         gpu: bool | None = None,
         shots: Values[int] = None,
@@ -144,7 +146,7 @@ class Sweep:
         arguments = locals()
         axes = {name: arguments[name] for name in AXES}
         self.runs = Path(runs)
-        self.settings = Settings(peek=peek, compile=compile, deterministic=deterministic)
+        self.settings = Settings(peek, compile, cuda_graph, deterministic)
         self.gpu = gpu
         self.grids = request(
             axes,

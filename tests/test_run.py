@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,13 @@ from safetensors.torch import load_file
 from benchmark import backbones
 from benchmark.__main__ import main
 from benchmark.core.record import read_record
+from benchmark.core.registry import InputError
 from benchmark.core.settings import Settings
 from benchmark.execution import one
 from benchmark.sweep.grid import Grid
 from benchmark.sweep.resolve import Resolver
 from benchmark.training import run
+from benchmark.training.compiled import filled
 from benchmark.training.fit import evaluate
 from benchmark.training.session import Session
 from benchmark.training.source import images_of
@@ -238,7 +241,7 @@ def test_compiling_changes_nothing_but_the_provenance(made, tmp_path, monkeypatc
     monkeypatch.setattr(
         torch.nn.Module,
         "compile",
-        lambda model: taken.append(model) or compile_(model, backend="aot_eager"),
+        lambda model, **kwargs: taken.append(model) or compile_(model, backend="aot_eager"),
     )
     session = Session(tmp_path / "cache", sources, settings=Settings(compile=True))
     compiled = run.run(cell, session, tmp_path / "compiled")
@@ -247,6 +250,46 @@ def test_compiling_changes_nothing_but_the_provenance(made, tmp_path, monkeypatc
     assert compiled.provenance["compiled"]
     assert "compiled" not in plain.provenance
     assert compiled.test == pytest.approx(plain.test, rel=1e-4, nan_ok=True)
+
+
+def test_blocks_are_compiled_once_for_all_cells_of_a_kind(made, tmp_path, monkeypatch):
+    graphs, compile_ = [], torch.nn.Module.compile
+
+    def note(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(
+        torch.nn.Module, "compile", lambda model, **kwargs: compile_(model, backend=note, **kwargs)
+    )
+    methods = [f"lora(rank={rank})" for rank in (2, 3)]
+    (first, sources), (other, _) = (one_cell(made, methods=(method,)) for method in methods)
+    plain = Session(tmp_path / "cache", sources)
+    session = Session(tmp_path / "cache", sources, settings=Settings(compile=True))
+    counts = []
+    for cell in (first, replace(first, seed=1), other):
+        compiled = run.run(cell, session, tmp_path / "compiled")
+        eager = run.run(cell, plain, tmp_path / "plain")
+        assert compiled.test == pytest.approx(eager.test, rel=1e-3, abs=1e-4, nan_ok=True)
+        counts.append(len(graphs))
+    # the first block, whose input has no gradient; the others; all of them in evaluation
+    assert counts[0] == 3
+    assert counts[1] == 3
+    assert counts[2] == 6
+
+
+def test_a_cuda_graph_asks_for_a_gpu(made, tmp_path, capsys):
+    with pytest.raises(InputError, match="--cuda-graph needs a GPU"):
+        Session(tmp_path, {}, torch.device("cpu"), settings=Settings(cuda_graph=True))
+    assert main([*flags(made, tmp_path), "--cuda-graph"]) == 2
+    error = capsys.readouterr().err
+    assert error == "error: --cuda-graph needs a GPU, and there is none here; leave it out\n"
+
+
+def test_a_batch_is_filled_with_its_last_image():
+    images = torch.arange(6.0).view(3, 2)
+    assert filled(images, 5).tolist() == [[0, 1], [2, 3], [4, 5], [4, 5], [4, 5]]
+    assert torch.equal(filled(images, 3), images)
 
 
 def test_what_a_method_cannot_do_is_told(made, tmp_path, capsys):

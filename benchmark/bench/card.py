@@ -29,6 +29,7 @@ from benchmark.training.session import Session
 
 LARGE, SIDE, BATCH = "random:vit_b16_in21k", 224, 64
 INPUT_SHARE = 0.15  # of a step that augmentation may cost
+GRAPH = 0.02  # share of the loss by which rounding may differ where kernels are fused
 FULL_BATCH, MFU = 256, 0.4  # the goal of benchmark/bench/README.md, for LoRA on ViT-B/16
 BUSY = 0.9  # share of the time in kernels, for a card whose peak is not known
 
@@ -148,6 +149,16 @@ def memory_ends(bench: Bench) -> Verdict:
     return Verdict("out of memory", done == 300 and chunks.size < 256, text)
 
 
+def graphed(bench: Bench) -> Verdict:
+    """A cell whose passes are sent as CUDA graphs learns what it learns without them."""
+    cell = bench.cell("lora", batch_size=16)
+    sent = bench.train(cell, "graphed", bench.session(Settings(cuda_graph=True))).history[-1]
+    usual = bench.train(cell, "launched").history[-1]
+    losses = [point["train_loss"] or np.nan for point in (sent, usual)]
+    text = f"loss {losses[0]:.4f}, launched one by one {losses[1]:.4f}"
+    return Verdict("CUDA graph", abs(losses[0] - losses[1]) < GRAPH * losses[1], text)
+
+
 def well_used(bench: Bench) -> Verdict:
     """A step with its input, at a batch that fills a card, does the share of work that it can."""
     side, batch = (32, 8) if bench.small else (SIDE, FULL_BATCH)
@@ -170,6 +181,7 @@ CHECKS: tuple[Callable[[Bench], Verdict], ...] = (
     repeats,
     single_precision,
     memory_ends,
+    graphed,
     well_used,
 )
 

@@ -30,7 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--peek", action="store_true", help="also measure what choosing on the test set would gain"
     )
     parser.add_argument(
-        "--compile", action="store_true", help="torch.compile each model: pays in long cells only"
+        "--compile", action="store_true", help="torch.compile each block: pays in long cells only"
+    )
+    parser.add_argument(
+        "--cuda-graph",
+        action="store_true",
+        help="send all kernels of a pass to the GPU at once (torch.compile of the whole model with "
+        "mode reduce-overhead): for small batches",
     )
     parser.add_argument(
         "--only",
@@ -103,6 +109,7 @@ def run(arguments: argparse.Namespace) -> int:
         test_on=arguments.test_on,
         peek=arguments.peek,
         compile=arguments.compile,
+        cuda_graph=arguments.cuda_graph,
         deterministic=arguments.deterministic,
         gpu=_on_gpu(request),
     )

@@ -13,12 +13,19 @@ class Settings:
     something beside the record.
 
     `peek` keeps the checkpoints that were not selected, and scores them on the test set after the
-    record is written (`benchmark.training.peek`). `compile` has `torch.compile` take each model; it
-    is off by default because on two CPU cores a step got 5 % faster after 46 s of compilation,
-    which a cell of minutes does not pay back. `deterministic` takes only kernels that give the same
-    bits each time: a GPU's usual ones add up in varying order.
+    record is written (`benchmark.training.peek`). `compile` has `torch.compile` take the blocks of
+    each model; it is off by default because on two CPU cores a step got 5 % faster after 46 s of
+    compilation, which a cell of minutes does not pay back. `cuda_graph` sends all kernels of a pass
+    to the GPU at once, which compiles the whole model. `deterministic` takes only kernels that give
+    the same bits each time: a GPU's usual ones add up in varying order.
     """
 
     peek: bool = False
     compile: bool = False
+    cuda_graph: bool = False
     deterministic: bool = False
+
+    @property
+    def compiles(self) -> bool:
+        """Whether `torch.compile` takes the models."""
+        return self.compile or self.cuda_graph

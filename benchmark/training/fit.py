@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from benchmark.core.cell import Cell, seed
 from benchmark.scores import is_better, metric_of
-from benchmark.training import balance, memory
+from benchmark.training import balance, compiled, memory
 from benchmark.training.checkpoint import Clock, Interrupted, Progress, State, resume, save
 from benchmark.training.head import Model
 from benchmark.training.optimizer import optimizer_of
@@ -44,6 +44,7 @@ class Setup:
     restore: Callable[[State], None]
     checkpoint: Path
     micro_batch: int = 0  # images at once; 0: the whole batch
+    compiled: bool = False  # for batches of one size
     on_evaluation: Callable[[int, State], object] = lambda step, state: None
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
@@ -143,12 +144,14 @@ def evaluate(setup: Setup, source: Source) -> Arrays:
     def results(positions: np.ndarray) -> dict[str, Tensor]:
         with torch.inference_mode():
             inputs, targets = source.still(positions, setup.device)
+            many = compiled.filled(inputs, chunks.size) if setup.compiled else inputs
             with setup.autocast():
-                logits = setup.model(inputs)
+                logits = setup.model(many)[: len(inputs)]
             return setup.task.reduce(logits.float(), targets)
 
     setup.model.eval()
-    parts = list(memory.chunks(setup.device).map(len(source), results))
+    chunks = memory.chunks(setup.device)
+    parts = list(chunks.map(len(source), results))
     return {name: torch.cat([p[name] for p in parts]).cpu().numpy() for name in parts[0]}
 
 

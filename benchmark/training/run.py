@@ -114,9 +114,9 @@ def _run(
     if session.settings.peek:
         setup = replace(setup, on_evaluation=peek.keep(folder))
     setup, splits, kept = from_kept(setup, prepared.splits, cell, session)
-    if session.settings.compile:
-        torch.compiler.reset()  # what earlier cells compiled counts against a limit
-        setup.model.compile()
+    if session.settings.compiles:
+        session.compiler.take(setup.model, cell, session.settings)
+        setup = replace(setup, compiled=True)
     cost.reset_peak(session.device)
     listen = watched(model, own, cell, on_step)
     progress = _trained(cell, session, model, setup, splits, listen)
@@ -183,7 +183,7 @@ def _members(
     members, settings = [Member(cell, setup, splits)], session.settings
     if not isinstance(setup.model, Decision) or not isinstance(setup.model.head, nn.Linear):
         return members
-    if settings.peek or settings.compile or setup.checkpoint.exists():
+    if settings.peek or settings.compiles or setup.checkpoint.exists():
         return members
     assert isinstance(splits.train, Kept)
     for other in alike(cell, session.planned, splits.train.values.shape[1])[1:]:
@@ -347,7 +347,8 @@ def _provenance(
     space = {name: asdict(r) for name, r in method.search_space().items()}
     found |= {"cached_features": kept, "sources": sources, "search_space": space}
     found |= {"delta": sha256_of(folder / DELTA)}
-    found |= {"compiled": True} if session.settings.compile else {}
+    found |= {"compiled": True} if session.settings.compiles else {}
+    found |= {"cuda_graph": True} if session.settings.cuda_graph else {}
     found |= {"trained_together": progress.together} if progress.together > 1 else {}
     return cast(Provenance, found)
 

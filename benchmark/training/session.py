@@ -17,7 +17,9 @@ from benchmark.backbones.shared import Pristine
 from benchmark.core.cell import Cell
 from benchmark.core.settings import Settings
 from benchmark.data import Dataset, decoded, open_dataset, sealed, split
+from benchmark.training import compiled
 from benchmark.training.checkpoint import Progress
+from benchmark.training.compiled import Compiler
 from benchmark.training.probe import Probe
 from benchmark.training.source import Subset
 
@@ -55,9 +57,11 @@ class Session:
     settings: Settings = field(default_factory=Settings)
     planned: Sequence[Cell] = ()
     ahead: dict[str, Progress] = field(default_factory=dict)
+    compiler: Compiler = field(default_factory=Compiler)
     _kept: OrderedDict[tuple[Hashable, ...], Any] = field(default_factory=OrderedDict)
 
     def __post_init__(self) -> None:
+        compiled.check(self.settings, self.device)
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)  # what takes "the current device" takes this one
 
