@@ -161,6 +161,16 @@ def blocks(backbone: nn.Module) -> list[nn.Module]:
     return [block for stage in stages(backbone) for block in stage]
 
 
+def final_norms(backbone: nn.Module) -> list[nn.Module]:
+    """Return the norms between the last block and the pooled features, none where there is none."""
+    stages = getattr(backbone, "stages", None)
+    last = stages[-1] if isinstance(stages, nn.Sequential | nn.ModuleList) else None
+    # of ViT and Swin; of a ViT that pools patches; of ConvNeXt and SAM 2; of PVT, by stage
+    places = ((backbone, "norm"), (backbone, "fc_norm"), (getattr(backbone, "head", None), "norm"))
+    found = [getattr(owner, name, None) for owner, name in (*places, (last, "norm"))]
+    return [norm for norm in found if isinstance(norm, nn.Module)]
+
+
 def branch(block: nn.Module, name: Literal["attn", "mlp"]) -> nn.Module | None:
     """Return the attention or MLP branch of a block, or None where it has none."""
     return getattr(block, name, None)

@@ -8,7 +8,7 @@ from torch import nn
 
 from benchmark.core.citation import Citation
 from methods import families
-from methods.base import Method, positive, register
+from methods.base import Method, later, positive, register
 from methods.vpt_deep import VPT
 
 PAPER = Citation(
@@ -24,9 +24,16 @@ PAPER = Citation(
 @register("partial")
 @dataclass(frozen=True)
 class Partial(Method):
-    """All parameters of the last k blocks; running statistics of batch norm stay as they are."""
+    """All parameters of the last k blocks, and of the norm of the features behind them.
+
+    The norm is trained as in VPT's code (`partial-k` there keeps the last layers and
+    `encoder_norm`, in Swin `norm`; src/models/vit_models.py of github.com/KMnP/vpt); records from
+    before `norm` existed trained the blocks alone. Running statistics of batch norm stay as they
+    are.
+    """
 
     blocks: int = 1
+    norm: bool = later(True, recorded=False)
 
     display = "Partial"
     family = "Reference"
@@ -39,9 +46,9 @@ class Partial(Method):
         positive(blocks=self.blocks)
 
     def edit(self, backbone: nn.Module) -> None:
-        """Train the last blocks."""
-        for block in families.blocks(backbone)[-self.blocks :]:
-            block.requires_grad_(True)
+        """Train the last blocks and the norm."""
+        for module in self._trained(backbone):
+            module.requires_grad_(True)
 
     def unsupported(self, backbone: nn.Module) -> str | None:
         """Return a reason where there are fewer blocks than asked for."""
@@ -51,10 +58,13 @@ class Partial(Method):
         )
 
     def count(self, backbone: nn.Module) -> int:
-        """Return the sum of the parameters of the last k blocks."""
-        blocks = families.blocks(backbone)[-self.blocks :]
-        return sum(p.numel() for block in blocks for p in block.parameters())
+        """Return the number of parameters of the last k blocks and of the norm."""
+        return sum(p.numel() for module in self._trained(backbone) for p in module.parameters())
 
     def fold(self, module: nn.Module) -> nn.Module:
         """Return `module`: its weights are plain already."""
         return module
+
+    def _trained(self, backbone: nn.Module) -> list[nn.Module]:
+        norms = families.final_norms(backbone) if self.norm else []
+        return [*families.blocks(backbone)[-self.blocks :], *norms]

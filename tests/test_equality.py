@@ -221,3 +221,23 @@ def test_a_class_without_count_or_edit_is_named():
 def test_more_prompts_than_image_tokens_are_remarked():
     with pytest.warns(UserWarning, match="inserts 50 tokens beside 16 of the image"):
         build("dvpt(merge=rows)").attach(vit())
+
+
+@pytest.mark.parametrize(
+    ("family", "norm"),
+    [
+        ("vit", "norm"),
+        ("swin", "norm"),
+        ("eva02", "fc_norm"),
+        ("convnext", "head.norm"),
+        ("pvt", "stages.3.norm"),
+    ],
+)
+def test_partial_trains_the_norm_behind_the_last_block_as_vpt_does(family, norm):
+    def trained(spec, recorded=False):
+        body = build(spec, recorded=recorded).attach(tiny_backbones.make(family))
+        return set(methods.trainable(body))
+
+    behind = {f"{norm}.weight", f"{norm}.bias"}
+    assert trained("partial") - trained("partial(norm=False)") == behind
+    assert trained("partial(blocks=1)", recorded=True) == trained("partial(norm=False)")

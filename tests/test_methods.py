@@ -88,7 +88,8 @@ COUNTS = {
     "pfeiffer(bottleneck=64)": 1_189_632,
     "houlsby(bottleneck=4)": 165_984,
     "houlsby(bottleneck=32)": 1_198_848,
-    "partial(blocks=1)": 7_087_872,
+    "partial(blocks=1)": 7_087_872 + 2 * 768,  # with the final norm, as VPT's
+    "partial(blocks=1,norm=False)": 7_087_872,
     "diffit": 140_544,
     "convpass": 327_552,
     "repadapter": 239_808,
