@@ -339,6 +339,17 @@ def transformers_cases():
         "DINOv2, registers": lambda: hf.Dinov2WithRegistersModel(
             hf.Dinov2WithRegistersConfig(**dino, num_register_tokens=3)
         ),
+        "DINOv3": lambda: hf.DINOv3ViTModel(hf.DINOv3ViTConfig(**plain, num_register_tokens=4)),
+        "DINOv3, gated": lambda: hf.DINOv3ViTModel(
+            hf.DINOv3ViTConfig(
+                **{**plain, "intermediate_size": 60, "hidden_act": "silu"},
+                num_register_tokens=4,
+                use_gated_mlp=True,
+            )
+        ),
+        "DINOv3, no bias": lambda: hf.DINOv3ViTModel(
+            hf.DINOv3ViTConfig(**plain, query_bias=False, value_bias=False, num_register_tokens=2)
+        ),
         "CLIP, vision": lambda: hf.CLIPVisionModel(hf.CLIPVisionConfig(**plain)),
         "CLIP": lambda: hf.CLIPModel(hf.CLIPConfig(vision_config=plain, text_config=text)),
         "SigLIP": lambda: hf.SiglipModel(hf.SiglipConfig(vision_config=plain, text_config=text)),
@@ -350,7 +361,16 @@ SAM_CONFIG = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 
 SAM_CONFIG |= {"image_size": 64, "patch_size": 16, "window_size": 3, "global_attn_indexes": [1]}
 SAM_CONFIG |= {"output_channels": 8}
 NAMES = ("ViT", "ViT classifier", "ViT-MAE", "RAD-DINO", "DINOv2, gated", "DINOv2 classifier")
-NAMES += ("DINOv2, registers", "CLIP, vision", "CLIP", "SigLIP", "SAM")
+NAMES += (
+    "DINOv3",
+    "DINOv3, gated",
+    "DINOv3, no bias",
+    "DINOv2, registers",
+    "CLIP, vision",
+    "CLIP",
+    "SigLIP",
+    "SAM",
+)
 
 
 def saved(name, folder):
@@ -422,6 +442,131 @@ def test_fused_layers_under_the_names_of_version_five_are_joined(tmp_path):
     with torch.no_grad():
         assert torch.allclose(model.forward_features(x), source(x).last_hidden_state, atol=2e-5)
     assert backbones.left_out(spec) == {"pooler": 2}
+
+
+def test_dinov3_is_also_known_by_name(tmp_path):
+    pytest.importorskip("transformers")
+    source = saved("DINOv3", tmp_path)
+    path = tmp_path / "model.safetensors"
+    tiny = f"{TINY},mlp_ratio=2.0"
+    spec = f"file:{path}@vit_s16_dinov3({tiny},qkv_bias=True,init_values=1.0)"
+    model, x = backbones.create(spec, SIDE), torch.rand(2, 3, SIDE, SIDE)
+    with torch.no_grad():
+        assert torch.allclose(model.forward_features(x), source(x).last_hidden_state, atol=2e-5)
+    with pytest.raises(InputError, match=r"q_bias.*try @NAME\(qkv_bias=True\)"):
+        backbones.create(f"file:{path}@vit_s16_dinov3({tiny})", SIDE)
+
+
+# --- weights in several files ---
+
+
+def test_weights_in_several_files_are_those_of_one(tmp_path):
+    pytest.importorskip("transformers")
+    whole, parted = tmp_path / "whole", tmp_path / "parted"
+    source = saved("RAD-DINO", whole)
+    source.save_pretrained(parted, max_shard_size="30KB")
+    (parted / "preprocessor_config.json").write_text(
+        (whole / "preprocessor_config.json").read_text()
+    )
+    index = parted / "model.safetensors.index.json"
+    assert len(set(json.loads(index.read_text())["weight_map"].values())) > 1
+    models = [backbones.create(f"local-dir:{folder}", SIDE) for folder in (whole, parted)]
+    states = [model.state_dict() for model in models]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    names = ("whole", "parted")
+    assert len({backbones.fingerprint(f"local-dir:{tmp_path / name}") for name in names}) == 1
+    named = backbones.create(f"file:{index}@rad_dino({TINY},mlp_ratio=2.0)", SIDE)
+    assert torch.equal(named.state_dict()["pos_embed"], states[0]["pos_embed"])
+    part = next(parted.glob("model-00001*"))
+    part.rename(tmp_path / part.name)
+    with pytest.raises(InputError, match=f"no weights file .*{part.name}"):
+        backbones.create(f"local-dir:{parted}", SIDE)
+    for table in ({}, {"weight_map": {}}, {"weight_map": {"a": f"../{part.name}"}}):
+        index.write_text(json.dumps(table))
+        with pytest.raises(InputError, match="lists no files of weights beside it"):
+            backbones.create(f"local-dir:{parted}", SIDE)
+
+
+def test_all_parts_are_fetched_from_a_repository(hub):
+    core = drawn(vit())
+    config = json.dumps(timm_config())
+    (hub.folder / "config.json").write_text(config)
+    names, half = sorted(core), len(core) // 2
+    parts = {"a.safetensors": names[:half], "b.safetensors": names[half:]}
+    for part, held in parts.items():
+        save_file({name: core[name] for name in held}, hub.folder / part)
+    table = {name: part for part, held in parts.items() for name in held}
+    index = hub.folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": table}))
+    model = backbones.create("hub:me/parted", SIDE)
+    assert hub.asked[1:] == ["model.safetensors.index.json", "a.safetensors", "b.safetensors"]
+    assert torch.equal(model.pos_embed, core["pos_embed"])
+
+
+# --- open_clip ---
+
+
+def open_clip_config(**vision):
+    told = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}
+    model = {"embed_dim": 8, "vision_cfg": vision, "text_cfg": {"width": 8}}
+    return {"model_cfg": model, "preprocess_cfg": told}
+
+
+def test_a_folder_of_open_clip_names_its_network_and_images(tmp_path, recwarn):
+    size = {"width": 32, "layers": 2, "head_width": 16, "patch_size": 8, "image_size": SIDE}
+    core = drawn(vit() | {"norm_pre.weight": (32,), "norm_pre.bias": (32,)})
+    del core["patch_embed.proj.bias"]
+    file, _ = openai_clip(core)
+    save_file(file, tmp_path / "open_clip_model.safetensors")
+    config = open_clip_config(**size)
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    spec = f"local-dir:{tmp_path}"
+    model = backbones.create(spec, SIDE)
+    assert torch.equal(model.blocks[1].mlp.fc2.weight, core["blocks.1.mlp.fc2.weight"])
+    told = backbones.preprocessing(spec)
+    assert (told["mean"], told["std"]) == ([0.1, 0.2, 0.3], [0.4, 0.5, 0.6])
+    assert told["timm_name"] == "vit_base_patch16_clip_224"
+    assert backbones.resolve(spec).default_size == SIDE
+    config["model_cfg"]["quick_gelu"] = True
+    del config["preprocess_cfg"]
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    told = backbones.preprocessing(spec)
+    assert told["timm_name"] == "vit_base_patch16_clip_quickgelu_224"
+    assert told["mean"] == [0.48145466, 0.4578275, 0.40821073]  # what open_clip takes then
+    del config["model_cfg"]["vision_cfg"]["width"]
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=r"open_clip_config.json of .* lacks or misstates 'width'"):
+        backbones.resolve(spec)
+
+
+def test_a_repository_of_open_clip_with_a_tower_of_timm(hub):
+    config = open_clip_config(timm_model_name="vit_tiny_patch16_224", timm_pool="")
+    (hub.folder / "open_clip_config.json").write_text(json.dumps(config))
+    (hub.folder / "open_clip_pytorch_model.bin").write_bytes(b"")
+    found = backbones.resolve("hub:me/biomed")
+    assert (found.timm_name, found.default_size) == ("vit_tiny_patch16_224", 224)
+    assert (found.mean, found.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    (hub.folder / "open_clip_config.json").unlink()
+    with pytest.raises(InputError, match=r"hub:me/none has no config\.json"):
+        backbones.resolve("hub:me/none")
+
+
+def test_a_file_of_open_clip_has_the_mean_and_std_beside_it(tmp_path):
+    file, _ = open_clip(drawn(vit()))
+    save_file(file, tmp_path / "open_clip_model.safetensors")
+    save_file(file, tmp_path / "mine.safetensors")
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(open_clip_config()))
+
+    def mean(name, more=""):
+        spec = f"file:{tmp_path / name}@vit_base_patch16_224({TINY}{more})"
+        return backbones.preprocessing(spec)["mean"]
+
+    assert mean("open_clip_model.safetensors") == [0.1, 0.2, 0.3]
+    assert mean("open_clip_model.safetensors", ",mean=0.7") == [0.7] * 3
+    assert mean("mine.safetensors") == [0.5] * 3  # of another origin: what timm says of the network
+    (tmp_path / "open_clip_config.json").write_text('{"preprocess_cfg": {"mean": 1}}')
+    with pytest.raises(InputError, match="misstates mean or std"):
+        mean("open_clip_model.safetensors")
 
 
 # --- arguments, refusals, configs ---
@@ -638,6 +783,17 @@ def test_a_repository_that_has_a_row_is_that_row():
         (
             {"config.json": '{"model_type": "vit"}', "model.safetensors": ""},
             "no preprocessor_config.json",
+        ),
+        (
+            {
+                "config.json": json.dumps(
+                    {"model_type": "dinov3_vit", "use_gated_mlp": True, "hidden_act": "gelu"}
+                    | {"layerscale_value": 1.0, "rope_theta": 100.0}
+                ),
+                "preprocessor_config.json": '{"image_mean": [0, 0, 0], "image_std": [1, 1, 1]}',
+                "model.safetensors": "",
+            },
+            "misstates hidden_act: 'gelu'",
         ),
     ],
 )

@@ -1,7 +1,8 @@
 """What a repository of the model hub, or a folder, says of the network that it holds.
 
 Two kinds of config.json are read: timm's, which names the network, and that of transformers for
-the vision transformers whose tensors `layouts` can rename. Imports neither torch nor timm.
+the vision transformers whose tensors `layouts` can rename; and open_clip's open_clip_config.json
+where there is no other. Imports neither torch nor timm.
 """
 
 from __future__ import annotations
@@ -14,16 +15,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmark.backbones.zoo import CLIP_IMAGES, Channels
 from benchmark.core.files import cache_folder, write_json
 from benchmark.core.registry import InputError
 
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
+OPEN_CLIP = "open_clip_config.json"
+OPEN_CLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+INDEX = ".index.json"  # ends the name of what lists the parts of weights in several files
 # by preference: safetensors hold no code
 WEIGHTS = (
     "model.safetensors",
-    "open_clip_model.safetensors",
+    f"model.safetensors{INDEX}",
+    OPEN_CLIP_WEIGHTS[0],
     "pytorch_model.bin",
-    "open_clip_pytorch_model.bin",
+    f"pytorch_model.bin{INDEX}",
+    OPEN_CLIP_WEIGHTS[1],
 )
 
 
@@ -33,8 +40,8 @@ class Config:
 
     timm_name: str
     kwargs: dict[str, Any]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: Channels
+    std: Channels
     image_size: int
     weights_file: str
 
@@ -47,12 +54,12 @@ def of_folder(folder: Path) -> Config:
     """
     if not folder.is_dir():
         raise InputError(f"no folder {str(folder)!r}; write local-dir:PATH of one with a {CONFIG}")
-    files = {name: _json(folder / name) for name in (CONFIG, PROCESSOR) if (folder / name).exists()}
-    if CONFIG not in files:
+    told = [n for n in (CONFIG, PROCESSOR, OPEN_CLIP) if (folder / n).exists()]
+    files = {name: _json(folder / name) for name in told}
+    if not files.keys() & {CONFIG, OPEN_CLIP}:
         raise InputError(
             f"{str(folder)!r} has no {CONFIG}; write file:PATH@NAME and name the network"
         )
-    # sharded weights, in several files with an index, are those of networks too large for here
     held = [name for name in WEIGHTS if (folder / name).is_file()]
     if not held:
         raise InputError(f"{str(folder)!r} holds none of {', '.join(WEIGHTS)}")
@@ -70,8 +77,12 @@ def of_repository(repository: str) -> Config:
     kept = cache_folder() / f"{repository.replace('/', '--')}.config.json"
     if not kept.exists():
         asked = Asked(repository)
-        files = {CONFIG: _json(asked.download(CONFIG))}
-        if "architecture" not in files[CONFIG]:  # transformers keeps mean and std apart
+        name = CONFIG if CONFIG in (listed := asked.listed(CONFIG)) else OPEN_CLIP
+        if name not in listed:
+            raise InputError(f"hub:{repository} has no {CONFIG}; fetch it and name the network")
+        files = {name: _json(asked.download(name))}
+        # transformers keeps mean and std apart
+        if name == CONFIG and "architecture" not in files[CONFIG]:
             files[PROCESSOR] = _json(asked.download(PROCESSOR))
         write_json(kept, {"files": files, "weights_file": asked.weights_file()})
     # read back even by who has just written it, so that all see the same
@@ -100,15 +111,26 @@ class Asked:
 
         return Path(self._answer(name, lambda: hf_hub_download(self.repository, name)))
 
+    def weights(self, name: str) -> Path:
+        """Return the local path of a file with weights; of an index, its parts lie beside it."""
+        path = self.download(name)
+        for part in parts_of(path):
+            self.download(part)
+        return path
+
     def weights_file(self) -> str:
         """Return the name of the file with the weights."""
-        from huggingface_hub import HfApi
-
-        listed = self._answer("the weights", lambda: HfApi().list_repo_files(self.repository))
+        listed = self.listed("the weights")
         held = [name for name in WEIGHTS if name in listed]
         if not held:
             raise InputError(f"hub:{self.repository} holds none of {', '.join(WEIGHTS)}")
         return held[0]
+
+    def listed(self, wanted: str) -> list[str]:
+        """Return the names of all files; `wanted` is what is looked for among them."""
+        from huggingface_hub import HfApi
+
+        return list(self._answer(wanted, lambda: HfApi().list_repo_files(self.repository)))
 
     def _answer(self, name: str, ask: Callable[[], Any]) -> Any:
         """Return what the hub answers; whatever goes wrong is one sentence."""
@@ -140,14 +162,17 @@ def parsed(files: Mapping[str, Mapping[str, Any]], weights_file: str, where: str
     Raises:
         InputError: a field is missing, or the network is of a kind that is not read.
     """
-    config = files[CONFIG]
+    config = files.get(CONFIG, {})
+    name = CONFIG if CONFIG in files else OPEN_CLIP
     try:
+        if CONFIG not in files:
+            return _of_open_clip(files[OPEN_CLIP], weights_file)
         if "architecture" in config:
             return _of_timm(config, weights_file)
         if "model_type" in config:
             return _of_transformers(config, files.get(PROCESSOR, {}), weights_file)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"the {CONFIG} of {where} lacks or misstates {error}") from None
+        raise InputError(f"the {name} of {where} lacks or misstates {error}") from None
     raise InputError(
         f"the {CONFIG} of {where} is neither of timm (`architecture`) nor of transformers "
         "(`model_type`); write file:PATH@NAME and name the network"
@@ -171,6 +196,65 @@ def _of_timm(config: Mapping[str, Any], weights_file: str) -> Config:
         int(size[-1] if isinstance(size, list) else size),
         weights_file,
     )
+
+
+def _of_open_clip(config: Mapping[str, Any], weights_file: str) -> Config:
+    model = config["model_cfg"]
+    vision = model["vision_cfg"]
+    size = vision.get("image_size", 224)
+    kwargs: dict[str, Any] = {}
+    if "timm_model_name" in vision:
+        name = vision["timm_model_name"]
+    else:
+        name = f"vit_base_patch16_clip_{'quickgelu_' if model.get('quick_gelu') else ''}224"
+        width = vision["width"]
+        kwargs = {"embed_dim": width, "depth": vision["layers"], "patch_size": vision["patch_size"]}
+        kwargs["num_heads"] = width // vision.get("head_width", 64)
+        kwargs["mlp_ratio"] = vision.get("mlp_ratio", 4.0)
+    return Config(
+        name,
+        kwargs,
+        *_open_clip_images(config),
+        int(size[-1] if isinstance(size, list) else size),
+        weights_file,
+    )
+
+
+def _open_clip_images(config: Mapping[str, Any]) -> tuple[Channels, Channels]:
+    """Return mean and std of the images; without a word of them, those that open_clip takes."""
+    told = config.get("preprocess_cfg", {})
+    found = {name: _three(told.get(name, usual)) for name, usual in CLIP_IMAGES.items()}
+    return found["mean"], found["std"]
+
+
+def beside(path: Path) -> tuple[Channels, Channels] | None:
+    """Return mean and std that the config beside a file of open_clip tells, if there is one.
+
+    Of files under open_clip's own names alone: what lies beside another may be of something else.
+    """
+    config = path.parent / OPEN_CLIP
+    if path.name not in OPEN_CLIP_WEIGHTS or not config.exists():
+        return None
+    try:
+        return _open_clip_images(_json(config))
+    except (TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{str(config)!r} misstates mean or std: {error}") from None
+
+
+def parts_of(path: Path) -> list[str]:
+    """Return the names of the files that an index of weights lists; [] of any other file.
+
+    Raises:
+        InputError: it lists none, or one that does not lie beside it.
+    """
+    if not path.name.endswith(INDEX):
+        return []
+    table = _json(path).get("weight_map")
+    names = sorted({str(n) for n in table.values()}) if isinstance(table, dict) else []
+    # a name with a folder in it would lead out of what the user named
+    if not names or any(Path(name).name != name for name in names):
+        raise InputError(f"{str(path)!r} lists no files of weights beside it")
+    return names
 
 
 def _of_transformers(
@@ -237,6 +321,21 @@ def _dinov2(config: Mapping[str, Any]) -> Kind:
     return name, more
 
 
+def _dinov3(config: Mapping[str, Any]) -> Kind:
+    biases = config.get("query_bias", True)
+    more: dict[str, Any] = {
+        "init_values": config["layerscale_value"],
+        "num_reg_tokens": config.get("num_register_tokens", 0),
+        "rope_temperature": config["rope_theta"],
+        "global_pool": "token",  # as that library pools; timm's default is the mean of patches
+    }
+    if config.get("use_gated_mlp"):
+        if config.get("hidden_act") != "silu":  # which timm's gated layer has
+            raise ValueError(f"hidden_act: {config.get('hidden_act')!r}")
+        more |= {"swiglu_mlp": True, "swiglu_align_to": 1}  # the width that is told, as it is
+    return f"vit_base_patch16_dinov3{'_qkvb' if biases else ''}", more
+
+
 def _clip(config: Mapping[str, Any]) -> Kind:
     quick = config.get("hidden_act", "quick_gelu") == "quick_gelu"
     return f"vit_base_patch16_clip_{'quickgelu_' if quick else ''}224", {}
@@ -262,6 +361,7 @@ _KINDS: dict[str, Callable[[Mapping[str, Any]], Kind]] = {
     "vit_msn": _vit,
     "dinov2": _dinov2,
     "dinov2_with_registers": _dinov2,
+    "dinov3_vit": _dinov3,
     "clip": _clip,
     "clip_vision_model": _clip,
     "siglip": _siglip,
@@ -270,7 +370,7 @@ _KINDS: dict[str, Callable[[Mapping[str, Any]], Kind]] = {
 }
 
 
-def _three(values: Any) -> tuple[float, float, float]:
+def _three(values: Any) -> Channels:
     red, green, blue = (float(v) for v in values)
     return red, green, blue
 

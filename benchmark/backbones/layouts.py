@@ -77,6 +77,24 @@ _LAYOUTS = (
             (r"layernorm\.(.*)", r"norm.\1"),
         ),
     ),
+    # transformers: DINOv3, whose gated MLP timm makes of two layers
+    _Layout(
+        r"embeddings\.patch_embeddings\.weight",
+        (
+            (r"embeddings\.(cls_token|mask_token)", r"\1"),
+            (r"embeddings\.register_tokens", "reg_token"),
+            (r"embeddings\.patch_embeddings\.(.*)", r"patch_embed.proj.\1"),
+            (r"(?:model\.)?layer\.N\.attention\.([qv])_proj\.bias", r"N.attn.\1_bias"),
+            (r"(?:model\.)?layer\.N\.attention\.([qkv])_proj\.(.*)", r"N.attn.\1.\2"),
+            (r"(?:model\.)?layer\.N\.attention\.o_proj\.(.*)", r"N.attn.proj.\1"),
+            (r"(?:model\.)?layer\.N\.layer_scale([12])\.lambda1", r"N.gamma_\1"),
+            (r"(?:model\.)?layer\.N\.mlp\.gate_proj\.(.*)", r"N.mlp.fc1_g.\1"),
+            (r"(?:model\.)?layer\.N\.mlp\.up_proj\.(.*)", r"N.mlp.fc1.\1"),
+            (r"blocks\.N\.mlp\.fc1\.(.*)", r"N.mlp.fc1_x.\1"),  # where the network has no fc1
+            (r"(?:model\.)?layer\.N\.mlp\.down_proj\.(.*)", r"N.mlp.fc2.\1"),
+            (r"(?:model\.)?layer\.N\.(norm[12])\.(.*)", r"N.\1.\2"),
+        ),
+    ),
     # transformers: the vision towers of CLIP and SigLIP
     _Layout(
         r"embeddings\.patch_embedding\.weight",
@@ -319,6 +337,7 @@ _HINTS = (
     ("unexpected", r"norm_pre\.weight", "pre_norm=True"),
     ("unexpected", r"blocks\.0\.attn\.q_norm\.weight", "qk_norm=True"),
     ("unexpected", r"blocks\.0\.attn\.rel_pos_h", "use_rel_pos=True"),
+    ("unexpected", r"blocks\.0\.attn\.q_bias", "qkv_bias=True"),
 )
 
 

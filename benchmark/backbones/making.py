@@ -100,7 +100,7 @@ def _from_hub(backbone: Entry) -> Contents:
         asked = configs.Asked(backbone.repository, backbone.gate)
         if not backbone.from_config:
             asked = replace(asked, instead=f"--backbones file:PATH@{backbone.name}")
-        path = asked.download(backbone.weights_file or asked.weights_file())
+        path = asked.weights(backbone.weights_file or asked.weights_file())
         return _understood(backbone, path)
     try:
         # made whole and taken apart, because only timm knows how to read each of its own files

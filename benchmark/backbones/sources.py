@@ -50,6 +50,8 @@ def resolve(name: str) -> Entry:
     # `timm:` asks for timm's own weights: a short name of ours may stand for others
     named = base in backbones and scheme != "timm"
     inner = backbones[base] if named else Entry(base, _known(base))
+    if path and (told := configs.beside(Path(path))):
+        inner = replace(inner, mean=told[0], std=told[1])  # of the weights, not of the network
     inner, arguments = _with_arguments(inner, arguments)
     title = format_spec(inner.name, arguments)
     # the file's name without its folder: cells and tables hold no paths

