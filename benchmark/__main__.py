@@ -9,6 +9,7 @@ import sys
 from typing import NoReturn
 
 from benchmark import commands
+from benchmark.core.notes import warn_in_notes
 from benchmark.core.registry import DeviceLost, InputError
 
 
@@ -22,6 +23,7 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: list[str] | None = None) -> int:
     """Run one verb and return its exit code: 0 done, 1 something failed, 2 bad input."""
+    warn_in_notes()
     parser = Parser(prog="python -m benchmark")
     parser.description = "Compare parameter-efficient fine-tuning methods on medical images."
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")

@@ -304,6 +304,21 @@ def test_what_a_method_cannot_do_is_told(made, tmp_path, capsys):
     assert "no token can be added" in capsys.readouterr().out
 
 
+def test_warnings_of_a_command_are_notes():
+    """In a process of its own: pytest takes warnings away before they are printed."""
+    code = """
+import warnings
+from benchmark.__main__ import main
+main(["list", "suites"])
+warnings.warn("vpt_deep inserts 50 tokens " + "beside 16 of the image " * 4)
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    first, second = found.stderr.splitlines()
+    assert first.startswith("note: vpt_deep inserts 50 tokens beside 16 of the image")
+    assert len(first) <= 100
+    assert second.startswith("  ")
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -6,13 +6,13 @@ and its reader are here.
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmark.core.cell import Cell
 from benchmark.core.files import CELL, ERROR, RECORD, UNSUPPORTED, digest, read_json, write_json
+from benchmark.core.notes import note
 from benchmark.core.registry import InputError
 from benchmark.core.typed import typed
 from benchmark.sweep.estimate import Forecast
@@ -42,16 +42,7 @@ class Plan:
             for patience, steps in lengths
         ]
         lines += [self.forecast.sentence()] if self.forecast.left else []
-        lines += [
-            textwrap.fill(
-                f"note: {note}",
-                width=100,
-                subsequent_indent="  ",
-                break_long_words=False,
-                break_on_hyphens=False,  # a path stays whole
-            )
-            for note in self.notes
-        ]
+        lines += [note(text) for text in self.notes]
         return "\n".join(lines)
 
     @property
