@@ -1,6 +1,7 @@
 """What a GPU asks for, checked without one: types, memory that ends, a context that is lost."""
 
 import dataclasses
+import threading
 
 import numpy as np
 import pytest
@@ -15,15 +16,17 @@ from benchmark.bench import card
 from benchmark.core.registry import DeviceLost, InputError
 from benchmark.core.settings import Settings
 from benchmark.execution import one
-from benchmark.training import memory
+from benchmark.training import memory, prefetch
 from benchmark.training.arithmetic import arithmetic
 from benchmark.training.checkpoint import Clock, Progress
-from benchmark.training.fit import evaluate
+from benchmark.training.fit import evaluate, fit
 from benchmark.training.head import Classifier
 from benchmark.training.neighbours import Neighbours, memorize
 from benchmark.training.source import Subset
 from benchmark.training.tasks.segmentation import Segmentation
 from methods import build
+
+CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize(
@@ -182,6 +185,79 @@ def test_a_checkpoint_that_takes_long_is_written_less_often(monkeypatch):
     now[0] += 60
     assert clock.is_due()
     assert clock.is_due(at_point=True)
+
+
+def test_batches_made_ahead_are_those_made_in_turn(tmp_path, monkeypatch):
+    images, one = subset(20), cell(steps=6, evaluations=2, augment="default")
+    folders = [tmp_path / "turn", tmp_path / "ahead"]
+    for folder in folders:
+        folder.mkdir()
+    in_turn = fit(make_setup(folders[0]), images, images, one)
+    monkeypatch.setattr(prefetch, "batches", lambda make, *_: prefetch.one_ahead(make, CPU))
+    ahead = fit(make_setup(folders[1]), images, images, one)
+    assert ahead.history == in_turn.history
+    assert all(torch.equal(ahead.best[n], t) for n, t in in_turn.best.items())
+    assert not [t for t in threading.enumerate() if t.name.startswith("batches")]
+
+
+def test_the_next_batch_is_begun_and_a_fault_is_raised_where_its_batch_is_asked_for():
+    begun, third = [], threading.Event()
+
+    def make(step):
+        begun.append(step)
+        if step == 2:
+            third.set()
+            raise MemoryError("no room")
+        return torch.tensor(step), torch.tensor(-step)
+
+    with prefetch.one_ahead(make, CPU) as batch_of:
+        assert batch_of(0)[0] == 0
+        assert batch_of(1)[1] == -1
+        assert third.wait(10)  # begun before anybody asked
+        with pytest.raises(MemoryError, match="no room"):
+            batch_of(2)
+        assert batch_of(7)[0] == 7  # not the next one: a run that was resumed
+    assert begun[:4] == [0, 1, 2, 7]
+    assert not [t for t in threading.enumerate() if t.name.startswith("batches")]
+
+
+def test_only_what_is_not_on_the_card_is_fetched_ahead():
+    images = subset(9)
+    there = dataclasses.replace(images.subset, images=torch.from_numpy(images.subset.images))
+    assert images.is_slow
+    assert not dataclasses.replace(images, subset=there).is_slow
+    with prefetch.batches(abs, images, CPU) as make:  # no GPU waits
+        assert make is abs
+
+
+@pytest.mark.parametrize(
+    ("free", "each", "size"),
+    [
+        (500, 1, 128),  # 256 would take more than half
+        (1000, 1, 256),
+        (1024, 1, 512),
+        (10**12, 1, 512),  # no more at once: it would be no faster
+        (0, 5, 128),
+    ],
+)
+def test_evaluation_grows_into_half_of_the_free_memory(free, each, size):
+    assert memory.grown(128, free, each) == size
+
+
+def test_the_first_batch_of_an_evaluation_tells_how_many_fit(monkeypatch):
+    held = {"now": 100, "peak": 900}  # bytes of the fake card
+
+    def take(positions):
+        sizes.append(len(positions))
+        held["peak"] = held["now"] + 10 * len(positions)
+        return positions.sum()
+
+    monkeypatch.setattr(memory, "reset_peak", lambda card: held.update(peak=held["now"]))
+    monkeypatch.setattr(memory, "peak_bytes", lambda card: held["peak"])
+    monkeypatch.setattr(memory, "free_bytes", lambda card: 200)
+    sizes = []
+    assert sum(memory.Chunks(4, torch.device("cuda")).map(31, take)) == 31 * 30 / 2
+    assert sizes == [4, 8, 8, 8, 3]  # 8 images of 10 bytes are at most half of 200
 
 
 def test_arithmetic_is_exact_within_and_as_before_after():

@@ -184,7 +184,8 @@ def test_added_dropout_is_live_in_training_and_off_in_evaluation(tmp_path):
 def test_frozen_tensors_stay_and_trained_ones_move(tmp_path):
     setup = make_setup(tmp_path)
     before = {name: t.clone() for name, t in setup.model.state_dict().items()}
-    probe.freeze_unreached(setup.model, probe.probe(setup, setup.model, subset(16)).unreached)
+    found = probe.probe(setup, setup.model, subset(16), "bias")
+    probe.freeze_unreached(setup.model, found.unreached)
     fit(setup, subset(16), subset(8, 1), cell())
     after = setup.model.state_dict()
     moved = {name for name in before if not torch.equal(before[name], after[name])}
@@ -193,7 +194,7 @@ def test_frozen_tensors_stay_and_trained_ones_move(tmp_path):
 
 def test_probe_freezes_what_cannot_reach_the_loss_and_counts_flops(tmp_path):
     setup = make_setup(tmp_path)
-    found = probe.probe(setup, setup.model, subset(16))
+    found = probe.probe(setup, setup.model, subset(16), "bias")
     assert found.unreached == ("body.unreached.weight", "body.unreached.bias")
     assert setup.model.body.unreached.weight.requires_grad  # looking changes nothing
     probe.freeze_unreached(setup.model, found.unreached)

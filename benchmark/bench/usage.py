@@ -27,8 +27,8 @@ from benchmark.core.cell import Cell
 from benchmark.core.files import CHECKPOINT
 from benchmark.training import run
 from benchmark.training.arithmetic import arithmetic
-from benchmark.training.cost import reset_peak
 from benchmark.training.fit import Setup, fit, set_mode
+from benchmark.training.memory import reset_peak
 from benchmark.training.session import Session
 from benchmark.training.source import Source
 

@@ -11,34 +11,29 @@ import torch
 from torch import nn
 
 from benchmark.core.cell import Cell
+from benchmark.training.checkpoint import Progress
 
 
 def training(
-    cell: Cell, steps: int, seconds: float, device: torch.device, held_mib: float = 0.0
+    cell: Cell, progress: Progress, device: torch.device, held_mib: float = 0.0
 ) -> dict[str, Any]:
     """Return the time of training, the images that went through in a second, and the memory.
 
-    `steps` were done; until converged they are fewer than the cell allows.
-
-    To be called between `reset_peak` and training, and the evaluation on the test set. `held_mib`
-    is what the device holds for other cells.
+    To be called between training and the evaluation on the test set. `held_mib` is what the device
+    holds for other cells. Without a GPU the peak is that of the whole process so far.
     """
+    steps, seconds = progress.step, progress.seconds  # until converged not all that a cell allows
     rate = steps * cell.batch_size / seconds
-    reserved = torch.cuda.max_memory_reserved(device) / 2**20 if device.type == "cuda" else 0.0
+    on_gpu = device.type == "cuda"
+    reserved = torch.cuda.max_memory_reserved(device) / 2**20 if on_gpu else 0.0
     return {
         "train_s": seconds,
         "steps_done": steps,
         "images_per_s": rate,
-        "peak_mib": max(0.0, peak_mib(device) - held_mib),
+        "peak_mib": max(0.0, progress.peak_bytes / 2**20 - held_mib) if on_gpu else host_mib(),
         "reserved_mib": reserved,
         "host_mib": host_mib(),
     }
-
-
-def reset_peak(device: torch.device) -> None:
-    """Let `peak_mib` of a GPU begin anew: cells before this one may have taken more."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
 
 
 def parameters(body: nn.Module, head: nn.Module) -> dict[str, Any]:
@@ -63,13 +58,6 @@ def size_of(module: nn.Module) -> Size:
     """Return what `module` holds and what storing a full copy of it would take."""
     stored = sum(t.numel() * t.element_size() for t in module.state_dict().values())
     return Size(sum(p.numel() for p in module.parameters()), stored)
-
-
-def peak_mib(device: torch.device) -> float:
-    """Return peak memory in MiB: of a GPU since `reset_peak`, else of the whole process so far."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    return host_mib()
 
 
 def host_mib() -> float:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from benchmark.core.cell import Cell, seed
 from benchmark.scores import is_better, metric_of
-from benchmark.training import balance, compiled, memory
+from benchmark.training import balance, compiled, memory, prefetch
 from benchmark.training.checkpoint import Clock, Interrupted, Progress, State, resume, save
 from benchmark.training.head import Model
 from benchmark.training.optimizer import optimizer_of
@@ -81,31 +81,36 @@ def fit(
     order = balance.kinds[cell.balance].order(train, cell)
     points = evaluation_steps(cell)
     clock = Clock(progress)
-    while progress.step < last_step(cell, progress.decays_from):
-        step = progress.step
-        batch = _batch(setup, train, order(step), cell, step)
-        rate = learning_rate(step, cell, progress.decays_from)
-        progress.losses.append(_train_step(setup, optimizer, batch, cell, rate))
-        progress.step = step + 1
-        at_point = progress.step in points
-        if at_point:
-            evaluate_point(setup, val, progress, cell)
-        stop = on_step(progress.step) and progress.step < last_step(cell, progress.decays_from)
-        if stop or clock.is_due(at_point=at_point):
-            with clock.saving():
-                save(setup, optimizer, progress)
-        if stop:
-            raise Interrupted(f"stopped after step {progress.step}; the checkpoint continues it")
+
+    def make(step: int) -> Batch:
+        generator = torch.Generator().manual_seed(_seed_of(cell, step))
+        return train.augmented(order(step), generator, setup.device)
+
+    with prefetch.batches(make, train, setup.device) as batch_of:
+        while progress.step < last_step(cell, progress.decays_from):
+            step = progress.step
+            batch = batch_of(step)
+            torch.manual_seed(_seed_of(cell, step))  # dropout
+            rate = learning_rate(step, cell, progress.decays_from)
+            progress.losses.append(_train_step(setup, optimizer, batch, cell, rate))
+            progress.step = step + 1
+            at_point = progress.step in points
+            if at_point:
+                evaluate_point(setup, val, progress, cell)
+            stop = on_step(progress.step) and progress.step < last_step(cell, progress.decays_from)
+            if stop or clock.is_due(at_point=at_point):
+                with clock.saving():
+                    save(setup, optimizer, progress)
+            if stop:
+                raise Interrupted(f"stopped after step {step + 1}; the checkpoint continues it")
     clock.note()
     setup.restore(progress.best)
     return progress
 
 
-def _batch(setup: Setup, train: Source, positions: np.ndarray, cell: Cell, step: int) -> Batch:
-    """Return what step `step` sees; all that is random in it depends on cell and step alone."""
-    start = (seed(cell, "order") + step) % 2**63
-    torch.manual_seed(start)  # dropout
-    return train.augmented(positions, torch.Generator().manual_seed(start), setup.device)
+def _seed_of(cell: Cell, step: int) -> int:
+    """Return the seed of all that is random in a step: it depends on cell and step alone."""
+    return (seed(cell, "order") + step) % 2**63
 
 
 def _train_step(
@@ -150,7 +155,7 @@ def evaluate(setup: Setup, source: Source) -> Arrays:
             return setup.task.reduce(logits.float(), targets)
 
     setup.model.eval()
-    chunks = memory.chunks(setup.device)
+    chunks = memory.chunks(setup.device, fixed=setup.compiled)
     parts = list(chunks.map(len(source), results))
     return {name: torch.cat([p[name] for p in parts]).cpu().numpy() for name in parts[0]}
 
@@ -164,7 +169,9 @@ def evaluate_point(setup: Setup, val: Source, progress: Progress, cell: Cell) ->
     progress.losses = []
     if not math.isfinite(train_loss):
         raise FloatingPointError(f"the loss became {train_loss} before step {progress.step}")
+    progress.peak_bytes = max(progress.peak_bytes, memory.peak_bytes(setup.device))
     scores = setup.task.scores(evaluate(setup, val), val.units)
+    memory.reset_peak(setup.device)  # what an evaluation takes depends on what is free
     point: dict[str, float | None] = {"step": progress.step, "train_loss": train_loss}
     progress.history.append(point | {f"val_{name}": value for name, value in scores.items()})
     rank = metric_of(setup.task.metric).rank(scores)

@@ -18,6 +18,8 @@ _MEMORY = re.compile(
     r"|CUDNN_STATUS_(ALLOC_FAILED|NOT_INITIALIZED|INTERNAL_ERROR)",
     re.IGNORECASE,
 )
+MOST = 512  # images at once
+ROOM = 0.5  # of the free memory of a GPU that they may take
 _LOST = re.compile(r"CUDA error|device-side assert|uncorrectable ECC|illegal memory access")
 
 
@@ -38,11 +40,44 @@ def is_device_lost(error: BaseException) -> bool:
     return isinstance(error, torch.AcceleratorError) or bool(_LOST.search(str(error)))
 
 
+def peak_bytes(device: torch.device) -> int:
+    """Return the most that tensors took on a GPU since `reset_peak`; 0 elsewhere."""
+    return int(torch.cuda.max_memory_allocated(device)) if device.type == "cuda" else 0
+
+
+def reset_peak(device: torch.device) -> None:
+    """Let `peak_bytes` begin anew."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def free_bytes(device: torch.device) -> int:
+    """Return what a GPU could still hold: what is free, and what torch keeps for later."""
+    free, _ = torch.cuda.mem_get_info(device)
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(free + kept)
+
+
+def grown(size: int, free: int, each: int) -> int:
+    """Return how many images to take at once, when `size` took `each` bytes an image.
+
+    The largest power of two times `size` that half of the `free` bytes hold, up to `MOST`: the
+    rest is for what a library takes for itself, and for others on the card.
+    """
+    while 2 * size <= MOST and 2 * size * each <= ROOM * free:
+        size *= 2
+    return size
+
+
 @dataclass
 class Chunks:
-    """How many images go through a model at once without gradients: halved when memory ends."""
+    """How many images go through a model at once without gradients: halved when memory ends.
+
+    With a `card`, as many more after the first time as its memory holds: see `grown`.
+    """
 
     size: int
+    card: torch.device | None = None
 
     def map(self, count: int, function: Callable[[np.ndarray], T]) -> Iterator[T]:
         """Yield `function` of 0 ... count - 1, `size` positions at a time, in order.
@@ -54,20 +89,38 @@ class Chunks:
         while start < count:
             positions = np.arange(start, min(start + self.size, count))
             try:
-                result = function(positions)
+                result = self._measured(function, positions) if self.card else function(positions)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or len(positions) == 1:
                     raise
                 result = None  # retried below, where the traceback no longer holds tensors
             if result is None:
-                self.size = -(-len(positions) // 2)
+                self.size, self.card = -(-len(positions) // 2), None
                 if torch.cuda.is_available():
                     torch.cuda.empty_cache()
                 continue
             yield result
             start += len(positions)
 
+    def _measured(self, function: Callable[[np.ndarray], T], positions: np.ndarray) -> T:
+        """Return `function(positions)`, and grow by what it took."""
+        card, self.card = self.card, None
+        assert card is not None
+        reset_peak(card)
+        before = peak_bytes(card)
+        result = function(positions)
+        each = -(-(peak_bytes(card) - before) // len(positions))
+        self.size = grown(self.size, free_bytes(card), each)
+        return result
 
-def chunks(device: torch.device) -> Chunks:
-    """Return the size to begin with: large on a GPU, where small kernels leave it idle."""
-    return Chunks(256 if device.type == "cuda" else 64)
+
+def chunks(device: torch.device, *, fixed: bool = False) -> Chunks:
+    """Return the size to begin with: larger on a GPU, where small kernels leave it idle.
+
+    It stays where it is where it is `fixed`, or where results may not differ by rounding from
+    those beside other processes.
+    """
+    if device.type != "cuda":
+        return Chunks(64)
+    exact = fixed or torch.are_deterministic_algorithms_enabled()
+    return Chunks(128, None if exact else device)

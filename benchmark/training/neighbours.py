@@ -76,10 +76,11 @@ def memorize(setup: Setup, train: Source, val: Source, steps: int) -> Progress:
     model.eval()
     found = zip(*memory.chunks(setup.device).map(len(train), features), strict=True)
     model.head.features, model.head.labels = (torch.cat(parts).clone() for parts in found)
+    peak = memory.peak_bytes(setup.device)
     scores = setup.task.scores(evaluate(setup, val), val.units)
     point: dict[str, float | None] = {"step": steps, "train_loss": None}
     point |= {f"val_{name}": value for name, value in scores.items()}
     # no step was taken; the point stands at the end, beside those of what was trained
-    progress = Progress(selected_step=steps, history=[point], best=setup.state())
+    progress = Progress(selected_step=steps, history=[point], best=setup.state(), peak_bytes=peak)
     progress.seconds = time.perf_counter() - started
     return progress

@@ -38,7 +38,7 @@ from benchmark.core.record import (
 from benchmark.core.registry import InputError
 from benchmark.data.base import Card
 from benchmark.scores import VERSION, Predictions, every_score
-from benchmark.training import balance, citations, cost, peek
+from benchmark.training import balance, citations, cost, memory, peek
 from benchmark.training.arithmetic import arithmetic
 from benchmark.training.artifacts import write_delta, write_predictions
 from benchmark.training.calibration import calibrate
@@ -117,12 +117,10 @@ def _run(
     if session.settings.compiles:
         session.compiler.take(setup.model, cell, session.settings)
         setup = replace(setup, compiled=True)
-    cost.reset_peak(session.device)
+    memory.reset_peak(session.device)
     listen = watched(model, own, cell, on_step)
     progress = _trained(cell, session, model, setup, splits, listen)
-    costs = cost.training(
-        cell, progress.step, progress.seconds, session.device, session.held_mib(cell)
-    )
+    costs = cost.training(cell, progress, session.device, session.held_mib(cell))
     val, test = evaluate(setup, splits.val), evaluate(setup, splits.test)
     costs |= (
         tokens

@@ -45,6 +45,11 @@ class Source(Protocol):
         """Return what each image is scored with (n,): its volume, or its group."""
         ...
 
+    @property
+    def is_slow(self) -> bool:
+        """Whether a batch takes the host long: images that are not on the device."""
+        ...
+
     def still(self, positions: np.ndarray, device: torch.device) -> Batch:
         """Return the images at `positions` of this split, unchanged."""
         ...
@@ -132,6 +137,11 @@ class Images:
     def units(self) -> Sequence[str]:
         """Return what each image is scored with (n,)."""
         return self.subset.units
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether a batch takes the host long: images that are not on the device."""
+        return not isinstance(self.subset.images, Tensor)
 
     def still(self, positions: np.ndarray, device: torch.device) -> Batch:
         """Return normalised images (B, 3, S, S) and targets."""

@@ -75,6 +75,11 @@ class Kept:
         """Return what each image is scored with (n,)."""
         return self.subset.units
 
+    @property
+    def is_slow(self) -> bool:
+        """Whether a batch takes the host long: features are a copy of some kilobytes."""
+        return False
+
     def still(self, positions: np.ndarray, device: torch.device) -> Batch:
         """Return the features (B, F) of the images, and targets."""
         rows = self.subset.rows[positions]

@@ -123,8 +123,9 @@ def fit_together(
         if on_step(step + 1) and step + 1 < max(ends):
             raise Interrupted(f"stopped after step {step + 1}; its cells start anew")
     seconds, steps = time.perf_counter() - started, sum(progress.step for progress in made)
+    peak = max(progress.peak_bytes for progress in made)
     for progress in made:
-        progress.seconds = seconds * progress.step / steps
+        progress.seconds, progress.peak_bytes = seconds * progress.step / steps, peak
     return made
 
 
