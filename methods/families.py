@@ -17,7 +17,15 @@ from benchmark.core.registry import InputError
 
 Stages = list[list[nn.Module]]
 Residual = Literal["norm2", "mlp", "block", "none"]
-ANYWHERE = ("full", "linear", "knn", "bitfit", "norm", "ssf")  # methods that look for no block
+ANYWHERE = (
+    "full",
+    "linear",
+    "knn",
+    "bitfit",
+    "norm",
+    "ssf",
+    "gps",
+)  # methods that look for no block
 
 # Blocks that normalise after the branch: x + norm1(attn(x)), then x + norm2(mlp(x)).
 _POST_NORM = {"SwinTransformerV2Block", "EvaBlockPostNorm", "ResPostBlock"}

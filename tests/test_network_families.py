@@ -55,7 +55,7 @@ def test_networks_that_look_alike_are_of_no_family(name):
             assert refusal is None, spec
         elif refusal:
             assert "is unknown, so that its blocks cannot be found (known: beit, vit," in refusal
-            assert "full, linear, knn, bitfit, norm, ssf work on any network" in refusal
+            assert "full, linear, knn, bitfit, norm, ssf, gps work on any network" in refusal
 
 
 def test_a_known_family_gives_the_reason_of_the_method():

@@ -51,6 +51,7 @@ class Entry:
     weights_file: str = ""  # in the repository or folder; empty: the one that is usual there
     gate: str = ""  # what its owner asks before the hub hands it out
     from_config: bool = False  # the network is what a config.json says: no name tells it
+    unchecked: str = ""  # facts of this row that are not from the publisher's own pages or code
 
     @property
     def is_fetched(self) -> bool:
@@ -258,6 +259,7 @@ for _name, _modality in (("cfp", "CFP"), ("oct", "OCT")):
         source=f"hub:YukunZhou/RETFound_mae_nature{_modality}",
         weights_file=f"RETFound_mae_nature{_modality}.pth",
         gate=TERMS,
+        unchecked="licence, mean, std",  # the licence of their RETFound_mae_meh is this one
         **IMAGENET,
     )
 _add(
@@ -275,6 +277,7 @@ _add(
     source="hub:YukunZhou/RETFound_dinov2_meh",
     weights_file="RETFound_dinov2_meh.pth",
     gate=TERMS,
+    unchecked="licence, mean, std",
     **IMAGENET,
 )
 UNI = Citation(
@@ -333,6 +336,7 @@ _add(
     source="hub:paige-ai/Virchow2",
     gate=TERMS,
     kwargs={**PATHOLOGY, **SWIGLU, "mlp_ratio": 5.3375, "reg_tokens": 4},
+    unchecked="mlp_ratio, mean, std",  # as others load it: the config is behind the gate
     **IMAGENET,
 )
 _add(
@@ -363,6 +367,7 @@ _add(
     weights_file="pytorch_model.bin",  # beside it lies the slide encoder, another network
     gate=TERMS,
     kwargs={"patch_size": 16},
+    unchecked="patch_size",  # others read 14 x 14 patches of 224 pixels out of it
     **IMAGENET,
 )
 _add(
@@ -378,6 +383,7 @@ _add(
     display="Phikon-v2",
     source="hub:owkin/phikon-v2",
     kwargs={"patch_size": 16},
+    unchecked="mean, std",
     **IMAGENET,
 )
 _add(
@@ -424,6 +430,7 @@ _add(
     gate=TERMS,
     default_size=448,
     kwargs={"act_layer": "gelu_tanh"},  # as its config.json says, unlike timm's own SigLIP
+    unchecked="act_layer, mean, std",  # read in copies of its configs: they are behind the gate
     **HALF,
 )
 _add(
@@ -440,7 +447,9 @@ _add(
     "Apache-2.0",
     display="MedSAM (encoder)",
     source="hub:wanglab/medsam-vit-base",
-    mean=(0.0, 0.0, 0.0),  # its images are scaled to [0, 1] and nothing more, unlike SAM's
+    # unlike SAM's, its images are scaled to [0, 1] and nothing more: by the authors with the
+    # smallest and largest value of each image, here with 0 and 255
+    mean=(0.0, 0.0, 0.0),
     std=(1.0, 1.0, 1.0),
 )
 

@@ -32,9 +32,11 @@ def _backbones() -> Rows:
     from benchmark.backbones import backbones
 
     found = [backbones[name] for name in backbones]
-    return ["backbone", "timm model", "weights", "input", "licence"], [
-        [b.name, b.timm_name, b.source + " (gated)" * bool(b.gate), f"{b.default_size}", b.licence]
-        for b in found
+    heads = ["backbone", "timm model", "weights", "input", "licence", "not checked"]
+    weights = [b.source + " (gated)" * bool(b.gate) for b in found]
+    return heads, [
+        [b.name, b.timm_name, weight, f"{b.default_size}", b.licence, b.unchecked]
+        for b, weight in zip(found, weights, strict=True)
     ]
 
 
