@@ -285,6 +285,27 @@ def test_features_of_fewer_images_do_not_fit(tmp_path):
     assert features.read(tmp_path / "cache", 5) is None
 
 
+def test_what_another_process_wrote_meanwhile_stays(tmp_path):
+    values = np.ones((5, 6), np.float32)
+    features.write(tmp_path / "cache", features.Features(values, [[6]]))
+    node = (tmp_path / "cache" / "values.npy").stat().st_ino
+    features.write(tmp_path / "cache", features.Features(values, [[6]]))
+    assert (tmp_path / "cache" / "values.npy").stat().st_ino == node  # somebody may have mapped it
+    features.write(tmp_path / "cache", features.Features(values[:3], [[6]]))
+    assert len(features.read(tmp_path / "cache", 3).values) == 3
+
+
+def test_features_that_lie_on_the_device_are_those_of_the_disk(images, tmp_path, monkeypatch):
+    (one, two), sources = plan(images, augment=("default",), views=(2,), seeds=(0, 1))
+    wanted = run(one, session_in(tmp_path, sources), tmp_path / "disk")
+    monkeypatch.setattr(features, "on_card", lambda values, device: torch.from_numpy(values.copy()))
+    session = session_in(tmp_path, sources)
+    found = run(one, session, tmp_path / "device")
+    assert (found.val, found.test, found.history) == (wanted.val, wanted.test, wanted.history)
+    run(two, session, tmp_path / "device")
+    assert sum(key[0] == "values" for key in session._kept) == 1
+
+
 def test_a_full_disk_costs_the_cache_and_not_the_cell(images, tmp_path, monkeypatch, capsys):
     (cell,), sources = plan(images)
     wanted = run(cell, session_in(tmp_path, sources), tmp_path / "wanted")

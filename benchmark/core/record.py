@@ -36,9 +36,10 @@ class Cost:
     model is restored from, `full_bytes` what a copy of the whole model would take. `train_s` is
     the time of training with its validation, `peak_mib` the largest memory (of the GPU; without
     one, of the process); `reserved_mib` is what torch took of the GPU for it, `host_mib` the peak
-    of the process on the host. `micro_batch` images went through the model at once; `steps_done`
-    are the steps of the optimiser, which until converged are fewer than the cell allows. The method
-    adds `inserted_tokens` to the `image_tokens` that meet in one attention. 0 of these four: not
+    of the process on the host. `micro_batch` images went through the model at once: statistics of
+    a batch norm that moves are theirs, not those of the batch. `steps_done` are the steps of the
+    optimiser, which until converged are fewer than the cell allows. The method adds
+    `inserted_tokens` to the `image_tokens` that meet in one attention. 0 of these four: not
     recorded, or none.
     """
 

@@ -25,7 +25,7 @@ from benchmark.training.source import Subset
 
 T = TypeVar("T")
 SPLITS = 64  # row numbers of as many splits stay: they are small beside images, and slow to draw
-ON_CARD = 0.25  # of a GPU's free memory that decoded images may take
+ON_CARD = 0.25  # of a GPU's free memory that decoded images may take, and features
 
 
 @dataclass(frozen=True)
@@ -158,19 +158,20 @@ class Session:
         own = (("backbone", cell.backbone, cell.image_size),)
         others = [v for k, v in self._kept.items() if k[0] == "backbone" and k not in own]
         models = sum(pristine.num_bytes for pristine in others)
-        images = [v for k, v in self._kept.items() if k[0] == "images" and isinstance(v, Tensor)]
-        return float(models + sum(image.nbytes for image in images)) / 2**20
+        kinds = ("images", "values")
+        data = [v for k, v in self._kept.items() if k[0] in kinds and isinstance(v, Tensor)]
+        return float(models + sum(tensor.nbytes for tensor in data)) / 2**20
 
 
-def on_card(images: np.ndarray, device: torch.device) -> np.ndarray | Tensor:
-    """Return decoded `images` on a GPU that has room for them, else as they are.
+def on_card(values: np.ndarray, device: torch.device) -> np.ndarray | Tensor:
+    """Return images, or what is kept of them, on a GPU that has room for them, else as they are.
 
     A batch is then picked there, at no cost to the host.
     """
     if device.type != "cuda":
-        return images
+        return values
     free, _ = torch.cuda.mem_get_info(device)
-    return torch.from_numpy(images).to(device) if images.nbytes < ON_CARD * free else images
+    return torch.from_numpy(values).to(device) if values.nbytes < ON_CARD * free else values
 
 
 def subset_of(

@@ -95,12 +95,15 @@ class Subset:
     def load(self, positions: np.ndarray, device: torch.device) -> Batch:
         """Return (images uint8 (B, C, S, S), targets) at `positions` of this split."""
         rows = self.rows[positions]
-        if isinstance(self.images, Tensor):
-            images = self.images[torch.from_numpy(rows).to(self.images.device)]
-        else:
-            images = torch.from_numpy(self.images[rows])
-        targets = torch.from_numpy(self.targets[rows])
+        images, targets = picked(self.images, rows), torch.from_numpy(self.targets[rows])
         return sent(images, device).permute(0, 3, 1, 2), sent(targets, device)
+
+
+def picked(values: np.ndarray | Tensor, rows: np.ndarray) -> Tensor:
+    """Return the `rows` of `values`, where these are: on the disk, or on a device."""
+    if isinstance(values, Tensor):
+        return values[sent(torch.from_numpy(rows), values.device)]
+    return torch.from_numpy(values[rows])
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:

@@ -34,8 +34,8 @@ from benchmark.training.fit import Setup
 from benchmark.training.head import Model, Segmenter
 from benchmark.training.kept import prefix
 from benchmark.training.kept.store import Features, Shapes, parts, read, write
-from benchmark.training.session import Session
-from benchmark.training.source import Batch, Images, Subset, sent
+from benchmark.training.session import Session, on_card
+from benchmark.training.source import Batch, Images, Subset, picked, sent
 
 VERSION = 3  # of what is stored: change it with the way features are made
 LIMIT_BYTES = 2 << 30  # more than this is not cached
@@ -54,12 +54,12 @@ class Splits:
 class Kept:
     """A `Source` of kept features in the place of images.
 
-    `values` ((1 + views) N, F) are of the whole data set: first those of all N images, then those
-    of the first view of each, and so on.
+    `values` ((1 + views) N, F) are of the whole data set, on the disk or on a device: first those
+    of all N images, then those of the first view of each, and so on.
     """
 
     subset: Subset
-    values: np.ndarray
+    values: np.ndarray | Tensor
     views: int
 
     def __len__(self) -> int:
@@ -96,8 +96,8 @@ class Kept:
         return self._at(rows, rows + (1 + numbers) * len(self.subset.targets), device)
 
     def _at(self, rows: np.ndarray, places: np.ndarray, device: torch.device) -> Batch:
-        features = torch.from_numpy(self.values[places])
-        return sent(features, device), sent(torch.from_numpy(self.subset.targets[rows]), device)
+        targets = torch.from_numpy(self.subset.targets[rows])
+        return sent(picked(self.values, places), device), sent(targets, device)
 
 
 class Start(Protocol):
@@ -162,9 +162,10 @@ def from_kept(
     found = session.kept(key, lambda: _features(work, session))
     if found is None:
         return setup, splits, False
+    values = session.kept(("values", key[1]), lambda: on_card(found.values, session.device))
     kept = Splits(
         *(
-            Kept(split.subset, found.values, cell.views)
+            Kept(split.subset, values, cell.views)
             for split in (splits.train, splits.val, splits.test)
         )
     )

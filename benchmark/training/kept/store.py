@@ -34,8 +34,12 @@ def parts(values: Tensor, shapes: Shapes) -> list[Tensor]:
 
 
 def write(folder: Path, features: Features) -> None:
-    """Write features whole or not at all; a folder that stands there is replaced."""
-    with written_folder(folder) as temporary:
+    """Write features whole or not at all; what another process has written by now stays.
+
+    It may be reading them already: what is mapped into memory must not be taken away.
+    """
+    count = len(features.values)
+    with written_folder(folder, lambda path: read(path, count) is not None) as temporary:
         np.save(temporary / "values.npy", features.values)
         meta = {"shapes": features.shapes, "checksum": checksum(temporary / "values.npy")}
         (temporary / "meta.json").write_text(json.dumps(meta))

@@ -27,6 +27,7 @@ from benchmark.training.checkpoint import Interrupted, Progress
 from benchmark.training.fit import Setup, evaluate_point
 from benchmark.training.kept.features import Splits
 from benchmark.training.schedule import evaluation_steps, last_step, learning_rate
+from benchmark.training.source import sent
 
 # What may differ between cells that are trained at once: it changes rows, batches, rates or the
 # start, but neither the features nor when they are scored. (Cells that train until converged may
@@ -135,20 +136,23 @@ class _Adam:
     BETAS, EPS = (0.9, 0.999), 1e-8
 
     def __init__(self, stacked: dict[str, Tensor], cells: Sequence[Cell]) -> None:
-        self.stacked, self.cells = stacked, cells
+        self.stacked = stacked
         self.means = {name: torch.zeros_like(t) for name, t in stacked.items()}
         self.squares = {name: torch.zeros_like(t) for name, t in stacked.items()}
+        # a head is all that is trained here, so its rate is `head_lr` where the cell has one
+        self.shares = [c.head_lr / c.lr if c.head_lr else 1.0 for c in cells]
+        first = next(iter(stacked.values()))
+        self.clip = first.new_tensor([c.clip for c in cells])
+        self.decay = first.new_tensor([c.weight_decay for c in cells])
 
     def step(self, gradients: dict[str, Tensor], step: int, rates: Sequence[float]) -> None:
         """Change the stacked tensors in place by `gradients` of step 0, 1, ... at `rates` (C,)."""
         norms = (
             torch.stack([g.flatten(1).square().sum(1) for g in gradients.values()]).sum(0).sqrt()
         )
-        # a head is all that is trained here, so its rate is `head_lr` where the cell has one
-        shares = [c.head_lr / c.lr if c.head_lr else 1.0 for c in self.cells]
-        rate = norms.new_tensor([r * share for r, share in zip(rates, shares, strict=True)])
-        shrink = (norms.new_tensor([c.clip for c in self.cells]) / (norms + 1e-6)).clamp(max=1)
-        decay = norms.new_tensor([c.weight_decay for c in self.cells])
+        rate = torch.tensor([r * share for r, share in zip(rates, self.shares, strict=True)])
+        rate = sent(rate.to(norms.dtype), norms.device)
+        shrink = (self.clip / (norms + 1e-6)).clamp(max=1)
         (one, two), done = self.BETAS, step + 1
         for name, tensor in self.stacked.items():
             rows = (-1, *[1] * (tensor.ndim - 1))
@@ -156,6 +160,6 @@ class _Adam:
             mean = self.means[name].lerp_(gradient, 1 - one)
             square = self.squares[name].mul_(two).addcmul_(gradient, gradient, value=1 - two)
             if tensor.ndim > 2:  # a matrix of each cell: vectors are not decayed
-                tensor.mul_((1 - rate * decay).view(rows))
+                tensor.mul_((1 - rate * self.decay).view(rows))
             size = (square.sqrt() / (1 - two**done) ** 0.5).add_(self.EPS)
             tensor.sub_((rate / (1 - one**done)).view(rows) * mean / size)
