@@ -216,8 +216,10 @@ class Sweep:
             planned = replace(planned, todo=todo, failed=failed)
         left = planned.left
         known = estimate.read(self.runs) if left else estimate.Estimate()
-        forecast = estimate.Forecast(left, known, num_jobs(executor, jobs, len(left)))
-        return replace(planned, forecast=forecast, notes=self._resolved[2] if left else ())
+        pack, why = known.pack(left) if executor == "local" and jobs is None else (1, "")
+        forecast = estimate.Forecast(left, known, num_jobs(executor, jobs, len(left), pack))
+        notes = (*self._resolved[2], *([why] * bool(why))) if left else ()
+        return replace(planned, forecast=forecast, notes=notes)
 
     def run(
         self,
@@ -234,7 +236,8 @@ class Sweep:
 
         Args:
             executor: "inline" trains in this process, "local" in several, "slurm" submits jobs.
-            jobs: processes of the executor "local"; None: one per GPU, else 2.
+            jobs: processes of the executor "local"; None: on each GPU as many as records say that
+                its memory holds, 1 to 3; without a GPU 2.
             slurm: what jobs ask for, such as {"partition": "gpu", "gpus_per_node": 1}; the fields
                 of `slurm.executor.Request` may stand beside: {"max_parallel": 8}.
             wait: return when the Slurm queue is empty; what died without a result is sent again.

@@ -94,7 +94,8 @@ def order(
 def describe(order: Order) -> str:
     """Return the plan of a submission: jobs, predicted time, and a script for sbatch per group."""
     cells = [cell for batch in order.batches for cell in batch]
-    seconds, unknown = estimate.read(order.runs).total_s(cells)
+    known = estimate.read(order.runs)
+    seconds, unknown = known.total_s(cells)
     asked = order.groups[0].resources  # gpus and pack are the same for all
     unit = "GPU-hours" if asked.gpus else "hours"
     hours = seconds / 3600 / (asked.pack if asked.gpus else 1)
@@ -107,6 +108,9 @@ def describe(order: Order) -> str:
         submit.check(order, limit)
     code = order.runs / "sweeps" / "SWEEP" / "code"
     text = [f"{len(cells)} cells in {len(order.batches)} jobs; predicted: {guess}"]
+    pack, why = known.pack(cells)
+    if asked.gpus and pack == asked.pack and why:
+        text.append(f"{why}; --slurm pack=1 keeps them apart")
     arrays = submit.arrays(order, limit)
     shown: set[int] = set()
     for number, (array, parallel, before) in enumerate(arrays):

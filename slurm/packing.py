@@ -43,9 +43,12 @@ def groups(
     """Return `cells` in batches, grouped by memory and time; what the user asked for stays.
 
     Full fine-tuning does not make a linear probe wait for a large node, nor the other way round.
-    Cells whose process died before come last, each in a job of its own: it may die again. `history`
-    says how earlier attempts at a cell ended.
+    Cells whose process died before come last, each in a job of its own: it may die again.
+    `history` says how earlier attempts at a cell ended. Where no `pack` is asked for, as many tasks
+    share a GPU as its memory holds, if records tell.
     """
+    if not asked.pack:
+        asked = replace(asked, pack=known.pack(cells)[0] if asked.gpus else 1)
     history, retry = history or {}, retry or Retry()
     by_memory: dict[tuple[bool, int], list[Cell]] = defaultdict(list)
     for cell in cells:
@@ -59,7 +62,7 @@ def groups(
     for (died, gb), members in by_memory.items():
         target_s = TARGET_S * asked.tasks
         for batch in batches(members, "1" if died else per_job, known, target_s=target_s):
-            minutes = asked.timeout_min or limit_min(batch, asked.tasks, known)
+            minutes = asked.timeout_min or limit_min(batch, asked, known)
             before = [
                 end.limit_min
                 for cell in batch
@@ -111,13 +114,17 @@ def memory_gb(cell: Cell, asked: Resources, known: Estimate) -> int:
     return asked.tasks * _power(1.5 * mib / 1024)
 
 
-def limit_min(batch: Sequence[Cell], tasks: int, known: Estimate) -> int:
-    """Return 30, 60, 120, ... minutes: above twice the prediction and the start; 60 if unknown."""
+def limit_min(batch: Sequence[Cell], asked: Resources, known: Estimate) -> int:
+    """Return 30, 60, 120, ... minutes: above twice the prediction and the start; 60 if unknown.
+
+    Tasks that share a GPU may be as slow as one after the other would be.
+    """
     each = [known.seconds(cell) for cell in batch]
     if None in each:
         return 60  # what is not done by then is requeued, and continues
     seconds = [value for value in each if value is not None]
-    longest = max(sum(seconds) / tasks, max(seconds))
+    share = max(1, asked.pack) if asked.gpus else 1
+    longest = share * max(sum(seconds) / asked.tasks, max(seconds))
     return 30 * _power((2 * longest / 60 + 10) / 30)
 
 

@@ -67,15 +67,15 @@ GPU_CPUS, GPU_MEMORY_GB = 4, 16  # of a task with a GPU, where nothing else is a
 class Resources:
     """Resources of one job; `options` go to sbatch as they are.
 
-    A job has one task per GPU, times `pack`: each task trains cells of its own. `python` is what
-    starts Python in a step: this one, or a container's.
+    A job has one task per GPU, times `pack` (0: as records say, see `packing.groups`): each task
+    trains cells of its own. `python` is what starts Python in a step: this one, or a container's.
     """
 
     timeout_min: int | None = None
     mem_gb: int | None = None
     cpus_per_task: int = 1
     gpus: int = 0
-    pack: int = 1
+    pack: int = 0
     signal_delay_s: int = 90
     max_num_timeout: int = 10
     hang_min: int = 60
@@ -87,7 +87,7 @@ class Resources:
     @property
     def tasks(self) -> int:
         """Return the number of tasks of a job."""
-        return max(1, self.gpus) * self.pack
+        return max(1, self.gpus) * max(1, self.pack)
 
     @property
     def limit_min(self) -> int:

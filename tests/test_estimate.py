@@ -12,6 +12,7 @@ from benchmark.core.cell import Cell
 from benchmark.core.files import write_json
 from benchmark.execution.display import Display
 from benchmark.execution.one import Outcome
+from benchmark.execution.train import num_jobs
 from benchmark.sweep import estimate
 from benchmark.sweep.estimate import Estimate, Forecast, kind, length
 
@@ -133,3 +134,39 @@ def test_a_run_predicts_itself_from_the_records_in_its_folder(tmp_path, capsys):
     write_json(tmp_path / "probes" / "x.json", {"cell": asdict(cell), "cost": cost})
     assert main(flags) == 0  # 80 steps of 1.1 s
     assert "predicted: 88 s for 1 cell, 2.0 GiB" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("card_mib", "cell_mib", "number"),
+    [
+        (81_920, 2_000, 3),  # room for 16, and no more than three are of use
+        (24_576, 5_000, 2),  # 19.7 of 24.6 GB, 8.5 each
+        (24_576, 9_000, 1),
+        (16_384, 20_000, 1),
+    ],
+)
+def test_as_many_processes_share_a_gpu_as_its_memory_holds(card_mib, cell_mib, number):
+    assert estimate.packed(card_mib, cell_mib) == number
+
+
+def on_gpu(folder, name, cell, peak, **hardware):
+    found = {"gpu": "G", "memory_mib": 24_576, "compute_mode": "Default", **hardware}
+    told = {"cell": asdict(cell), "cost": {"train_s": 10.0, "peak_mib": peak}}
+    write_json(folder / name / "record.json", told | {"provenance": {"hardware": found}})
+
+
+def test_cells_share_a_gpu_where_records_of_all_kinds_allow_it(tmp_path, monkeypatch):
+    on_gpu(tmp_path / "a", "one", CELL, 3000.0)
+    on_gpu(tmp_path / "a", "two", replace(CELL, seed=1), 5000.0)  # the larger one counts
+    known = estimate.read(tmp_path / "a")
+    number, why = known.pack([CELL])
+    assert (number, why) == (2, "2 processes share a GPU: a cell takes 4.9 of its 24 GiB")
+    assert known.pack([CELL, OTHER]) == (1, "")  # of the other kind nothing is known
+    on_gpu(tmp_path / "b", "one", CELL, 3000.0, compute_mode="Exclusive_Process")
+    assert estimate.read(tmp_path / "b").pack([CELL]) == (1, "")
+    on_gpu(tmp_path / "c", "one", CELL, 3000.0, memory_mib=None)  # an old record
+    assert estimate.read(tmp_path / "c").pack([CELL]) == (1, "")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert num_jobs("local", None, 100, number) == 4
+    assert num_jobs("local", 3, 100, number) == 3
+    assert num_jobs("inline", None, 100, number) == 1

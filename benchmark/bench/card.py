@@ -6,6 +6,8 @@ network. A check that does not hold says what it saw.
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -24,6 +26,7 @@ from benchmark.sweep.grid import Grid
 from benchmark.sweep.resolve import Resolver
 from benchmark.training import memory
 from benchmark.training.arithmetic import arithmetic
+from benchmark.training.provenance import hardware
 from benchmark.training.run import run
 from benchmark.training.session import Session
 
@@ -149,6 +152,16 @@ def memory_ends(bench: Bench) -> Verdict:
     return Verdict("out of memory", done == 300 and chunks.size < 256, text)
 
 
+def shared(bench: Bench) -> Verdict:
+    """Another process may use the card at once exactly where its mode says so."""
+    mode = hardware(bench.device).get("compute_mode")
+    torch.zeros(1, device=bench.device)  # this process uses it
+    other = [sys.executable, "-c", f"import torch; torch.zeros(1, device='{bench.device}')"]
+    works = subprocess.run(other, capture_output=True, timeout=300).returncode == 0
+    text = f"compute mode {mode}, a second process {'works' if works else 'is refused'}"
+    return Verdict("processes that share it", works == (mode == "Default"), text)
+
+
 def graphed(bench: Bench) -> Verdict:
     """A cell whose passes are sent as CUDA graphs learns what it learns without them."""
     cell = bench.cell("lora", batch_size=16)
@@ -181,6 +194,7 @@ CHECKS: tuple[Callable[[Bench], Verdict], ...] = (
     repeats,
     single_precision,
     memory_ends,
+    shared,
     graphed,
     well_used,
 )

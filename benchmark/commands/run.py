@@ -57,7 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--jobs",
         type=flag(COUNT),
         metavar="N",
-        help="processes of --executor local (default: one per GPU, else 2)",
+        help="processes of --executor local (default: on each GPU as many as records say that its "
+        "memory holds, 1 to 3; without one 2)",
     )
     slurm = parser.add_argument_group("with --executor slurm")
     slurm.add_argument(

@@ -25,11 +25,11 @@ from benchmark.training.session import Session
 JOBS = 2  # worker processes where there is no GPU
 
 
-def num_jobs(executor: str, jobs: int | None, num_cells: int) -> int:
-    """Return how many processes share the cells: asked for, else one per GPU, else `JOBS`."""
+def num_jobs(executor: str, jobs: int | None, num_cells: int, pack: int = 1) -> int:
+    """Return how many processes share the cells: asked for, else `pack` per GPU, else `JOBS`."""
     if executor != "local":
         return 1
-    return max(1, min(jobs or torch.cuda.device_count() or JOBS, num_cells))
+    return max(1, min(jobs or pack * torch.cuda.device_count() or JOBS, num_cells))
 
 
 def check_jobs(executor: str, jobs: int | None) -> None:

@@ -18,6 +18,10 @@ from benchmark.core.record import find_records
 
 PROBES = "probes"
 FIXED_S = 0.3  # of a cell in a warm process, training and validation aside
+MOST_PACK = 3  # processes on one GPU: with more of them the host's cores are what is short
+ROOM = 0.8  # of a GPU's memory that cells are planned into
+CONTEXT_MIB = 1024  # of CUDA itself, per process
+SLACK = 1.5  # of the peak of training: evaluation and what is kept for other cells take room too
 Kind = tuple[str, str, str, int, int, str, bool]
 
 
@@ -37,17 +41,42 @@ def _protocol(cell: Cell) -> tuple[Kind, int, int]:
     return kind(cell), cell.patience, cell.steps
 
 
+def packed(card_mib: float, cell_mib: float) -> int:
+    """Return how many processes share a GPU, each training cells of this peak: 1 to `MOST_PACK`.
+
+    Small batches are bound by the launches of one process; others fill what it leaves idle.
+    """
+    fit = ROOM * card_mib / (SLACK * cell_mib + CONTEXT_MIB)
+    return max(1, min(MOST_PACK, int(fit)))
+
+
 @dataclass
 class Estimate:
     """Seconds and MiB by kind of cell: lists of (seconds per step, MiB of the host or 0).
 
-    `lengths` are the steps that cells took until they converged, by kind and protocol.
+    `lengths` are the steps that cells took until they converged, by kind and protocol. `cards` are
+    the (MiB of the GPU for a cell, MiB of the GPU), where processes may share one.
     """
 
     known: dict[Kind, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
     lengths: dict[tuple[Kind, int, int], list[int]] = field(
         default_factory=lambda: defaultdict(list)
     )
+    cards: dict[Kind, tuple[float, float]] = field(default_factory=dict)
+
+    def pack(self, cells: Iterable[Cell]) -> tuple[int, str]:
+        """Return how many processes share a GPU for `cells`, and why in words; 1 and "" if unknown.
+
+        The largest cell on the smallest card that records tell of decides.
+        """
+        known = [self.cards.get(kind(cell)) for cell in cells]
+        found = [pair for pair in known if pair is not None]
+        if not found or len(found) < len(known):
+            return 1, ""
+        cell_mib, card_mib = max(c for c, _ in found), min(m for _, m in found)
+        number = packed(card_mib, cell_mib)
+        sizes = f"a cell takes {cell_mib / 1024:.1f} of its {card_mib / 1024:.0f} GiB"
+        return number, f"{number} processes share a GPU: {sizes}" if number > 1 else ""
 
     def add(self, cell: Cell, seconds: float, mib: float, steps_done: int = 0) -> None:
         """Note what a finished cell took; 0 steps done: all that it was allowed."""
@@ -97,12 +126,16 @@ def read(runs: Path) -> Estimate:
         try:
             values = json.loads(path.read_text())
             cell, cost = Cell.from_dict(values["cell"]), values["cost"]
-            on_gpu = values.get("provenance", {}).get("hardware", {}).get("gpu")
+            hardware = values.get("provenance", {}).get("hardware", {})
+            on_gpu = hardware.get("gpu")
             mib = cost.get("host_mib", 0.0 if on_gpu else cost["peak_mib"])
             seconds, steps = 1.1 * cost["train_s"], cost.get("steps_done", 0)
             if not (0 <= seconds < math.inf and 0 <= mib < math.inf and 0 <= steps < math.inf):
                 continue
             estimate.add(cell, seconds, mib, steps)
+            if on_gpu and hardware.get("compute_mode") == "Default":
+                taken = max(cost["peak_mib"], estimate.cards.get(kind(cell), (0.0, 0.0))[0])
+                estimate.cards[kind(cell)] = taken, float(hardware["memory_mib"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError):
             continue  # `report` names records that cannot be read
     return estimate

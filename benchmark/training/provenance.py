@@ -57,7 +57,10 @@ def hardware(device: torch.device) -> dict[str, Any]:
 
 
 def rounding(device: torch.device) -> dict[str, Any]:
-    """Return what decides how a GPU rounds: its kind, libraries, TF32, and attention kernels."""
+    """Return what decides how a GPU rounds, and whether several processes can share it.
+
+    Its kind, libraries, TF32 and attention kernels; its memory, and the mode that its owner set.
+    """
     major, minor = torch.cuda.get_device_capability(device)
     kernels = {
         "flash": torch.backends.cuda.flash_sdp_enabled(),
@@ -70,6 +73,8 @@ def rounding(device: torch.device) -> dict[str, Any]:
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version(),
         "driver": _driver(),
+        "memory_mib": torch.cuda.get_device_properties(device).total_memory // 2**20,
+        "compute_mode": _compute_mode(),
         "tf32_matmul": torch.backends.cuda.matmul.allow_tf32,
         "tf32_cudnn": torch.backends.cudnn.allow_tf32,
         "attention": [name for name, enabled in kernels.items() if enabled],
@@ -82,6 +87,17 @@ def _driver() -> str | None:
     path = Path("/proc/driver/nvidia/version")
     found = re.search(r"Module\s+([\d.]+)", path.read_text()) if path.exists() else None
     return found[1] if found else None
+
+
+@functools.cache
+def _compute_mode() -> str | None:
+    """Return "Default" where processes may share a GPU; None where the driver's tool is absent."""
+    command = ["nvidia-smi", "--query-gpu=compute_mode", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return ", ".join(sorted(set(answer.stdout.split("\n")) - {""}))
 
 
 def _cpu_name() -> str:
