@@ -22,9 +22,9 @@ PAGES = {
     for folder in (".", "benchmark", "benchmark/*", "methods", "results", "slurm")
     for path in ROOT.glob(f"{folder}/README.md")
 }
-EXAMPLE = re.search(
-    r"## Add a method.*?```python\n(.*?)```", PAGES["methods/README.md"], re.DOTALL
-)[1]
+EXAMPLE, CHOOSING = re.findall(
+    r"```python\n(.*?)```", PAGES["methods/README.md"].split("## Add a method")[1], re.DOTALL
+)[:2]
 
 
 def between(mark):
@@ -81,6 +81,14 @@ def example(tmp_path, monkeypatch):
 @pytest.mark.parametrize("family", ["vit", "swin", "convnext"])
 def test_the_example_method_passes_the_audit(example, family):
     verdict = auditing.examine(example, family)
+    assert verdict.state == "pass", verdict.reasons
+
+
+@pytest.mark.parametrize("family", ["vit", "swin"])
+def test_the_example_that_chooses_by_images_passes_the_audit(family, tmp_path, monkeypatch):
+    (tmp_path / "my_choice.py").write_text(CHOOSING)
+    monkeypatch.syspath_prepend(tmp_path)
+    verdict = auditing.examine("my_choice:ScaleOne", family)
     assert verdict.state == "pass", verdict.reasons
 
 
