@@ -88,7 +88,7 @@ def test_the_example_method_passes_the_audit(example, family):
 def test_the_example_that_chooses_by_images_passes_the_audit(family, tmp_path, monkeypatch):
     (tmp_path / "my_choice.py").write_text(CHOOSING)
     monkeypatch.syspath_prepend(tmp_path)
-    verdict = auditing.examine("my_choice:ScaleOne", family)
+    verdict = auditing.examine("my_choice:ScaleSome", family)
     assert verdict.state == "pass", verdict.reasons
 
 
