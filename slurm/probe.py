@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from benchmark.core.cell import Cell
-from benchmark.core.files import write_json
+from benchmark.core.files import AGAIN, read_json, write_json
 from benchmark.core.record import RECORD
 from benchmark.core.registry import InputError
 from benchmark.sweep.estimate import PROBES, Estimate, kind
@@ -43,7 +43,7 @@ def _run(cell: Cell, sources: dict[str, str], folder: Path, cache: Path) -> dict
     answer = subprocess.run(command, input=json.dumps(order), capture_output=True, text=True)
     path = cell.folder(folder) / RECORD
     if path.exists():
-        return dict(json.loads(path.read_text()))
+        return dict(read_json(path, AGAIN))
     if answer.returncode:
         raise InputError(f"the probe of {cell.slug} failed: {answer.stderr.splitlines()[-1]}")
     return None  # the method does not suit the backbone

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from benchmark.core.files import digest
+from benchmark.core.files import digest, read_json
 from benchmark.core.registry import InputError, unknown
 from benchmark.execution.status import Status
 from benchmark.sweep.claims import read
@@ -84,7 +83,7 @@ class Sweep:
     def jobs(self) -> list[tuple[str, list[str]]]:
         """Return (id of the job, its cells) of every job that was submitted."""
         try:
-            ids = json.loads((self.folder / JOBS).read_text())["ids"]
+            ids = read_json(self.folder / JOBS, "")["ids"]
         except (OSError, ValueError, KeyError, TypeError):
             return []
         return [
@@ -140,7 +139,7 @@ def sweeps(runs: Path) -> list[Sweep]:
     known = []
     for path in sorted(runs.glob(f"{SWEEPS}/*/plan.json"), key=lambda path: path.stat().st_mtime):
         with suppress(OSError, ValueError, KeyError, TypeError):
-            known.append(Sweep(path.parent, json.loads(path.read_text())["chunks"]))
+            known.append(Sweep(path.parent, read_json(path, "")["chunks"]))
     return known
 
 

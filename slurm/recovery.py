@@ -14,7 +14,6 @@ Imports no torch: it runs after every bad end, and within the seconds before a t
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -25,7 +24,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark.core.files import CLAIM, ERROR, write_text
+from benchmark.core.files import CLAIM, ERROR, read_json, write_text
 from benchmark.sweep.claims import Owner, read
 from benchmark.sweep.ends import LIVES, End, add_end, deaths, now, read_ends
 from benchmark.sweep.plan import state
@@ -98,7 +97,7 @@ def asked(number: str) -> tuple[int, int]:
 
 def own_cells(sweep: Path, name: str, task: str) -> list[str]:
     """Return the cells (slugs) of one task of the array called `name` = bench-SWEEP-CHUNK."""
-    chunks = json.loads((sweep / "plan.json").read_text())["chunks"]
+    chunks = read_json(sweep / "plan.json", "submit again")["chunks"]
     return list(chunks[int(name.rpartition("-")[2])][int(task or 0)])
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -102,6 +103,17 @@ def test_no_circle_of_imports():
         name: {t for t in targets(path) if t in MODULES} - {name} for name, path in MODULES.items()
     }
     list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError with the circle
+
+
+# the trace that torch has just written into a folder of its own is no file from outside
+@pytest.mark.parametrize(
+    "path",
+    [f for f in FILES if f.parent.name != "bench" and name_of(f) != "benchmark/core/files.py"],
+    ids=name_of,
+)
+def test_files_of_json_are_read_in_one_place(path):
+    """`files.read_json` waits at no pipe, and 5,000 brackets are an error of the file to it."""
+    assert not re.search(r"json\.loads?\(.*(read_text|read_bytes|open)\(", path.read_text())
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)

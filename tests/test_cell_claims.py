@@ -103,6 +103,7 @@ UNREADABLE = {
     "cut off": b'{"pla',
     "latin-1": b'{"place": "\xe9"}',
     "a list": b"[]",
+    "deep": b"[" * 5000,
     "no token": b"{}",
     "a pid of the wrong type": b'{"place": "h", "pid": "x", "job": "", "token": "t"}',
     "a pid that no system has": b'{"place": "h", "pid": 1%s, "job": "", "token": "t"}'

@@ -332,10 +332,10 @@ def test_a_report_without_any_score_is_a_page(tmp_path):
     cell = make_cell(method="lora", dataset="a")
     folder = tmp_path / f"cell-{cell.key}"
     write_json(folder / "cell.json", dataclasses.asdict(cell))
-    (folder / "error.txt").write_text("out of memory\n\nTraceback ...\n")
+    (folder / "error.txt").write_bytes(b"out of memory: \xff\n\nTraceback ...\n")
     report([tmp_path], tmp_path / "out", options=Options(formats=("html",), figures=()))
     found = data_of((tmp_path / "out" / "report.html").read_text())
-    assert found["failures"][0][-1] == "out of memory"
+    assert found["failures"][0][-1] == "out of memory: \ufffd"
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """Every kind of file is read as what it says: the right value, or one sentence with the file."""
 
 import csv
+import gzip
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -120,6 +122,28 @@ def test_a_turned_jpeg_meets_its_mask_and_is_other_data(tmp_path):
     turned = open_dataset(spec)
     assert turned.read_image(0).shape[:2] == turned.read_mask(0).shape == (12, 8)
     assert turned.fingerprint != plain
+
+
+@pytest.mark.parametrize(
+    ("header", "told"),
+    [
+        ({"srow_x": [np.nan] * 4}, "gives an orientation that cannot be"),
+        ({"srow_x": [0] * 4, "srow_y": [0] * 4}, "gives an orientation that cannot be"),
+        ({"pixdim": [1, 0, 1, 1, 0, 0, 0, 0]}, "voxel size (0.0, 1.0, 1.0) mm"),
+        ({"pixdim": [1, np.nan, 1, 1, 0, 0, 0, 0]}, "voxel size (nan, 1.0, 1.0) mm"),
+    ],
+)
+def test_headers_that_cannot_be(tmp_path, capsys, header, told):
+    path = nifti(tmp_path / "x.nii.gz", np.zeros((4, 5, 6), np.int16))
+    content = bytearray(gzip.decompress(path.read_bytes()))
+    place = {"pixdim": 76, "srow_x": 280, "srow_y": 296}  # of the fields of NIfTI-1
+    for name, values in header.items():
+        packed = np.array(values, "<f4").tobytes()
+        content[place[name] : place[name] + len(packed)] = packed
+    path.write_bytes(gzip.compress(bytes(content)))
+    with pytest.raises(InputError, match=re.escape(told)):
+        volumes.geometry(path)
+    assert capsys.readouterr().err == ""  # nibabel logs there
 
 
 FLIPS = {"LAS": [-1, 1, 1], "LPS": [-1, -1, 1], "RAI": [1, 1, -1]}

@@ -1,6 +1,7 @@
 """What `status` and `cancel` say and do about a sweep on Slurm; the queue is a fake."""
 
 import json
+import os
 import re
 
 import pytest
@@ -206,6 +207,18 @@ def test_one_failed_squeue_ends_neither_wait_nor_watch(tmp_path, monkeypatch, ca
     code, told = status_of(tmp_path, capsys, "--watch", "0.01")
     assert code == 3
     assert len(calls.read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize("kind", ["pipe", "deep"])
+def test_a_damaged_plan_of_a_sweep_hides_no_other(tmp_path, kind):
+    for name in ("a", "b"):
+        plan_of(tmp_path, name, [[["d/a"]]])
+    plan = tmp_path / "sweeps" / "a" / "plan.json"
+    plan.write_text("[" * 5000)
+    if kind == "pipe":
+        plan.unlink()
+        os.mkfifo(plan)
+    assert [sweep.name for sweep in queue.sweeps(tmp_path)] == ["b"]
 
 
 def test_jobs_of_a_deleted_sweep_are_orphans_and_can_be_cancelled(tmp_path, monkeypatch, capsys):

@@ -7,7 +7,6 @@ where there is no other. Imports neither torch nor timm.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Callable, Mapping
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.backbones.zoo import CLIP_IMAGES, Channels
-from benchmark.core.files import cache_folder, write_json
+from benchmark.core.files import cache_folder, read_json, write_json
 from benchmark.core.registry import InputError
 
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
@@ -376,10 +375,7 @@ def _three(values: Any) -> Channels:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {str(path)!r}: {error}") from None
+    values = read_json(path, "take that of the checkpoint")
     if not isinstance(values, dict):
         raise InputError(f"{str(path)!r} holds no object of JSON")
     return values

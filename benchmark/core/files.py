@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import io
 import json
 import os
 import re
@@ -317,6 +318,30 @@ def read_json(path: Path, remedy: str) -> Any:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path} is not a whole JSON file ({reason}); {remedy}") from None
+
+
+def text_stream(path: Path) -> io.StringIO:
+    """Return the text of a file for `csv`, which wants the ends of lines as they are.
+
+    Raises:
+        OSError: it cannot be read, or is no file.
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    return io.StringIO(read_bytes(path).decode("utf-8-sig"), newline="")
+
+
+def read_lines(path: Path) -> list[str]:
+    """Return the lines of a text file.
+
+    Raises:
+        InputError: for a file that cannot be read, or is not UTF-8.
+    """
+    try:
+        return read_bytes(path).decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise InputError(f"{str(path)!r} is not UTF-8; save it as UTF-8") from None
+    except OSError as error:
+        raise InputError(f"cannot read {str(path)!r} ({error.strerror})") from None
 
 
 def read_toml(path: Path) -> dict[str, Any]:

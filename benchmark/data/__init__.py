@@ -6,6 +6,7 @@ from pathlib import Path
 
 from benchmark.core.files import data_root
 from benchmark.core.registry import InputError, discover, unknown
+from benchmark.core.typed import typed
 from benchmark.data.base import IGNORE, Card, Dataset, Entry, Split, datasets
 from benchmark.data.cache import Arrays, decoded
 from benchmark.data.readers.folder import open_folder
@@ -55,6 +56,14 @@ def open_dataset(spec: str) -> Dataset:
     Raises:
         InputError: for an unknown name, a missing file, or data that cannot be used as it is.
     """
+    dataset = _opened(spec)
+    # records, tables and terminals show these names
+    card = dataset.card
+    typed(tuple[str, ...], (card.name, card.title, *card.classes), f"the names of {spec!r}")
+    return dataset
+
+
+def _opened(spec: str) -> Dataset:
     name, _, folder = located(spec).partition("@")
     if name in datasets:
         entry, place = datasets[name], Path(folder)

@@ -33,7 +33,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from benchmark.core.files import write_text
+from benchmark.core.files import read_json, write_text
 from benchmark.core.registry import InputError
 from benchmark.data.base import Dataset
 from benchmark.data.readers.images import resize
@@ -92,7 +92,7 @@ def _opened(dataset: Dataset, size: int, folder: Path) -> _Kept | None:
     """Return the cache, or None where there is none or where a sample of it is damaged."""
     count = len(dataset)
     try:
-        meta = json.loads((folder / "meta.json").read_text())
+        meta = read_json(folder / "meta.json", "")
         images = np.load(folder / "images.npy", mmap_mode="r")
         masks = np.load(folder / "masks.npy", mmap_mode="r") if dataset.read_mask else None
         sums = np.load(folder / "sums.npy")

@@ -19,6 +19,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+import orjson
+
 from benchmark.core.files import CLAIM, read_bytes
 from benchmark.core.registry import InputError
 
@@ -236,7 +238,7 @@ def read(folder: Path, now: float = 0.0) -> Owner | None:
     except OSError:
         return None
     try:
-        values = json.loads(read_bytes(path))
+        values = orjson.loads(read_bytes(path))
         known = {name: values[name] for name in WRITTEN if name in values}
         if not all(type(value) is _TYPES[name] for name, value in known.items()):
             raise TypeError(path)

@@ -5,7 +5,6 @@ Imports no torch: a dry run answers at once.
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections import defaultdict
@@ -14,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmark.core.cell import Cell
+from benchmark.core.files import read_json
 from benchmark.core.record import find_records
 
 PROBES = "probes"
@@ -124,7 +124,7 @@ def read(runs: Path) -> Estimate:
     estimate = Estimate()
     for path in [*find_records(runs), *sorted((runs / PROBES).glob("*.json"))]:
         try:
-            values = json.loads(path.read_text())
+            values = read_json(path, "")
             cell, cost = Cell.from_dict(values["cell"]), values["cost"]
             hardware = values.get("provenance", {}).get("hardware", {})
             on_gpu = hardware.get("gpu")

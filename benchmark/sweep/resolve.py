@@ -12,7 +12,6 @@ from benchmark import backbones
 from benchmark.core.cell import Cell
 from benchmark.core.numbers import POSITIVE, Number
 from benchmark.core.registry import InputError
-from benchmark.core.typed import typed
 from benchmark.data import Dataset, located, open_dataset, split
 from benchmark.sweep.grid import AXES, SINGULAR, Grid, expand
 from benchmark.sweep.tuning import Tuned, trial
@@ -119,9 +118,6 @@ class Resolver:
         """Return the opened data set."""
         if spec not in self._opened:
             dataset = open_dataset(spec)
-            card = dataset.card
-            # before any training: a record with such a name could not be read again
-            typed(tuple[str, ...], (card.name, card.title, *card.classes), f"the names of {spec!r}")
             self._remember(dataset.card.name, located(spec))
             self._opened[spec] = dataset
             self.notes += dataset.remarks()  # what was left out, and what of its groups

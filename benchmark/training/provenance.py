@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import platform
 import re
 import subprocess
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from benchmark.core.files import read_json
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "safetensors", "pillow")
 SNAPSHOT = "snapshot.json"  # beside a copy of the packages
@@ -35,7 +36,7 @@ def checkout() -> dict[str, Any]:
     """Return git sha and dirty flag of this code: of the day it was copied, in a sweep's copy."""
     copied = Path(__file__).parents[2] / SNAPSHOT
     if copied.exists():
-        return dict(json.loads(copied.read_text()))
+        return dict(read_json(copied, "submit again"))
     status = _git("status", "--porcelain", "--untracked-files=no")
     dirty = None if status is None else bool(status)
     return {"git_sha": _git("rev-parse", "HEAD"), "git_dirty": dirty}

@@ -5,7 +5,6 @@ Legend: n images, K classes, S image side.
 
 from __future__ import annotations
 
-import json
 import math
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +17,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmark.core.files import PREDICTIONS
+from benchmark.core.files import AGAIN, PREDICTIONS, read_json
 from benchmark.core.record import RECORD
 from benchmark.core.registry import InputError, Registry
 from benchmark.core.spec import base_name
@@ -184,7 +183,7 @@ def kind(name: str, shows: str, needs: str, *, default: bool = False) -> Callabl
 
 def record(folder: Path) -> dict[str, Any]:
     """Return the JSON of a cell's record, which the frame has checked already."""
-    values: dict[str, Any] = json.loads((folder / RECORD).read_text())
+    values: dict[str, Any] = read_json(folder / RECORD, AGAIN)
     return values
 
 

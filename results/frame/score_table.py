@@ -6,7 +6,6 @@ The statistics, tables and figures of this project then hold for results that it
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from benchmark.core.cell import Cell
-from benchmark.core.files import digest, read_bytes
+from benchmark.core.files import digest, text_stream
 from benchmark.core.registry import InputError
 from benchmark.scores import metric_of
 from results.frame.rows import BESIDE, FINISHED
@@ -45,8 +44,7 @@ def read(path: Path, metric: str | None = None) -> pd.DataFrame:
             rows of one method, data set and seed. It names the line.
     """
     try:
-        stream = io.StringIO(read_bytes(path).decode("utf-8-sig"), newline="")
-        lines = list(csv.reader(stream, strict=True))
+        lines = list(csv.reader(text_stream(path), strict=True))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} cannot be read as CSV ({error})") from None
     header = [name.strip() for name in lines[0]] if lines else []

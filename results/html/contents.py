@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.core.files import ERROR, UNSUPPORTED
+from benchmark.core.files import ERROR, UNSUPPORTED, read_bytes
 from benchmark.core.record import RECORD, Record, read_record
 from benchmark.scores import metric_of
 from results import tables as built_tables
@@ -438,7 +438,8 @@ def _failures(page: Page) -> list[list[Any]]:
         if file is not None:
             try:
                 # the first paragraph is the reason, below it is the traceback
-                text = (Path(row["folder"]) / file).read_text().strip().split("\n\n")[0]
+                told = read_bytes(Path(row["folder"]) / file).decode(errors="replace")
+                text = told.strip().split("\n\n")[0]
                 reason = text if len(text) <= 300 else f"{text[:300]}…"
             except OSError:
                 reason = "not stored"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmark.core.files import cache_folder, read_bytes, write_json
+from benchmark.core.files import cache_folder, read_bytes, read_json, write_json
 from benchmark.core.registry import InputError
 from benchmark.scores import Metric, metric_of
 from results.frame import predictions
@@ -106,7 +105,7 @@ def _replicates(path: Path, metric: Metric, classes: Sequence[str]) -> _Replicat
     digest = hashlib.sha256(repr(named[1:]).encode() + named[0]).hexdigest()[:32]
     kept = cache_folder() / "resampled" / digest[:2] / f"{digest}.json"
     try:
-        stored = json.loads(kept.read_text())
+        stored = read_json(kept, "")
         drawn = np.array(stored["drawn"], float)
         if drawn.shape == (RESAMPLES,):
             return _Replicates(float(stored["score"]), int(stored["groups"]), drawn)

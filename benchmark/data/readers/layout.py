@@ -15,7 +15,7 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
-from benchmark.core.files import digest
+from benchmark.core.files import digest, text_stream
 from benchmark.core.registry import InputError
 from benchmark.data.base import Card, Dataset, Entry, datasets, many
 from benchmark.data.readers import table
@@ -298,7 +298,7 @@ def table_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
         InputError: for a missing column, or a file that is no table.
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
+        with text_stream(path) as stream:
             # Dataverse serves every CSV as .tab unless asked for the original
             tabs = path.suffix.lower() in (".tab", ".tsv")
             reader = csv.DictReader(stream, delimiter="\t" if tabs else ",", strict=True)
@@ -325,7 +325,7 @@ def column_of(path: Path, *names: str) -> str:
         InputError: where it has none of them.
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
+        with text_stream(path) as stream:
             first = stream.readline()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read {str(path)!r} ({error})") from None

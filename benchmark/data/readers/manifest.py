@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmark.core.files import text_stream
 from benchmark.core.registry import InputError, unknown
 from benchmark.data.base import Card, Dataset, TaskName, stratum
 from benchmark.data.readers import images, masks, table, volumes
@@ -165,7 +166,7 @@ def _masked(
 def _rows(path: Path, declared: Declaration) -> list[Row]:
     """Return the rows of the CSV, strictly: what is odd in it would shift or swallow others."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
+        with text_stream(path) as stream:
             # not strict, a quotation mark that is not closed swallows the rows below it
             reader = csv.reader(stream, strict=True)
             lines = [(reader.line_num, cells) for cells in reader if any(map(str.strip, cells))]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from benchmark.core.files import cache_folder, write_text
+from benchmark.core.files import cache_folder, read_json, write_text
 from benchmark.core.registry import InputError
 from benchmark.data.base import IGNORE, Dataset, stratum
 
@@ -22,7 +22,7 @@ def codes(dataset: Dataset, read: Callable[[int], np.ndarray]) -> np.ndarray:
     # the fingerprint covers the masks, so what is kept cannot be out of date
     place = cache_folder() / "strata" / f"{dataset.fingerprint}.json"
     with contextlib.suppress(OSError, ValueError):
-        kept = np.array(json.loads(place.read_text()), np.int64)
+        kept = np.array(read_json(place, ""), np.int64)
         if kept.shape == (len(dataset),):
             return kept
     count = len(dataset.card.classes)

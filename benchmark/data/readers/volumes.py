@@ -9,9 +9,11 @@ Legend: (X, Y, Z) a volume in canonical order; a slice becomes an image (H, W): 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gzip
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,7 +96,7 @@ def _header(path: Path, as_stored: bool, channels: tuple[int, ...]) -> Geometry:
         raise InputError(f"the volume {str(path)!r} holds {dtype} values; grey values are needed")
     unit = image.header.get_xyzt_units()[0] if hasattr(image.header, "get_xyzt_units") else "mm"
     # a micro-CT in microns would have an HD95 of 1500 "mm" for 1.5
-    zooms = [float(v) * _MM[unit] for v in image.header.get_zooms()[:3]]
+    zooms = [abs(float(v)) * _MM[unit] for v in _written_zooms(image)[:3]]
     zooms += [1.0] * (3 - len(zooms))
     if not all(0 < v < 1e3 for v in zooms):
         raise InputError(f"the header of {str(path)!r} gives the voxel size {tuple(zooms)} mm")
@@ -103,8 +105,9 @@ def _header(path: Path, as_stored: bool, channels: tuple[int, ...]) -> Geometry:
     known = any(codes) and not as_stored
     order = np.array([[0, 1], [1, 1], [2, 1]], float)
     if known:
-        order = io_orientation(image.affine)
-        if not np.isfinite(order).all() or not np.isfinite(image.affine).all():
+        finite = np.isfinite(image.affine).all()
+        order = io_orientation(image.affine) if finite else np.full((3, 2), np.nan)
+        if not np.isfinite(order).all():
             raise InputError(
                 f"the header of {str(path)!r} gives an orientation that cannot be; correct it, or "
                 'declare orientation = "stored" in dataset.toml'
@@ -289,11 +292,28 @@ def _load(path: Path) -> Any:
     if not path.exists():
         raise InputError(f"there is no volume {str(path)!r}; correct the manifest")
     try:
-        image: Any = nibabel.load(path)
+        # what it logs of a header stands in its error, or is of no use to who has 1,000 volumes
+        with _quiet(nibabel.imageglobals.logger):
+            image: Any = nibabel.load(path)
         np.asanyarray(image.dataobj[..., :1])  # most truncated files fail here, before training
     except Exception as error:  # nibabel, gzip and zlib have no common class
         raise _unreadable(path, error) from None
     return image
+
+
+@contextlib.contextmanager
+def _quiet(logger: logging.Logger) -> Iterator[None]:
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
+
+
+def _written_zooms(image: Any) -> tuple[float, ...]:
+    """Return the voxel size as the file has it; nibabel makes 1 mm of a size of 0."""
+    with image.file_map["image"].get_prepare_fileobj("rb") as stream:
+        return tuple(image.header_class.from_fileobj(stream, check=False).get_zooms())
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmark.core.citation import OTHERS, Citation
+from benchmark.core.files import read_lines
 from benchmark.core.registry import InputError
 from benchmark.data.base import Card
 from benchmark.data.readers import layout
@@ -50,8 +51,8 @@ def rows(download: layout.Download) -> list[Row]:
     path = download.file("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
     lines = layout.table_rows(path, ("Image Index", "Finding Labels", "Patient ID"))
     # NIH's parts are drawn by patient: no patient is in both
-    tested = set(download.file("test_list.txt").read_text().split())
-    trained = set(download.file("train_val_list.txt").read_text().split())
+    tested = {line.strip() for line in read_lines(download.file("test_list.txt"))}
+    trained = {line.strip() for line in read_lines(download.file("train_val_list.txt"))}
     # images_001/images/*.png as the archives unpack, or all in one folder
     names = {line["Image Index"].removesuffix(".png") for line in lines}
     images = download.by_stem(download.all_folders("0000*.png"), ".png", only=names)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmark.core.citation import Citation
-from benchmark.core.registry import InputError
+from benchmark.core.files import read_lines
 from benchmark.data.base import Card, many
 from benchmark.data.readers import layout
 from benchmark.data.readers.table import Row
@@ -49,10 +49,7 @@ def rows(download: layout.Download) -> list[Row]:
 
 def _part(download: layout.Download, base: Path, part: str) -> list[Row]:
     listing = base / f"{part}.txt"
-    try:
-        lines = [line.strip() for line in listing.read_text().splitlines()]
-    except OSError as error:
-        raise InputError(f"cannot read {str(listing)!r} ({error})") from None
+    lines = [line.strip() for line in read_lines(listing)]
     found, ungradable = [], 0
     for number, line in enumerate(lines, 1):
         if not line:

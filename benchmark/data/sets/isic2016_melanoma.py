@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+from benchmark.core.files import text_stream
 from benchmark.core.registry import InputError
 from benchmark.data.base import Card
 from benchmark.data.readers import layout
@@ -52,7 +53,7 @@ def _part(download: layout.Download, part: str, name: str) -> list[Row]:
 
 def _lines(path: Path) -> list[tuple[str, str]]:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
+        with text_stream(path) as stream:
             lines = list(csv.reader(stream, strict=True))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"cannot read {str(path)!r} ({error})") from None

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmark.core.citation import OTHERS, Citation
+from benchmark.core.files import read_lines
 from benchmark.core.registry import InputError
 from benchmark.data.base import Card, Grouping, TaskName
 from benchmark.data.readers import layout
@@ -109,10 +110,7 @@ def rows(part: str, download: layout.Download) -> list[Row]:
 
 
 def _list(card: Card, path: Path, images: dict[str, Path], split: str) -> list[Row]:
-    try:
-        lines = path.read_text().splitlines()
-    except OSError as error:
-        raise InputError(f"cannot read {str(path)!r} ({error})") from None
+    lines = read_lines(path)
     found = []
     columns = 1 if card.task == "classification" else len(card.classes)
     for number, line in enumerate(lines, 1):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmark.core.citation import OTHERS, Citation
+from benchmark.core.files import read_lines
 from benchmark.data.base import Card, many
 from benchmark.data.readers import layout
 from benchmark.data.readers.table import Row
@@ -82,7 +83,7 @@ def _pairs(download: layout.Download) -> dict[str, str]:
         )
         return {}
     # names end with .JPG here and .jpg in the table of grades: only stems are compared
-    lines = path.read_text(encoding="utf-8-sig").splitlines()[1:]
+    lines = read_lines(path)[1:]
     names = [[Path(name.strip()).stem for name in line.split(";")] for line in lines]
     return {name: f"exam{i:04d}" for i, pair in enumerate(names) for name in pair if name}
 

@@ -6,10 +6,10 @@ the one set has seen patients of the other.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from benchmark.core.citation import OTHERS, Citation
+from benchmark.core.files import read_json
 from benchmark.core.registry import InputError
 from benchmark.data.base import Card
 from benchmark.data.readers import layout
@@ -90,13 +90,14 @@ def _patients(download: layout.Download) -> dict[str, str]:
             CARD, f"{MAPPING}, which names the patients, is not there"
         )
         return {}
+    entries = read_json(path, "get the original file")
     try:
         # 00000001_000.png is the first image of patient 1 in ChestX-ray14
         return {
             entry["subset_img_id"]: f"patient{Path(entry['img_id']).stem.partition('_')[0]}"
-            for entry in json.loads(path.read_text(encoding="utf-8"))
+            for entry in entries
         }
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise InputError(f"cannot read {str(path)!r} ({error}); get the original file") from None
 
 

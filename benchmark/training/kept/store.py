@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from benchmark.core.files import written_folder
+from benchmark.core.files import read_json, written_folder
 from benchmark.data.cache import checksum
 
 Shapes = list[list[int]]
@@ -48,7 +48,7 @@ def write(folder: Path, features: Features) -> None:
 def read(folder: Path, count: int) -> Features | None:
     """Return the features of `count` rows in `folder`; None where any is absent or damaged."""
     try:
-        meta: dict[str, Any] = json.loads((folder / "meta.json").read_text())
+        meta: dict[str, Any] = read_json(folder / "meta.json", "")
         if meta["checksum"] != checksum(folder / "values.npy"):
             return None
         values = np.load(folder / "values.npy", mmap_mode="r")
