@@ -272,7 +272,13 @@ def test_arithmetic_is_exact_within_and_as_before_after():
 
 
 def test_the_checks_of_a_card_run_on_tiny_networks_and_say_what_they_saw(tmp_path, monkeypatch):
-    quick = (card.mixed_types, card.repeats, card.single_precision, card.memory_ends)
+    quick = (
+        card.mixed_types,
+        card.repeats,
+        card.fetched_ahead,
+        card.single_precision,
+        card.memory_ends,
+    )
     monkeypatch.setattr(card, "CHECKS", quick)
     found = {v.name: v for v in card.doctor(tmp_path, torch.device("cpu"), small=True)}
     assert [v.text for v in found.values() if not v.passed] == []

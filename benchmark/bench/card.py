@@ -80,9 +80,10 @@ class Bench:
         assert record is not None
         return record
 
-    def session(self, settings: Settings | None = None) -> Session:
+    def session(self, settings: Settings | None = None, card_share: float = 0.25) -> Session:
         """Return a fresh session on the device."""
-        return Session(self.folder / "cache", {}, self.device, settings=settings or Settings())
+        cache, settings = self.folder / "cache", settings or Settings()
+        return Session(cache, {}, self.device, settings=settings, card_share=card_share)
 
 
 def mixed_types(bench: Bench) -> Verdict:
@@ -120,6 +121,20 @@ def repeats(bench: Bench) -> Verdict:
     found = [bench.train(cell, f"again{i}", bench.session(exact)).history for i in (0, 1)]
     text = "equal histories" if found[0] == found[1] else f"{found[0][-1]} and {found[1][-1]}"
     return Verdict("deterministic mode", found[0] == found[1], text)
+
+
+def fetched_ahead(bench: Bench) -> Verdict:
+    """Batches that a thread sends on a stream of its own are those picked from the card's memory.
+
+    A step that read one before it was whole would have another loss.
+    """
+    cell, exact = bench.cell("lora", augment="default", steps=30), Settings(deterministic=True)
+    found = [
+        bench.train(cell, f"share{share}", bench.session(exact, share)).history
+        for share in (0.0, 0.25)
+    ]
+    text = "equal histories" if found[0] == found[1] else f"{found[0][-1]} and {found[1][-1]}"
+    return Verdict("batches made ahead", found[0] == found[1], text)
 
 
 def single_precision(bench: Bench) -> Verdict:
@@ -192,6 +207,7 @@ CHECKS: tuple[Callable[[Bench], Verdict], ...] = (
     peak_of_its_own,
     input_is_cheap,
     repeats,
+    fetched_ahead,
     single_precision,
     memory_ends,
     shared,

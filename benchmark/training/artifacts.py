@@ -54,6 +54,10 @@ def write_predictions(folder: Path, data: Data, val: Arrays, test: Arrays) -> Ar
     `val_truth` (n, S, S) uint8, `val_tp`, `val_fp`, `val_fn` (n, K) pixel counts, `val_volumes`
     (n,), and for volumes `val_extent` (n, 3) in mm. Both: `val_ids` and `val_groups` (n,) strings;
     the same with `test_`. Returns what was written.
+
+    Ids and groups stand in every file, so that a folder of a cell is whole on its own: compressed
+    they are 0.1 to 0.4 MB for 25,000 images, beside 0.2 MB (2 classes) to 1.4 MB (14 findings) of
+    probabilities and a delta of about 1 MB.
     """
     arrays = {}
     for name, subset, results in (("val", data.val, val), ("test", data.test, test)):

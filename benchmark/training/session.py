@@ -25,7 +25,6 @@ from benchmark.training.source import Subset
 
 T = TypeVar("T")
 SPLITS = 64  # row numbers of as many splits stay: they are small beside images, and slow to draw
-ON_CARD = 0.25  # of a GPU's free memory that decoded images may take, and features
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,7 @@ class Session:
     path: cells hold no paths. `halvings`: how often memory ran out before; each time, half as many
     images go through a model at once. `planned`: the cells that are likely to follow. `ahead`: what
     became of heads that were trained with another cell's, by the key of their own cell.
+    `card_share`: of a GPU's free memory that decoded images may take, and features.
     """
 
     cache: Path
@@ -58,6 +58,7 @@ class Session:
     planned: Sequence[Cell] = ()
     ahead: dict[str, Progress] = field(default_factory=dict)
     compiler: Compiler = field(default_factory=Compiler)
+    card_share: float = 0.25
     _kept: OrderedDict[tuple[Hashable, ...], Any] = field(default_factory=OrderedDict)
 
     def __post_init__(self) -> None:
@@ -124,7 +125,7 @@ class Session:
         )
         images = self.kept(
             ("images", *drawn, cell.image_size),  # other rows may be decoded for another split
-            lambda: on_card(arrays.images, self.device),
+            lambda: self.on_card(arrays.images),
         )
         targets = dataset.labels if arrays.masks is None else arrays.masks
         parts = (
@@ -151,6 +152,17 @@ class Session:
         value: T = self._kept[key]
         return value
 
+    def on_card(self, values: np.ndarray) -> np.ndarray | Tensor:
+        """Return images, or what is kept of them, on a GPU that has room for them, else as given.
+
+        A batch is then picked there, at no cost to the host.
+        """
+        if self.device.type != "cuda":
+            return values
+        free, _ = torch.cuda.mem_get_info(self.device)
+        fits = values.nbytes < self.card_share * free
+        return torch.from_numpy(values).to(self.device) if fits else values
+
     def held_mib(self, cell: Cell) -> float:
         """Return the memory of the device that is held for other cells than this one."""
         if self.device.type != "cuda":
@@ -161,17 +173,6 @@ class Session:
         kinds = ("images", "values")
         data = [v for k, v in self._kept.items() if k[0] in kinds and isinstance(v, Tensor)]
         return float(models + sum(tensor.nbytes for tensor in data)) / 2**20
-
-
-def on_card(values: np.ndarray, device: torch.device) -> np.ndarray | Tensor:
-    """Return images, or what is kept of them, on a GPU that has room for them, else as they are.
-
-    A batch is then picked there, at no cost to the host.
-    """
-    if device.type != "cuda":
-        return values
-    free, _ = torch.cuda.mem_get_info(device)
-    return torch.from_numpy(values).to(device) if values.nbytes < ON_CARD * free else values
 
 
 def subset_of(

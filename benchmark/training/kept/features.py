@@ -34,7 +34,7 @@ from benchmark.training.fit import Setup
 from benchmark.training.head import Model, Segmenter
 from benchmark.training.kept import prefix
 from benchmark.training.kept.store import Features, Shapes, parts, read, write
-from benchmark.training.session import Session, on_card
+from benchmark.training.session import Session
 from benchmark.training.source import Batch, Images, Subset, picked, sent
 
 VERSION = 3  # of what is stored: change it with the way features are made
@@ -162,7 +162,7 @@ def from_kept(
     found = session.kept(key, lambda: _features(work, session))
     if found is None:
         return setup, splits, False
-    values = session.kept(("values", key[1]), lambda: on_card(found.values, session.device))
+    values = session.kept(("values", key[1]), lambda: session.on_card(found.values))
     kept = Splits(
         *(
             Kept(split.subset, values, cell.views)
