@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmark.__main__ import main
 from benchmark.core import files
 from benchmark.core.files import (
     digest,
@@ -65,6 +66,26 @@ def test_what_cannot_be_written_is_one_sentence(tmp_path, write):
     with pytest.raises(InputError, match="File name too long"):
         write(tmp_path / ("n" * 300), "x")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "there"]
+
+
+def test_what_cannot_be_written_is_told_before_the_work(tmp_path, capsys):
+    (tmp_path / "file").write_text("x")
+    os.mkfifo(tmp_path / "pipe")
+    for place, told in {
+        "": "Is a directory",
+        "file/a": "Not a dir",
+        "pipe": "it is no file",
+    }.items():
+        for command in (["bench"], ["audit", "--methods", "linear"]):
+            # an audit takes a minute, and a bench more
+            assert main([*command, "--json", str(tmp_path / place)]) == 2
+            shown = capsys.readouterr()
+            assert told in shown.err
+            assert shown.out == ""
+    files.check_writable(tmp_path / "new" / "a.json")
+    files.check_writable(tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "x"
+    assert not list((tmp_path / "new").iterdir())
 
 
 def test_a_full_disk_is_one_sentence_whoever_notices_it(tmp_path, monkeypatch):

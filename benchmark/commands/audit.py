@@ -33,9 +33,11 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.methods is not None:
         check_methods(split_list(arguments.methods))
     from benchmark.auditing import audit, show
-    from benchmark.core.files import write_json
+    from benchmark.core.files import check_writable, write_json
 
     specs, families = chosen(arguments.methods, arguments.backbones)
+    if arguments.json:
+        check_writable(arguments.json)
     start = time.perf_counter()
     verdicts = audit(specs, families, jobs=arguments.jobs, on_verdict=_tell)
     print(show.matrix(verdicts, arguments.format))

@@ -64,12 +64,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the tables; nothing is asserted."""
     import torch
 
-    from benchmark.core.files import write_json
+    from benchmark.core.files import check_writable, write_json
     from benchmark.training.provenance import hardware
 
     parts = check(arguments)
     if arguments.doctor_gpu:
         return _doctor()
+    if arguments.json:
+        check_writable(arguments.json)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     watch = _watch(arguments)

@@ -101,12 +101,13 @@ def inputs_of(places: list[Path]) -> list[Input]:
 
 def _table(trained: Trained, inputs: list[Input], out: Path, threshold: float | None) -> None:
     from benchmark.core import escape
-    from benchmark.core.files import write_text
+    from benchmark.core.files import check_writable, write_text
 
     if out.suffix != ".csv":
         raise InputError(f"this cell classifies: --out {str(out)!r} must end in .csv")
     if out.is_dir():
         raise InputError(f"--out {str(out)!r} is a folder; name a file")
+    check_writable(out)
     if out.exists() and not out.read_text(errors="replace").startswith("image,prediction,prob_"):
         raise InputError(f"--out {str(out)!r} exists and holds no predictions; name another file")
     known = {one.name: one for one in inputs}

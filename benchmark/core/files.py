@@ -139,6 +139,21 @@ def written(path: Path) -> Iterator[Path]:
             temporary.unlink()  # gone already where all went well
 
 
+def check_writable(path: Path) -> None:
+    """Raise InputError where `written` could not write `path`: said before the work it is for."""
+    if path.exists() and not path.is_file():
+        raise _unwritable(path, os.strerror(errno.EISDIR) if path.is_dir() else "it is no file")
+    temporary = _beside(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch(exist_ok=False)
+        temporary.unlink()
+    except FileExistsError:  # from `mkdir`: a file is where a folder should be
+        raise _unwritable(path, os.strerror(errno.ENOTDIR)) from None
+    except OSError as error:
+        raise _unwritable(path, error.strerror or error) from None
+
+
 @contextlib.contextmanager
 def written_folder(
     path: Path, is_good: Callable[[Path], bool] = lambda path: False
