@@ -69,8 +69,8 @@ class GPS(Method):
     gradients are summed over training images: of the contrastive loss of Khosla et al. 2020
     (arXiv:2004.11362, eq. 2) on the pooled features, which needs no head, or of the task's own
     under its untrained head; the latter always where an image has no single class. Deviations: the
-    authors show each image twice, changed at random, and all of the training set; here it is seen
-    once, unchanged, and 512 are enough. A training step costs the dense gradients of `full`.
+    authors show all training images, each twice and changed at random; here at most 512 are seen,
+    once and unchanged. A training step costs the dense gradients of `full`.
     """
 
     connections: int = 1

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from benchmark.core.citation import Citation
 from benchmark.core.registry import InputError
 from methods import families
-from methods.base import Batches, Loss, Method, register, share
+from methods.base import Batches, Loss, Method, Range, register, share
 from methods.parts import stream
 
 PAPER = Citation(
@@ -58,19 +58,26 @@ class SCT(Method):
 
     Those with the largest norm over the patch tokens of training images: the L2 norm over all
     images of a class, averaged over classes (over all images at once where an image has no single
-    class). As in the authors' code, A starts at std .02, and s is set per data set. Deviation: at
-    most 512 training images are looked at.
+    class). As in the authors' code, A starts at std .02; they set s, learning rate and weight decay
+    per data set: the defaults are the most frequent s and the median rate. Deviations: at most 512
+    training images are looked at; the form of a few of their data sets, x_c <- s x_c + A x_c + b,
+    is left out.
     """
 
     share: float = 0.125
-    scale: float = 1.0
+    scale: float = 0.15
 
     display = "SCT"
     family = "Adapters"
     works = (PAPER,)
     passage = "sec. 3"
     identity = False
-    lr = 1e-3
+    lr = 6e-3
+    ranges = (
+        Range("scale", 0.15, 0.4, "configs/model_sct/vtab of github.com/showlab/SCT, 6 files"),
+        Range("lr", 7e-4, 0.075, "run_model_sct.sh of github.com/showlab/SCT"),
+        Range("weight_decay", 1e-4, 1.0, "run_model_sct.sh of github.com/showlab/SCT"),
+    )
     calibration_images = 512
 
     def __post_init__(self) -> None:
