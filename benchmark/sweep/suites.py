@@ -130,7 +130,7 @@ def quick() -> list[Grid]:
         Grid(
             ("linear", "lora", "dvpt", "full"),
             datasets=("phantom_grading", "phantom_lesions"),
-            fractions=(0.1, 0.4),
+            fractions=(0.4,),
             seeds=(0, 1),
             patience=(2,),
             steps=(120,),
