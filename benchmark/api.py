@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from benchmark.core.cell import Cell
     from benchmark.execution.status import AskQueue, Status
     from benchmark.sweep.plan import Plan
+    from benchmark.sweep.tuning import Tuned
     from benchmark.trained import Trained
     from results.reporting import Report
     from slurm.executor import Request
@@ -146,7 +147,7 @@ class Sweep:
         arguments = locals()
         axes = {name: arguments[name] for name in AXES}
         self.runs = Path(runs)
-        self.settings = Settings(peek, compile, cuda_graph, deterministic)
+        self._settings = Settings(peek, compile, cuda_graph, deterministic)
         self.gpu = gpu
         self.grids = request(
             axes,
@@ -164,15 +165,26 @@ class Sweep:
         return f"Sweep({', '.join(map(str, self.grids))}, runs={str(self.runs)!r})"
 
     @cached_property
+    def _tuned(self) -> Tuned | None:
+        from benchmark.sweep.tuning import read_chosen
+
+        return None if self.tuned_from is None else read_chosen(self.tuned_from)
+
+    @property
+    def settings(self) -> Settings:
+        """How cells are trained, where that is no part of what they are."""
+        earlier = self._tuned.earlier if self._tuned else {}
+        return replace(self._settings, earlier=earlier)
+
+    @cached_property
     def _resolved(self) -> tuple[list[Cell], dict[str, str], tuple[str, ...]]:
         from benchmark.data import open_dataset, refuse_in_tree
         from benchmark.sweep.resolve import Resolver
-        from benchmark.sweep.tuning import read_chosen
 
         for spec in {spec for grid in self.grids for spec in grid.datasets}:
             refuse_in_tree(self.runs, spec, "the runs folder")
         resolver = Resolver() if self.gpu is None else Resolver(on_gpu=self.gpu)
-        resolver.earlier = None if self.tuned_from is None else read_chosen(self.tuned_from)
+        resolver.earlier = self._tuned
         cells = resolver.cells(self.grids)
         if self.test_on:
             from benchmark.trained import external

@@ -9,12 +9,16 @@ from test_run import flags, made  # noqa: F401 - a fixture
 from test_spec import make_cell
 
 from benchmark.__main__ import main
+from benchmark.core.record import RECORD, read_record, write_record
 from benchmark.core.registry import InputError
+from benchmark.core.settings import chosen
 from benchmark.sweep import estimate
 from benchmark.sweep.grid import CONVERGED, Grid
 from benchmark.sweep.resolve import Resolver
 from benchmark.sweep.suites import request, suites
 from benchmark.sweep.tuning import read_chosen
+from results import frame, tables
+from results.costs import ledger
 
 SHORT = ["--patience", "2", "--max-steps", "24", "--evaluations", "12", "--lr", "0.3"]
 
@@ -134,6 +138,13 @@ def test_rates_are_taken_from_earlier_trials(tmp_path):
     # .635 against .625, .6 and .5
     assert {(c.lr, c.weight_decay, c.tuned) for c in own} == {(1e-2, 0.0, "alpha=2.0")}
     assert len(own) == 4
+    behind = read_chosen(tmp_path).earlier[chosen(own[0])]
+    assert {name: behind[name] for name in ("trials", "runs", "seeds", "rates")} == {
+        "trials": 4,  # three rates, one of them with another field as well
+        "runs": 8,
+        "seeds": [90, 91],
+        "rates": [1e-4, 1e-3, 1e-2],
+    }
     (named, *_) = Resolver(earlier=read_chosen(tmp_path)).cells(
         [dataclasses.replace(grid, lr=(0.5,))]
     )
@@ -143,6 +154,39 @@ def test_rates_are_taken_from_earlier_trials(tmp_path):
     put(tmp_path, [0.5, 0.1], **{**names, "lr": 1e-3, "weight_decay": 0.1, "seed": 99})
     with pytest.raises(InputError, match="not run on the same fractions and seeds"):
         read_chosen(tmp_path)
+
+
+def test_earlier_trials_are_counted_with_those_of_a_table(tmp_path):
+    """A method that was tuned longer elsewhere is named, with the time that its search took."""
+    for method, trials, rates in (("linear", 4, [1e-4, 1e-3, 1e-2, 1e-1]), ("lora", 9, [1e-3])):
+        for seed in (0, 1):
+            values = {"method": method, "seed": seed, "lr": rates[-1]}
+            put(tmp_path, [0.5, 0.6], **values)
+            folder = make_cell(**values).folder(tmp_path)
+            record = read_record(folder / RECORD)
+            told = {"trials": trials, "runs": trials, "train_s": 60.0, "rates": rates}
+            told |= {"fractions": [0.4], "seeds": [90], "steps": [100]}
+            provenance = {**record.provenance, "earlier": told}
+            write_record(folder, dataclasses.replace(record, provenance=provenance))
+    loaded = frame.load([tmp_path])
+    (table,) = tables.build(loaded)
+    assert "trials per entry: linear 4; lora 9 (not equally tuned)" in table.caption
+    assert "by earlier trials, on 40% of the labels, seed 90, 100 steps" in table.caption
+    assert "linear on phantom_grading 100% lr 0.1, the highest of 4" in table.caption
+    for entry in ledger.build(loaded, table).entries:
+        assert entry.searched == pytest.approx(entry.seconds + 60 / 2)
+
+
+def test_a_record_tells_of_the_trials_that_chose_its_rate(made, tmp_path):  # noqa: F811
+    first, then = tmp_path / "trials", tmp_path / "runs"
+    arguments = flags(made, first, methods="linear", fractions="1.0", steps="4", evaluations="1")
+    assert main([*arguments, "--seeds", "90", "--tune-budget", "3"]) == 0
+    arguments[arguments.index("--runs") + 1] = str(then)
+    assert main([*arguments, "--tuned-from", str(first), "--executor", "local"]) == 0
+    (record,) = (read_record(path) for path in then.rglob("record.json"))
+    told = record.provenance["earlier"]
+    assert (told["trials"], told["seeds"], told["steps"]) == (3, [90], [4])
+    assert record.cell.lr in told["rates"]
 
 
 def test_the_reference_suite_is_complete_for_its_first_methods_first():

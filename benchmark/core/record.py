@@ -97,6 +97,22 @@ class Origin(TypedDict, total=False):
     url: str
 
 
+class Earlier(TypedDict, total=False):
+    """Trials of another runs folder that chose what a cell trains with (`--tuned-from`).
+
+    `trials` are the settings tried, `runs` the cells trained for it and `train_s` their time;
+    `rates` are the learning rates tried, ascending; the rest is what those cells were.
+    """
+
+    trials: int
+    runs: int
+    train_s: float
+    rates: list[float]
+    fractions: list[float]
+    seeds: list[int]
+    steps: list[int]
+
+
 class Provenance(TypedDict, total=False):
     """Where a number comes from; more than this may be in it."""
 
@@ -109,6 +125,7 @@ class Provenance(TypedDict, total=False):
     cached_features: bool
     compiled: bool
     trained_together: int
+    earlier: Earlier
     calibration: dict[str, float]  # images that a method chose by, and the seconds it took
     sources: dict[str, Origin]
     delta: str  # SHA-256 of the cell's delta.safetensors

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from benchmark.core.cell import Cell
+from benchmark.core.record import Earlier
+
+Chosen = tuple[str, str, str, float, float, str]
+
+
+def chosen(cell: Cell) -> Chosen:
+    """Return what the trials that chose a cell's values are found by."""
+    return (
+        *(cell.dataset, cell.backbone, cell.method),
+        *(cell.lr, cell.weight_decay, cell.tuned),
+    )
 
 
 @dataclass(frozen=True)
@@ -17,13 +31,15 @@ class Settings:
     each model; it is off by default because on two CPU cores a step got 5 % faster after 46 s of
     compilation, which a cell of minutes does not pay back. `cuda_graph` sends all kernels of a pass
     to the GPU at once, which compiles the whole model. `deterministic` takes only kernels that give
-    the same bits each time: a GPU's usual ones add up in varying order.
+    the same bits each time: a GPU's usual ones add up in varying order. `earlier` holds the trials
+    that chose values of cells, which their records tell.
     """
 
     peek: bool = False
     compile: bool = False
     cuda_graph: bool = False
     deterministic: bool = False
+    earlier: Mapping[Chosen, Earlier] = field(default_factory=dict)
 
     @property
     def compiles(self) -> bool:

@@ -12,8 +12,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.core.record import read_records
+from benchmark.core.record import Earlier, Record, read_records
 from benchmark.core.registry import InputError
+from benchmark.core.settings import Chosen
 from benchmark.scores import metric_of
 
 if TYPE_CHECKING:
@@ -47,10 +48,14 @@ def _points(dimensions: int, number: int) -> list[list[float]]:
 
 @dataclass(frozen=True)
 class Tuned:
-    """What trials of earlier records chose: values of a cell, by data set, backbone and method."""
+    """What trials of earlier records chose: values of a cell, by data set, backbone and method.
+
+    `earlier` are the trials behind each choice.
+    """
 
     folder: Path
     chosen: Mapping[tuple[str, str, str], dict[str, Any]]
+    earlier: Mapping[Chosen, Earlier]
 
     def of(self, dataset: str, backbone: str, method: str) -> dict[str, Any]:
         """Return the values for a method of a backbone on a data set.
@@ -80,8 +85,10 @@ def read_chosen(folder: Path) -> Tuned:
     if faults:
         raise InputError(faults[0])
     trials: dict[tuple[str, str, str], dict[tuple[float, float, str], dict[tuple, float]]] = {}
+    behind: dict[tuple[str, str, str], list[Record]] = {}
     for record in records:
         cell, metric = record.cell, metric_of(record.data.metric)
+        behind.setdefault((cell.dataset, cell.backbone, cell.method), []).append(record)
         score = record.val[metric.name]
         if score is None:
             raise InputError(
@@ -91,7 +98,8 @@ def read_chosen(folder: Path) -> Tuned:
         own = trials.setdefault((cell.dataset, cell.backbone, cell.method), {})
         runs = own.setdefault((cell.lr, cell.weight_decay, cell.tuned), {})
         runs[cell.fraction, cell.shots, cell.split_seed, cell.seed] = metric.sign * score
-    chosen = {}
+    chosen: dict[tuple[str, str, str], dict[str, Any]] = {}
+    earlier: dict[Chosen, Earlier] = {}
     for name, own in trials.items():
         if len({tuple(sorted(runs)) for runs in own.values()}) > 1:
             raise InputError(
@@ -101,7 +109,22 @@ def read_chosen(folder: Path) -> Tuned:
         means = {values: sum(runs.values()) / len(runs) for values, runs in own.items()}
         best = max(means, key=lambda values: means[values])
         chosen[name] = dict(zip(("lr", "weight_decay", "tuned"), best, strict=True))
-    return Tuned(folder, chosen)
+        earlier[*name, *best] = _told(len(own), behind[name])
+    return Tuned(folder, chosen, earlier)
+
+
+def _told(trials: int, records: list[Record]) -> Earlier:
+    """Return what records say of the trials that chose their values."""
+    cells = [record.cell for record in records]
+    return {
+        "trials": trials,
+        "runs": len(records),
+        "train_s": sum(record.cost.train_s for record in records),
+        "rates": sorted({cell.lr for cell in cells}),
+        "fractions": sorted({cell.fraction for cell in cells}),
+        "seeds": sorted({cell.seed for cell in cells}),
+        "steps": sorted({cell.steps for cell in cells}),
+    }
 
 
 def read_tuned(items: list[str]) -> dict[str, str]:

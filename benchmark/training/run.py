@@ -36,6 +36,7 @@ from benchmark.core.record import (
     write_record,
 )
 from benchmark.core.registry import InputError
+from benchmark.core.settings import chosen
 from benchmark.data.base import Card
 from benchmark.scores import VERSION, Predictions, every_score
 from benchmark.training import balance, citations, cost, memory, peek
@@ -345,6 +346,8 @@ def _provenance(
     space = {name: asdict(r) for name, r in method.search_space().items()}
     found |= {"cached_features": kept, "sources": sources, "search_space": space}
     found |= {"delta": sha256_of(folder / DELTA)}
+    if earlier := session.settings.earlier.get(chosen(cell)):
+        found |= {"earlier": earlier}
     found |= {"compiled": True} if session.settings.compiles else {}
     found |= {"cuda_graph": True} if session.settings.cuda_graph else {}
     found |= {"trained_together": progress.together} if progress.together > 1 else {}

@@ -26,9 +26,11 @@ BESIDE = (PREDICTIONS, PEEK, EXTERNAL)  # what a row tells of: `has_predictions`
 FINISHED = (
     *("labels", "metric", "synthetic", "classes", "task", "ordinal", "device", "sources"),
     "group_note",
+    *("earlier_trials", "earlier_s", "earlier_edge", "earlier_where"),
     *("selected_step", "last_step", "late_gain", "num_val"),
     *(field.name for field in fields(Cost)),
 )
+TRIED = 3  # rates, below which one of them is always an edge
 LATE = 0.75  # the part of training after which its score on validation should hardly rise
 _UNDONE = {UNSUPPORTED: "n/a", ERROR: "failed"}
 
@@ -66,11 +68,29 @@ def done(folder: str) -> dict[str, Any]:
         "group_note": data.group_note,
         "selected_step": record.selected_step,
         "num_val": data.val,
+        **_earlier(record),
         **_end(record),
     }
     for start, numbers in (("val_", record.val), ("test_", record.test), ("", vars(record.cost))):
         row |= {start + n: None if v is None else float(v) for n, v in numbers.items()}
     return row | _beside(names)
+
+
+def _earlier(record: Record) -> dict[str, Any]:
+    """Return how many trials of another folder chose the rate, and how it lies among theirs."""
+    found = record.provenance.get("earlier")
+    if not found:
+        return {"earlier_trials": 0, "earlier_s": 0.0, "earlier_edge": "", "earlier_where": ""}
+    rates = found["rates"]
+    ends = {rates[0]: f"the lowest of {len(rates)}", rates[-1]: f"the highest of {len(rates)}"}
+    shares = ", ".join(f"{100 * share:g}%" for share in found["fractions"])
+    lists = {name: ", ".join(map(str, found[name])) for name in ("seeds", "steps")}
+    return {
+        "earlier_trials": found["trials"],
+        "earlier_s": found["train_s"],
+        "earlier_edge": ends.get(record.cell.lr, "") if len(rates) >= TRIED else "",
+        "earlier_where": f"{shares} of the labels, seed {lists['seeds']}, {lists['steps']} steps",
+    }
 
 
 def _end(record: Record) -> dict[str, float | None]:

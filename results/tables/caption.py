@@ -17,7 +17,7 @@ SHOWN = 5  # of the entries that are missing, and of the methods of one number
 _UNEQUAL = (("runs", "not equally repeated"), ("trials", "not equally tuned"))
 _USED = [
     *("dataset", "data", "weights", "precision", "normalize", "split_seed"),
-    *("steps", "patience", "steps_done", "subset"),
+    *("steps", "patience", "steps_done", "subset", "earlier_where"),
 ]
 Chosen = Mapping[Column, pd.DataFrame]  # the rows behind each column, of all methods
 Empty = Mapping[tuple[str, Column], str]  # why entries have no number
@@ -38,6 +38,7 @@ def caption(chosen: Chosen, empty: Empty, lacking: Sequence[str]) -> str:
         "Columns name the metric, the label fraction and the number of labels (training + "
         "validation). Checkpoint chosen on validation; trials per entry: "
         f"{trials}, chosen by: {RULE}; test read once, after the choice.",
+        *_earlier(rows),
         *_first_files(rows),
         f"{_length(rows)} Head not counted in trained. Fingerprints: {_identity(rows)}.",
         *_apart(columns),
@@ -61,6 +62,12 @@ def _length(rows: pd.DataFrame) -> str:
         f"Trained until converged: until {patience} evaluations in a row were no better, then a "
         f"decay of the rate, at most {steps} steps{took}."
     )
+
+
+def _earlier(rows: pd.DataFrame) -> list[str]:
+    """Return a sentence where rates were chosen by trials of other records (`--tuned-from`)."""
+    where = [text for text in rows["earlier_where"].dropna().unique() if text]
+    return [f"Rates were chosen by earlier trials, on {'; '.join(where)}."] if where else []
 
 
 def _first_files(rows: pd.DataFrame) -> list[str]:
@@ -99,11 +106,18 @@ def _spread(rows: pd.DataFrame, most: int) -> str:
 
 
 def _counts(chosen: Chosen, empty: Empty) -> pd.DataFrame:
-    """Return method, column, runs and trials of every entry with a number."""
+    """Return method, column, runs and trials of every entry with a number.
+
+    Trials of other records count as well: a table of one setting each may hide that one method was
+    tuned longer than another. The setting that they chose is one of them.
+    """
     parts = []
     for column, rows in chosen.items():
-        part = rows.groupby("method", as_index=False).agg(
-            runs=("key", "size"), trials=("trials", "first")
+        earlier = (rows["earlier_trials"].fillna(0) - 1).clip(lower=0).astype(int)
+        part = (
+            rows.assign(trials=rows["trials"] + earlier)
+            .groupby("method", as_index=False)
+            .agg(runs=("key", "size"), trials=("trials", "max"))
         )
         kept = [(method, column) not in empty for method in part["method"]]
         parts.append(part[kept].assign(column=column.name + " " + column.share))

@@ -12,12 +12,12 @@ import pandas as pd
 
 from benchmark.core.spec import base_name
 from benchmark.scores import metric_of
+from results.frame.rows import TRIED
 from results.tables.columns import Column
 from results.tables.sheet import RISING
 
 SHOWN = 5  # entries of a sentence
 COARSE = 0.05  # standard error of a validation score above which a choice on it is mostly luck
-TRIED = 3  # rates, below which one of them is always an edge
 RATES = ("lr", "head_lr")
 Chosen = Mapping[Column, pd.DataFrame]  # the rows behind each column, of all methods
 
@@ -104,12 +104,15 @@ def told_edges(chosen: Chosen, done: pd.DataFrame) -> str:
     for column, rows in chosen.items():
         every = column.of(done)
         for method, runs in rows.groupby("method"):
+            where = f"{base_name(str(method))} on {column.name} {column.share}"
+            edge = runs["earlier_edge"].iloc[0]
+            if isinstance(edge, str) and edge:  # scores of others know none
+                named.append(f"{where} lr {runs['lr'].iloc[0]:g}, {edge}")
             for name in RATES:
                 tried = sorted(every[every["method"] == method][name].unique())
                 rate = runs[name].iloc[0]
                 if len(tried) >= TRIED and rate in (tried[0], tried[-1]):
                     end = "lowest" if rate == tried[0] else "highest"
-                    where = f"{base_name(str(method))} on {column.name} {column.share}"
                     named.append(f"{where} {name} {rate:g}, the {end} of {len(tried)}")
     return f"Chosen at the edge of what was tried: {_first(named)}." if named else ""
 
