@@ -39,7 +39,10 @@ _NOISE = re.compile(
     r"error: Timed out waiting)|^slurmstepd: (info|error: \*\*\*)|^\s*$|^scontrol|"
     r"^  File |^Traceback|^\s+\^*\s*$|^Thread 0x|^Current thread|Submitted job triggered"
 )
-_NAMES = re.compile(r"^(srun|slurmstepd): (error: )?([\w.-]+: )?(tasks? [\d,-]+: )?")
+# the shell names the copy of the script that a node keeps for this one job
+_NAMES = re.compile(
+    r"^((srun|slurmstepd): (error: )?([\w.-]+: )?(tasks? [\d,-]+: )?|\S*/slurm_script: (line \d+: )?)"
+)
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,6 @@ def ending(text: str) -> Ending | None:
 
 
 def last_line(text: str) -> str:
-    """Return the last line that is a reason, without the names of tasks and nodes, or ""."""
+    """Return the last line that is a reason, without the names of tasks, nodes and jobs, or ""."""
     lines = [line for line in text.splitlines() if not _NOISE.search(line)]
     return _NAMES.sub("", lines[-1].strip())[:200] if lines else ""

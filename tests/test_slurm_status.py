@@ -137,14 +137,26 @@ def status_of(runs, capsys, *more):
     return code, capsys.readouterr().out.splitlines()
 
 
-def test_equal_ends_of_many_jobs_are_one_line_with_one_log(tmp_path, monkeypatch, capsys):
+NO_PYTHON = "/spool-n{0}/job0000{0}/slurm_script: line 47: /venv/python: No such file or directory"
+
+
+@pytest.mark.parametrize(
+    ("log", "reason"),
+    [
+        (TIME_LIMIT, "TIMEOUT: ended by the time limit"),
+        (NO_PYTHON, "/venv/python: No such file or directory"),
+    ],
+)
+def test_equal_ends_of_many_jobs_are_one_line_with_one_log(
+    tmp_path, monkeypatch, capsys, log, reason
+):
     fake(monkeypatch, tmp_path, "squeue", "")
     slugs = [f"d/b/m/{n}" for n in range(60)]
-    submitted(tmp_path, [[slug] for slug in slugs], [TIME_LIMIT.format(n) for n in range(60)])
+    submitted(tmp_path, [[slug] for slug in slugs], [log.format(n) for n in range(60)])
     code, told = status_of(tmp_path, capsys)
     assert code == 3
     assert len([line for line in told if line.startswith("to do")]) == 1
-    assert "d/b/m/0 and 59 more: TIMEOUT: ended by the time limit" in told[1]
+    assert f"d/b/m/0 and 59 more: {reason}" in told[1]
     assert told[1].endswith("(job 7_0, sweeps/S/logs/7_0_0_log.err)")
 
 
