@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import pkgutil
 import sys
 from typing import NoReturn
@@ -24,6 +25,8 @@ class Parser(argparse.ArgumentParser):
 def main(argv: list[str] | None = None) -> int:
     """Run one verb and return its exit code: 0 done, 1 something failed, 2 bad input."""
     warn_in_notes()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal may not know every sign of a table
+        sys.stdout.reconfigure(errors="backslashreplace")
     parser = Parser(prog="python -m benchmark")
     parser.description = "Compare parameter-efficient fine-tuning methods on medical images."
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
@@ -32,6 +35,7 @@ def main(argv: list[str] | None = None) -> int:
         summary = (module.__doc__ or "").strip().splitlines()[0]
         module.add_arguments(verbs.add_parser(name, help=summary, description=summary))
     try:
+        _check_text(sys.argv[1:] if argv is None else argv)
         arguments = parser.parse_args(argv)
         return importlib.import_module(f"benchmark.commands.{arguments.verb}").run(arguments)
     except InputError as error:
@@ -55,6 +59,13 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; run the same command again to continue\n")
         return 130
+
+
+def _check_text(argv: list[str]) -> None:
+    """Refuse a path that is not UTF-8: no record, table or page could name it."""
+    for text in argv:
+        if not text.isascii() and text != text.encode(errors="replace").decode():
+            raise InputError(f"{text!r} is not UTF-8; rename that file or folder")
 
 
 def _verbs() -> list[str]:

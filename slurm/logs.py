@@ -41,7 +41,8 @@ _NOISE = re.compile(
 )
 # the shell names the copy of the script that a node keeps for this one job
 _NAMES = re.compile(
-    r"^((srun|slurmstepd): (error: )?([\w.-]+: )?(tasks? [\d,-]+: )?|\S*/slurm_script: (line \d+: )?)"
+    r"^((srun|slurmstepd): (error: )?([\w.-]+: )?(tasks? [\d,-]+: )?"
+    r"|\S*/slurm_script: (line \d+: )?)"
 )
 
 

@@ -142,6 +142,30 @@ def test_a_disk_that_is_full_at_the_very_last_file_replaces_none(tmp_path, monke
     assert (tmp_path / "out" / "a").read_text() == "new"
 
 
+def test_names_that_are_not_utf_8_are_one_sentence(tmp_path, capsys):
+    name = os.fsdecode(b"\xffx")
+    for flags in (["--runs", f"{tmp_path}/{name}"], ["--config", f"{tmp_path}/{name}"]):
+        assert main(["run", "--dry-run", *flags]) == 2
+        assert "is not UTF-8; rename that file or folder" in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"'a,.udcffx' is not UTF-8; rename that file"):
+        write_text(tmp_path / "a.csv", f"a,{name}")
+    assert not list(tmp_path.iterdir())
+    assert digest(name) == digest(os.fsencode(name))
+
+
+def test_a_terminal_that_knows_ascii_only_shows_any_name(tmp_path):
+    slug = "\u2191/tiny_vit/linear/f100"
+    write_json(tmp_path / "plans" / "a.json", {"slugs": [slug]})
+    (tmp_path / slug).mkdir(parents=True)
+    (tmp_path / slug / "error.txt").write_text("why")
+    command = [sys.executable, "-m", "benchmark", "status", "--runs", str(tmp_path)]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    root = Path(__file__).parent.parent
+    done = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr
+    assert "\\u2191/tiny_vit/linear/f100: why" in done.stdout
+
+
 def test_a_killed_writer_leaves_the_old_file(tmp_path):
     path = tmp_path / "a.json"
     write_text(path, "old")

@@ -65,7 +65,8 @@ def data_root() -> Path:
 
 def digest(content: str | bytes, digits: int = 16) -> str:
     """Return the first hex digits of the SHA-256 of `content`: 16 tell 10^8 things apart."""
-    data = content.encode() if isinstance(content, str) else content
+    # a path that is not UTF-8 comes from the system with its bytes escaped
+    data = content.encode(errors="surrogateescape") if isinstance(content, str) else content
     return hashlib.sha256(data).hexdigest()[:digits]
 
 
@@ -256,10 +257,17 @@ def write_text(path: Path, text: str) -> None:
     """Write `path` whole or not at all.
 
     Raises:
-        InputError: where it cannot be written.
+        InputError: where it cannot be written, or holds a name of a file that is not UTF-8.
     """
+    try:
+        content = text.encode()  # whatever the encoding of the terminal is
+    except UnicodeEncodeError as error:
+        name = text[max(0, error.start - 40) : error.end + 20]
+        raise InputError(
+            f"cannot write {str(path)!r}: {name!r} is not UTF-8; rename that file"
+        ) from None
     with written(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_bytes(content)
 
 
 def write_arrays(path: Path, **arrays: np.ndarray) -> None:
