@@ -58,5 +58,6 @@ def test_control_characters_are_in_no_record(tmp_path, name, capsys):
     put(tmp_path, 0.5)
     path = put(tmp_path, 0.5, seed=1, dataset="odd")
     path.write_text(path.read_text().replace('"odd"', json.dumps(name)))
-    assert main(["report", "--runs", str(tmp_path), "--format", "csv"]) == 1
+    places = ["--runs", str(tmp_path), "--out", str(tmp_path / "out")]
+    assert main(["report", *places, "--format", "csv"]) == 1
     assert "not used" in capsys.readouterr().err

@@ -171,7 +171,8 @@ def broken(runs):
 
 def test_all_that_is_broken_is_one_sentence_each_and_what_is_good_is_reported(tmp_path, capsys):
     broken(tmp_path / "runs")
-    assert main(["report", "--runs", str(tmp_path / "runs")]) == 1
+    places = ["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]
+    assert main(["report", *places]) == 1
     output = capsys.readouterr()
     lines = output.err.splitlines()
     assert len(lines) == 7

@@ -22,7 +22,8 @@ def test_old_cells_are_scored_again_without_training(tmp_path, capsys):
         write_record(folder, make_record(cell, 0.25, **facts))
         if method == "linear":
             np.savez(folder / "predictions.npz", **arrays)
-    assert main(["report", "--runs", str(tmp_path), "--rescore", "--metric", "brier"]) == 0
+    places = ["--runs", str(tmp_path), "--out", str(tmp_path / "out")]
+    assert main(["report", *places, "--rescore", "--metric", "brier"]) == 0
     answer = capsys.readouterr()
     assert "1 cells below" in answer.out
     assert "not scored" in answer.err
