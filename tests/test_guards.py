@@ -188,7 +188,7 @@ def test_an_empty_folder_beside_a_good_one(tmp_path, capsys):
     put(tmp_path / "runs", 0.5)
     (tmp_path / "empty").mkdir()
     flags = ["--runs", str(tmp_path / "runs"), "--runs", str(tmp_path / "empty")]
-    assert main(["report", *flags]) == 1
+    assert main(["report", *flags, "--out", str(tmp_path / "out")]) == 1
     output = capsys.readouterr()
     assert "50.0" in output.out
     assert output.err == f"not used: there is no record below '{tmp_path / 'empty'}'\n"
