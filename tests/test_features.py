@@ -100,6 +100,26 @@ def test_numbers_are_those_without_the_cache(dataset, axes, images, tmp_path, mo
     assert (arrays[0]["test_ids"] == arrays[1]["test_ids"]).all()
 
 
+BF16 = [(spec, views) for views in (0, 1) for spec in ("partial", "mlp_probe", "lst", "linear")]
+
+
+@pytest.mark.parametrize(("spec", "views"), [*BF16, ("knn", 0)])
+def test_features_are_kept_in_bfloat16(spec, views, images, tmp_path):
+    axes = {"augment": ("default",), "views": (views,)} if views else {}
+    cells, sources = plan(images, methods=(spec,), precision=("bf16", "fp32"), **axes)
+    session = session_in(tmp_path, sources)
+    found, exact = (run(cell, session, tmp_path / "runs") for cell in cells)
+    assert [cell.precision for cell in cells] == ["bf16", "fp32"]
+    assert found.provenance["cached_features"]
+    assert exact.provenance["cached_features"]
+    for part in ("val", "test"):
+        loss = getattr(exact, part)["loss"]
+        assert getattr(found, part)["loss"] == pytest.approx(loss, rel=0.05)
+    deltas = [delta_of(cell.folder(tmp_path / "runs")) for cell in cells]
+    assert all(tensor.dtype != torch.bfloat16 for tensor in deltas[0].values())
+    assert deltas[0].keys() == deltas[1].keys()
+
+
 def test_a_grid_of_probes_costs_one_pass_over_the_data(images, tmp_path, passes):
     axes = {"fractions": (0.5, 1.0), "seeds": (0, 1), "lr": (1e-2, 1e-3), "split_seeds": (0, 1)}
     cells, sources = plan(images, **axes)

@@ -154,7 +154,7 @@ def from_kept(
     augmented afresh, and where the features would be too large. What cannot be written to the disk
     costs a sentence on standard error.
     """
-    start = _start(setup.model, cell)
+    start = _start(setup, cell)
     if start is None or not isinstance(splits.train, Images):
         return setup, splits, False
     work = Work(setup, splits.train, cell, start)
@@ -172,14 +172,16 @@ def from_kept(
     return replace(setup, model=start.resume(found.shapes, cell.image_size)), kept, True
 
 
-def _start(model: Model, cell: Cell) -> Start | None:
+def _start(setup: Setup, cell: Cell) -> Start | None:
     """Return where training can start from what is kept of each image, or None."""
+    model = setup.model
     if not is_constant(model.body, cell):
         return None
     if cell.views and isinstance(model, Segmenter):
         return None  # the masks of views are not kept
     if any(parameter.requires_grad for parameter in model.body.parameters()):
-        return prefix.find(model, cell)
+        with setup.autocast():  # frozen weights may be held in bfloat16
+            return prefix.find(model, cell)
     return Head(model)
 
 

@@ -90,7 +90,7 @@ def find(model: Model, cell: Cell) -> Prefix | None:
     """Return the prefix of `model` that no gradient reaches, or None.
 
     The method must have said what of the frozen blocks it reads (`Method.reads`). One image tells
-    which outputs depend on a trained tensor.
+    which outputs depend on a trained tensor; to be called under the autocast of the cell.
     """
     reads = methods.of_cell(cell).reads
     if not reads:
