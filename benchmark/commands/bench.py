@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 METHODS = (
     "full,bitfit,lora,lora(targets=qkv),lora(targets=qkv+proj+fc1+fc2),adaptformer,houlsby,"
-    "convpass,vpt_deep,vpt_shallow(prompts=50),dvpt,dvpt(merge=attend),linear"
+    "convpass,vpt_deep,vpt_shallow(prompts=50),dvpt,dvpt(merge=rows),linear"
 )
 PARTS = ("steps", "input", "overhead", "usage", "data")
 MANY = Number(int, above=0, most=1_000_000)
