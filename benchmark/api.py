@@ -159,6 +159,11 @@ class Sweep:
         if tuned_from is not None and tune_budget is not None:
             raise InputError("tune_budget tunes, and tuned_from takes what was tuned; give one")
         self.tuned_from = None if tuned_from is None else Path(tuned_from)
+        if self.tuned_from and self.tuned_from.resolve() == self.runs.resolve():
+            raise InputError(
+                f"tuned_from names the runs folder {str(self.runs)!r} itself, in whose tables the "
+                "trials would stand; train trials in a folder of their own"
+            )
         self.test_on = () if test_on is None else read_items("test_on", test_on)
 
     def __repr__(self) -> str:

@@ -17,7 +17,7 @@ from benchmark import auditing
 from benchmark.core.registry import InputError
 from benchmark.sweep.grid import Grid
 from benchmark.sweep.resolve import Resolver
-from benchmark.training import run
+from benchmark.training import calibration, run
 from benchmark.training.calibration import CalibrationBatches
 from benchmark.training.fit import evaluate
 from benchmark.training.session import Session
@@ -229,7 +229,7 @@ def test_only_training_images_are_shown_each_once_and_unchanged(tmp_path, monkey
     def calibrate(self, backbone, batches, loss):
         seen.extend(batches)
         for images, _ in seen:
-            assert len(images) <= cell.batch_size
+            assert len(images) <= calibration.BATCH
         assert all(torch.equal(a, b) for (a, _), (b, _) in zip(seen, batches, strict=True))
         real(self, backbone, batches, loss)
 

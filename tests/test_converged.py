@@ -98,6 +98,7 @@ def test_the_flag_alone_brings_patience_maximum_and_evaluations():
         (["--until-converged", "--max-steps", "8"], "and there are 8"),
         (["--tuned-from", "nowhere"], "no folder 'nowhere' with records of trials"),
         (["--tuned-from", ".", "--tune-budget", "3"], "give one"),
+        (["--runs", "one", "--tuned-from", "./one"], "names the runs folder 'one' itself"),
     ],
 )
 def test_bad_lengths_are_one_sentence(arguments, expected, tmp_path, capsys):

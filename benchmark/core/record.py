@@ -33,14 +33,14 @@ class Cost:
 
     `trainable_params` are those of the method, `head_params` of the head, `total_params` of the
     attached body, `backbone_params` of the bare one. `delta_bytes` is the file that the trained
-    model is restored from, `full_bytes` what a copy of the whole model would take. `train_s` is
-    the time of training with its validation, `peak_mib` the largest memory (of the GPU; without
-    one, of the process); `reserved_mib` is what torch took of the GPU for it, `host_mib` the peak
-    of the process on the host. `micro_batch` images went through the model at once: statistics of
-    a batch norm that moves are theirs, not those of the batch. `steps_done` are the steps of the
-    optimiser, which until converged are fewer than the cell allows. The method adds
-    `inserted_tokens` to the `image_tokens` that meet in one attention. 0 of these four: not
-    recorded, or none.
+    model is restored from, `full_bytes` what a copy of the whole model would take. `train_s` is the
+    time of training with its validation and of what the method chose by images before, `peak_mib`
+    the largest memory (of the GPU; without one, of the process); `reserved_mib` is what torch took
+    of the GPU for it, `host_mib` the peak of the process on the host. `micro_batch` images went
+    through the model at once: statistics of a batch norm that moves are theirs, not those of the
+    batch. `steps_done` are the steps of the optimiser, which until converged are fewer than the
+    cell allows. The method adds `inserted_tokens` to the `image_tokens` that meet in one attention.
+    0 of these four: not recorded, or none.
     """
 
     trainable_params: int = count()
@@ -113,6 +113,13 @@ class Earlier(TypedDict, total=False):
     steps: list[int]
 
 
+class Calibration(TypedDict):
+    """How many training images a method chose by before its first step, and how long it took."""
+
+    images: int
+    seconds: float
+
+
 class Provenance(TypedDict, total=False):
     """Where a number comes from; more than this may be in it."""
 
@@ -126,7 +133,7 @@ class Provenance(TypedDict, total=False):
     compiled: bool
     trained_together: int
     earlier: Earlier
-    calibration: dict[str, float]  # images that a method chose by, and the seconds it took
+    calibration: Calibration
     sources: dict[str, Origin]
     delta: str  # SHA-256 of the cell's delta.safetensors
     search_space: dict[str, dict[str, Any]]  # of the method: low, high and source by name

@@ -135,12 +135,16 @@ def _locked(dataset: Dataset, size: int, folder: Path) -> Iterator[bool]:
     except OSError as error:
         raise _unwritable(dataset, size, folder, error) from None
     try:
-        with lock.open("x") as stream:
-            stream.write(name)
+        stream = lock.open("x")
     except FileExistsError:
         _wait(lock)
         yield False
         return
+    except OSError as error:
+        raise _unwritable(dataset, size, folder, error) from None
+    try:
+        with stream:
+            stream.write(name)
     except OSError as error:
         # a full disk leaves an empty one, for which everybody would wait
         with contextlib.suppress(OSError):

@@ -11,10 +11,15 @@ from torch import Tensor
 
 import methods
 from benchmark.core.cell import Cell, seed
+from benchmark.core.record import Calibration
 from benchmark.core.registry import InputError
 from benchmark.training.fit import Setup
 from benchmark.training.head import Model
 from benchmark.training.source import Batch, Source
+
+# Images at once, whatever the batch of training: the choice does not hang on that axis, and is not
+# what memory ends at (gradients of all weights, in single precision).
+BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -29,22 +34,22 @@ class CalibrationBatches:
     def __iter__(self) -> Iterator[Batch]:
         draws = torch.Generator().manual_seed(seed(self.cell, "calibration"))
         rows = torch.randperm(len(self.train), generator=draws)[: self.count]
-        for part in rows.split(self.cell.batch_size):
+        for part in rows.split(BATCH):
             yield self.train.still(part.numpy(), self.device)
 
 
-def calibrate(setup: Setup, model: Model, train: Source, cell: Cell) -> dict[str, float]:
+def calibrate(setup: Setup, model: Model, train: Source, cell: Cell) -> Calibration | None:
     """Let the cell's method choose what it trains; a cell that goes on chooses the same again.
 
-    In evaluation mode and single precision: what is chosen follows from the weights alone. Returns
-    the number of images and the seconds that it took, {} where nothing is to choose.
+    In evaluation mode and single precision: what is chosen follows from the weights and the images
+    alone. Returns None where nothing is to choose.
 
     Raises:
         InputError: the method trains other tensors than before.
     """
     method = methods.of_cell(cell)
     if not method.calibration_images:
-        return {}
+        return None
     started = time.perf_counter()
 
     def loss(images: Tensor, targets: Tensor) -> Tensor:

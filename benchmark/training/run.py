@@ -28,6 +28,7 @@ from benchmark.core.files import (
 )
 from benchmark.core.record import (
     RECORD,
+    Calibration,
     Cost,
     DataSummary,
     Provenance,
@@ -139,6 +140,7 @@ def _run(
     origin = _provenance(folder, cell, session, data.dataset.card, kept, progress)
     if prepared.calibration:
         origin["calibration"] = prepared.calibration
+        costs["train_s"] += prepared.calibration["seconds"]
     record = Record(
         cell=cell,
         data=_describe(data, task.metric),
@@ -215,7 +217,7 @@ class Prepared:
     setup: Setup
     splits: Splits
     probe: Probe
-    calibration: dict[str, float]
+    calibration: Calibration | None
 
 
 def prepare(
