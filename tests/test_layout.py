@@ -3,6 +3,7 @@
 import pytest
 import tiny_backbones
 import torch
+from safetensors.torch import load_file
 from test_pristine import made
 from torch import nn
 
@@ -10,22 +11,26 @@ import methods
 from benchmark.backbones.shared import own_trained
 from benchmark.bench.card import Bench
 from benchmark.training import layout
+from benchmark.training.artifacts import write_delta
 from benchmark.training.head import Classifier, Segmenter
+from benchmark.training.run import load_state, trained_state
 from methods.parts.backbone import as_backbone
 
 SPECS = ("linear", "lora", "adaptformer", "dora", "ssf", "vpt_deep", "bitfit")
 
 
 def model_of(family, spec, task):
+    """A model, and the modules that its body had before the method was attached."""
     method, body = methods.build(spec), tiny_backbones.make(family)
     if method.refusal(body):
         pytest.skip("n/a")
+    bare = set(body.modules())
     body = as_backbone(method.attach(body))
     torch.manual_seed(1)
     if task == "classification":
-        return Classifier(body, body.num_features, 3)
+        return Classifier(body, body.num_features, 3), bare
     channels = [info["num_chs"] for info in body.feature_info]
-    return Segmenter(body, range(len(channels)), channels, 3)
+    return Segmenter(body, range(len(channels)), channels, 3), bare
 
 
 def passes(model):
@@ -42,8 +47,8 @@ def passes(model):
 @pytest.mark.parametrize("family", tiny_backbones.FAMILIES)
 def test_frozen_weights_in_bfloat16_give_the_numbers_of_autocast(family, task):
     spec = SPECS[(list(tiny_backbones.FAMILIES).index(family) + len(task)) % len(SPECS)]
-    plain, cast = (model_of(family, spec, task) for _ in range(2))
-    layout.cast_frozen(cast)
+    (plain, _), (cast, bare) = (model_of(family, spec, task) for _ in range(2))
+    layout.cast_frozen(cast.body, bare)
     if spec != "ssf":  # it extends every layer
         assert any(p.dtype == torch.bfloat16 for p in cast.parameters())
     assert all(p.dtype == torch.float32 for p in cast.parameters() if p.requires_grad)
@@ -54,12 +59,59 @@ def test_frozen_weights_in_bfloat16_give_the_numbers_of_autocast(family, task):
         assert torch.equal(theirs[name], gradient), name
 
 
+DORA = 'hf(tuner=LORA,options="use_dora=True")'
+
+
+@pytest.mark.parametrize("spec", [*methods.methods, DORA])
+def test_no_method_reads_a_frozen_weight_that_was_cast(spec):
+    if spec in ("hf", DORA):
+        pytest.importorskip("peft")
+    model, bare = model_of("vit", spec, "classification")
+    model.eval()
+    with torch.no_grad():
+        for parameter in methods.trainable(model.body).values():
+            parameter.add_(0.01)  # what starts at zero would hide what it is multiplied with
+    images = torch.randn(2, 3, 64, 64)
+    with torch.autocast("cpu", torch.bfloat16):
+        before = model(images)
+        layout.cast_frozen(model.body, bare)
+        assert torch.equal(model(images), before)
+
+
+def test_a_frozen_head_stays_in_single_precision():
+    model, bare = model_of("vit", "linear", "classification")
+    model.head.bias.requires_grad_(False)  # what no gradient reaches is frozen
+    layout.lay_out(model, bare, "bf16", torch.device("cpu"))
+    assert {tensor.dtype for tensor in trained_state(model).values()} == {torch.float32}
+
+
+def test_the_delta_of_a_model_whose_channels_lie_last_is_the_usual_one(tmp_path):
+    (last, _), (other, _) = (model_of("resnet", "full", "classification") for _ in range(2))
+    last.to(memory_format=torch.channels_last)
+    with torch.no_grad():
+        for parameter in last.parameters():
+            parameter.mul_(1.5)
+    state = trained_state(last)
+    assert not all(tensor.is_contiguous() for tensor in state.values())
+    write_delta(tmp_path, state)
+    stored = load_file(tmp_path / "delta.safetensors")
+    assert stored.keys() == state.keys()
+    for name, tensor in stored.items():
+        assert tensor.is_contiguous(), name
+        assert torch.equal(tensor, state[name]), name
+    load_state(other, stored)
+    for (name, a), b in zip(last.named_parameters(), other.parameters(), strict=True):
+        assert torch.equal(a, b), name
+
+
 def test_the_shared_backbone_stays_in_single_precision():
     pristine = made("tiny_vit")
     wanted = {n: t.clone() for n, t in pristine.copy().state_dict().items()}
-    body = as_backbone(methods.build("lora").attach(pristine.copy()))
+    copied = pristine.copy()
+    bare = set(copied.modules())
+    body = as_backbone(methods.build("lora").attach(copied))
     own_trained(body)
-    layout.lay_out(Classifier(body, body.num_features, 3), "bf16", torch.device("cpu"))
+    layout.lay_out(Classifier(body, body.num_features, 3), bare, "bf16", torch.device("cpu"))
     assert body.get_parameter("blocks.0.mlp.fc1.weight").dtype == torch.bfloat16
     for name, tensor in pristine.copy().state_dict().items():
         assert tensor.dtype == wanted[name].dtype, name
@@ -71,7 +123,7 @@ def test_an_fp32_cell_after_one_in_bfloat16_is_what_it_is_alone(tmp_path, monkey
     cells = [bench.cell("lora", precision=p, steps=2) for p in ("bf16", "fp32")]
     session = bench.session()
     seen, cast = [], layout.cast_frozen
-    monkeypatch.setattr(layout, "cast_frozen", lambda model: seen.append(cast(model)))
+    monkeypatch.setattr(layout, "cast_frozen", lambda *args: seen.append(cast(*args)))
     after = [bench.train(cell, "after", session) for cell in cells][1]
     assert len(seen) == 1  # of the first cell alone
     alone = bench.train(cells[1], "alone")
@@ -83,7 +135,7 @@ def test_an_fp32_cell_after_one_in_bfloat16_is_what_it_is_alone(tmp_path, monkey
 @pytest.mark.parametrize("family", ["convnext", "resnet"])
 @pytest.mark.parametrize("task", ["classification", "segmentation"])
 def test_channels_may_lie_last_in_convolutional_networks(family, spec, task):
-    usual, last = (model_of(family, spec, task) for _ in range(2))
+    usual, last = (model_of(family, spec, task)[0] for _ in range(2))
     assert layout.is_convolutional(last.body)
     last.to(memory_format=torch.channels_last)
     images = torch.randn(2, 3, 64, 64)

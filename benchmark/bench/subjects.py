@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 
 import torch
@@ -55,12 +55,15 @@ def batch_of(size: int, side: int, device: torch.device, precision: str) -> Batc
     return Batch(images.to(device), labels.to(device), precision)
 
 
-def trained(name: str, body: nn.Module, batch: Batch) -> Subject:
-    """Return the subject that trains what `body` has left trainable, and a linear head."""
+def trained(name: str, body: nn.Module, bare: Set[nn.Module], batch: Batch) -> Subject:
+    """Return the subject that trains what `body` has left trainable, and a linear head.
+
+    `bare` are the modules of `body` from before a method was attached.
+    """
     torch.manual_seed(0)
     model = head.Classifier(body, as_backbone(body).num_features, NUM_CLASSES)
     model = model.to(batch.images.device)
-    lay_out(model, batch.precision, batch.images.device)
+    lay_out(model, bare, batch.precision, batch.images.device)
     set_mode(model, live_batch_norm=False)
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=1e-4, fused=batch.images.is_cuda)
@@ -92,7 +95,9 @@ def of_method(spec: str, backbone: nn.Module, batch: Batch) -> Subject:
         InputError: for a method that this backbone cannot take.
     """
     torch.manual_seed(0)
-    return trained(spec, methods.build(spec).attach(copy.deepcopy(backbone)), batch)
+    body = copy.deepcopy(backbone)
+    bare = set(body.modules())
+    return trained(spec, methods.build(spec).attach(body), bare, batch)
 
 
 def floor(backbone: nn.Module, batch: Batch) -> Subject:
@@ -104,12 +109,13 @@ def floor(backbone: nn.Module, batch: Batch) -> Subject:
     families.blocks(body)[0].register_forward_pre_hook(
         lambda module, args: (args[0].detach().requires_grad_(), *args[1:])
     )
-    return trained(FLOOR, body, batch)
+    return trained(FLOOR, body, set(body.modules()), batch)
 
 
 def forward_only(backbone: nn.Module, batch: Batch) -> Subject:
     """Return the frozen forward pass without a graph."""
-    subject = trained(FORWARD, copy.deepcopy(backbone).requires_grad_(False), batch)
+    body = copy.deepcopy(backbone).requires_grad_(False)
+    subject = trained(FORWARD, body, set(body.modules()), batch)
 
     def step() -> None:
         with torch.inference_mode():
@@ -134,6 +140,7 @@ def peft_twin(spec: str, backbone: nn.Module, batch: Batch) -> Subject | None:
     from peft import LoraConfig, inject_adapter_in_model
 
     body = copy.deepcopy(backbone)
+    bare = set(body.modules())
     names = "|".join(targets)
     config = LoraConfig(
         r=method.rank,
@@ -143,4 +150,4 @@ def peft_twin(spec: str, backbone: nn.Module, batch: Batch) -> Subject | None:
         use_rslora=method.rank_stabilized,
     )
     inject_adapter_in_model(config, body)
-    return trained(PEFT + spec, body, batch)
+    return trained(PEFT + spec, body, bare, batch)

@@ -1,10 +1,12 @@
 """How the tensors of a model lie in memory while it is trained; its numbers stay what they are.
 
-The delta that is stored holds trained tensors, which are not touched: in float32, and written in
-the usual order. Exports and predictions start from the weights' file again.
+The delta that is stored holds trained tensors: they stay in float32, and are written in the usual
+order, whatever lies last in memory. Exports and predictions start from the weights' file again.
 """
 
 from __future__ import annotations
+
+from collections.abc import Set
 
 import torch
 from torch import nn
@@ -17,22 +19,29 @@ CAST = (nn.Linear, nn.Conv2d)  # autocast casts the weight and the bias of these
 CONVOLUTIONAL = ("convnext", "resnet")
 
 
-def lay_out(model: Model, precision: str, device: torch.device) -> None:
-    """Lay out `model` for training in `precision` on `device`; memory shared with others stays."""
+def lay_out(model: Model, bare: Set[nn.Module], precision: str, device: torch.device) -> None:
+    """Lay out `model` for training in `precision` on `device`; memory shared with others stays.
+
+    `bare` are the modules that its body had before a method was attached.
+    """
     if precision == "bf16":
-        cast_frozen(model)
+        cast_frozen(model.body, bare)
     if device.type == "cuda" and is_convolutional(model.body):
         model.to(memory_format=torch.channels_last)
 
 
-def cast_frozen(model: nn.Module) -> None:
+def cast_frozen(body: nn.Module, bare: Set[nn.Module]) -> None:
     """Hold the frozen weights that autocast would cast in each pass in bfloat16.
 
     The same numbers go into the same products, so logits are equal bit for bit. Autocast would copy
     a frozen weight anew in each pass, and keep every copy until the backward pass is done.
+
+    A module that is not in `bare` was put there by a method, and may do other things with the
+    weights below it: DoRA of `peft` takes the norm of that of the layer it wraps.
     """
-    for module in model.modules():
-        if type(module) not in CAST:
+    added = {part for module in body.modules() if module not in bare for part in module.modules()}
+    for module in body.modules():
+        if type(module) not in CAST or module in added:
             continue
         for name, parameter in list(module.named_parameters(recurse=False)):
             if not parameter.requires_grad and parameter.dtype == torch.float32:

@@ -229,7 +229,7 @@ def prepare(
         InputError: a method whose tensors no output of the backbone depends on, or whose features
             have another width than it says.
     """
-    own = {id(parameter) for parameter in backbone.parameters()}
+    own, bare = {id(parameter) for parameter in backbone.parameters()}, set(backbone.modules())
     model, task = assemble(cell, backbone, data.dataset.card)
     setup = setup_of(cell, session, model, _weighted(task, cell, data), checkpoint)
     splits = Splits(
@@ -239,7 +239,7 @@ def prepare(
     probe = probe_once(setup, model, splits.train, cell, session.probes)
     check_reached(model, probe.unreached, own, cell)
     freeze_unreached(model, probe.unreached)
-    lay_out(model, cell.precision, session.device)
+    lay_out(model, bare, cell.precision, session.device)
     return Prepared(model, setup, splits, probe, calibration)
 
 
