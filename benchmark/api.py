@@ -39,6 +39,7 @@ T = TypeVar("T")
 Values: TypeAlias = "T | Sequence[T] | None"  # of one axis: a value, several, or its default
 Executor = Literal["inline", "local", "slurm"]
 EXECUTORS = ("inline", "local", "slurm")
+Jobs: TypeAlias = int | Literal["auto"] | None
 ROUNDS = 3  # submissions of a cell whose job died without a result, with `wait`
 # What a reader looks at first; the other columns follow in the order of the records.
 _FIRST = (
@@ -208,7 +209,7 @@ class Sweep:
         return self._resolved[0]
 
     def plan(
-        self, *, executor: Executor = "inline", jobs: int | None = None, only: str | None = None
+        self, *, executor: Executor = "inline", jobs: Jobs = None, only: str | None = None
     ) -> Plan:
         """Return which cells are to do, done, failed or unsupported, and what they should take.
 
@@ -233,7 +234,7 @@ class Sweep:
             planned = replace(planned, todo=todo, failed=failed)
         left = planned.left
         known = estimate.read(self.runs) if left else estimate.Estimate()
-        pack, why = known.pack(left) if executor == "local" and jobs is None else (1, "")
+        pack, why = known.pack(left) if executor == "local" and jobs == "auto" else (1, "")
         forecast = estimate.Forecast(left, known, num_jobs(executor, jobs, len(left), pack))
         notes = (*self._resolved[2], *([why] * bool(why))) if left else ()
         return replace(planned, forecast=forecast, notes=notes)
@@ -242,7 +243,7 @@ class Sweep:
         self,
         executor: Executor = "inline",
         *,
-        jobs: int | None = None,
+        jobs: Jobs = None,
         slurm: str | Mapping[str, object] | Request = "",
         wait: bool = False,
         only: str | None = None,
@@ -253,8 +254,9 @@ class Sweep:
 
         Args:
             executor: "inline" trains in this process, "local" in several, "slurm" submits jobs.
-            jobs: processes of the executor "local"; None: on each GPU as many as records say that
-                its memory holds, 1 to 3; without a GPU 2.
+            jobs: processes of the executor "local"; None: one on each GPU, or 2 without a GPU;
+                "auto": on each GPU as many as records say that its memory holds, 1 to 3. Times of
+                cells that share a GPU stay out of the efficiency table.
             slurm: what jobs ask for, such as {"partition": "gpu", "gpus_per_node": 1}; the fields
                 of `slurm.executor.Request` may stand beside: {"max_parallel": 8}.
             wait: return when the Slurm queue is empty; what died without a result is sent again.

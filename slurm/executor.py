@@ -110,7 +110,7 @@ def describe(order: Order) -> str:
     text = [f"{len(cells)} cells in {len(order.batches)} jobs; predicted: {guess}"]
     pack, why = known.pack(cells)
     if asked.gpus and pack == asked.pack and why:
-        text.append(f"{why}; --slurm pack=1 keeps them apart")
+        text.append(f"{why}; their times stay out of the efficiency table")
     arrays = submit.arrays(order, limit)
     shown: set[int] = set()
     for number, (array, parallel, before) in enumerate(arrays):

@@ -44,8 +44,8 @@ def groups(
 
     Full fine-tuning does not make a linear probe wait for a large node, nor the other way round.
     Cells whose process died before come last, each in a job of its own: it may die again.
-    `history` says how earlier attempts at a cell ended. Where no `pack` is asked for, as many tasks
-    share a GPU as its memory holds, if records tell.
+    `history` says how earlier attempts at a cell ended. With `pack=auto` as many tasks share a
+    GPU as its memory holds, if records tell.
     """
     if not asked.pack:
         asked = replace(asked, pack=known.pack(cells)[0] if asked.gpus else 1)

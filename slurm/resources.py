@@ -67,7 +67,7 @@ GPU_CPUS, GPU_MEMORY_GB = 4, 16  # of a task with a GPU, where nothing else is a
 class Resources:
     """Resources of one job; `options` go to sbatch as they are.
 
-    A job has one task per GPU, times `pack` (0: as records say, see `packing.groups`): each task
+    A job has one task per GPU, times `pack` (0: "auto", as records say, see `packing.groups`); each
     trains cells of its own. `python` is what starts Python in a step: this one, or a container's.
     """
 
@@ -75,7 +75,7 @@ class Resources:
     mem_gb: int | None = None
     cpus_per_task: int = 1
     gpus: int = 0
-    pack: int = 0
+    pack: int = 1
     signal_delay_s: int = 90
     max_num_timeout: int = 10
     hang_min: int = 60
@@ -88,6 +88,10 @@ class Resources:
     def tasks(self) -> int:
         """Return the number of tasks of a job."""
         return max(1, self.gpus) * max(1, self.pack)
+
+    def sharing(self, num_cells: int) -> int:
+        """Return how many tasks of a job with so many cells may train on one GPU at once."""
+        return min(max(1, self.pack), num_cells) if self.gpus else 1
 
     @property
     def limit_min(self) -> int:
@@ -171,7 +175,9 @@ def parse(text: str | Sequence[str]) -> Resources:
             raise InputError(f"{name}={value} in --slurm is not possible: {OURS[name]}")
         if name == "time":
             name, value = "timeout_min", str(_minutes(value))
-        if name in NUMBERS:
+        if (name, value) == ("pack", "auto"):
+            values[name] = 0
+        elif name in NUMBERS:
             values[name] = _number(name, value)
         elif name == "setup":
             values["setup"] += (value,)

@@ -160,7 +160,8 @@ def submit(order: Order) -> tuple[str, list[str]]:
         executor.update_parameters(**parameters)
         batches = [
             Batch(
-                tuple(cells), order.runs, sweep, order.sources, order.settings,
+                tuple(cells), order.runs, sweep, order.sources,
+                replace(order.settings, processes_per_gpu=asked.sharing(len(cells))),
                 gpus=asked.gpus, limit_min=asked.limit_min, hang_min=asked.hang_min,
             )
             for cells in array.batches

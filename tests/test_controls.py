@@ -8,6 +8,7 @@ from torch import nn
 
 from benchmark import backbones
 from benchmark.core.registry import InputError
+from benchmark.core.settings import Settings
 from benchmark.sweep.grid import Grid
 from benchmark.sweep.resolve import Resolver
 from benchmark.sweep.suites import suites
@@ -110,7 +111,9 @@ def test_other_heads_than_a_linear_classifier_are_not_exported(tmp_path):
     from benchmark.trained.export import to_timm
 
     (cell,) = Resolver().cells([Grid(("knn",), ("tiny_vit",), ("phantom_grading",), **SMALL)])
-    run(cell, Session(tmp_path / "cache", {}), tmp_path / "runs")
+    settings = Settings(processes_per_gpu=2)
+    record = run(cell, Session(tmp_path / "cache", {}, settings=settings), tmp_path / "runs")
+    assert record.provenance["processes_per_gpu"] == 2  # its times are not those of a cell alone
     with pytest.raises(InputError, match="no linear classifier"):
         to_timm(load(cell.folder(tmp_path / "runs")), tmp_path / "out")
     assert not (tmp_path / "out").exists()

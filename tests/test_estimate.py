@@ -140,8 +140,8 @@ def test_a_run_predicts_itself_from_the_records_in_its_folder(tmp_path, capsys):
     ("card_mib", "cell_mib", "number"),
     [
         (81_920, 2_000, 3),  # room for 16, and no more than three are of use
-        (24_576, 5_000, 2),  # 19.7 of 24.6 GB, 8.5 each
-        (24_576, 9_000, 1),
+        (24_576, 3_000, 2),  # half of 24.6 GB, 5.5 each
+        (24_576, 5_000, 1),
         (16_384, 20_000, 1),
     ],
 )
@@ -156,17 +156,21 @@ def on_gpu(folder, name, cell, peak, **hardware):
 
 
 def test_cells_share_a_gpu_where_records_of_all_kinds_allow_it(tmp_path, monkeypatch):
-    on_gpu(tmp_path / "a", "one", CELL, 3000.0)
-    on_gpu(tmp_path / "a", "two", replace(CELL, seed=1), 5000.0)  # the larger one counts
+    on_gpu(tmp_path / "a", "one", CELL, 2000.0)
+    on_gpu(tmp_path / "a", "two", replace(CELL, seed=1), 3000.0)  # the larger one counts
+    on_gpu(tmp_path / "a", "zzz", replace(CELL, seed=2), 2000.0, memory_mib=81_920)
     known = estimate.read(tmp_path / "a")
-    number, why = known.pack([CELL])
-    assert (number, why) == (2, "2 processes share a GPU: a cell takes 4.9 of its 24 GiB")
+    number, why = known.pack([CELL])  # on the smaller card, whichever record is read last
+    assert (number, why) == (2, "2 processes share a GPU: a cell takes 2.9 of its 24 GiB")
     assert known.pack([CELL, OTHER]) == (1, "")  # of the other kind nothing is known
     on_gpu(tmp_path / "b", "one", CELL, 3000.0, compute_mode="Exclusive_Process")
     assert estimate.read(tmp_path / "b").pack([CELL]) == (1, "")
     on_gpu(tmp_path / "c", "one", CELL, 3000.0, memory_mib=None)  # an old record
     assert estimate.read(tmp_path / "c").pack([CELL]) == (1, "")
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    assert num_jobs("local", None, 100, number) == 4
+    assert num_jobs("local", "auto", 100, number) == 4
+    assert num_jobs("local", None, 100, number) == 2  # alone on each unless asked for
     assert num_jobs("local", 3, 100, number) == 3
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    assert num_jobs("local", "auto", 100, number) == num_jobs("local", None, 100, number) == 2
     assert num_jobs("inline", None, 100, number) == 1

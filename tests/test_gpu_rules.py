@@ -2,6 +2,7 @@
 
 import dataclasses
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from benchmark.training.checkpoint import Clock, Progress
 from benchmark.training.fit import evaluate, fit
 from benchmark.training.head import Classifier
 from benchmark.training.neighbours import Neighbours, memorize
+from benchmark.training.session import Session
 from benchmark.training.source import Subset
 from benchmark.training.tasks.segmentation import Segmentation
 from methods import build
@@ -145,6 +147,31 @@ def test_similarities_are_of_single_precision(tmp_path):
     assert torch.equal(found, wanted)  # nothing below the head multiplies
 
 
+def test_the_peak_of_nearest_neighbours_does_not_depend_on_free_memory(tmp_path, monkeypatch):
+    model = Neighbours(torch.nn.Flatten(), 3 * 8 * 8, 2, 4)
+    setup = dataclasses.replace(make_setup(tmp_path), model=model, processes_per_gpu=3)
+    asked, chunks = [], memory.chunks
+
+    def noted(device, processes=1, *, fixed=False):
+        asked.append((processes, fixed))
+        return chunks(device)
+
+    monkeypatch.setattr(memory, "chunks", noted)
+    memorize(setup, subset(16), subset(8, 1), 1)
+    assert asked[0][1]  # what is stored passes in batches of one size; then the peak is read
+    assert asked[1:] == [(3, False)]  # validation may grow, into its part of the card
+
+
+@pytest.mark.parametrize(("processes", "on_card"), [(1, True), (2, False)])
+def test_processes_on_one_card_share_out_the_room_for_images(processes, on_card, monkeypatch):
+    session = Session(Path(), {}, CPU, settings=Settings(processes_per_gpu=processes))
+    session.device = torch.device("cuda")
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (1000, 2000))
+    monkeypatch.setattr(torch.Tensor, "to", lambda tensor, device: tensor)
+    found = session.on_card(np.zeros(200, np.uint8))  # a quarter of 1000 bytes is 250
+    assert isinstance(found, torch.Tensor) is on_card
+
+
 def test_losses_of_a_batch_of_masks_are_those_of_single_images():
     task = Segmentation(("background", "a", "b"))
     logits, targets = torch.randn(4, 3, 8, 8), torch.randint(0, 3, (4, 8, 8)).to(torch.uint8)
@@ -242,6 +269,8 @@ def test_only_what_is_not_on_the_card_is_fetched_ahead():
 )
 def test_evaluation_grows_into_half_of_the_free_memory(free, each, size):
     assert memory.grown(128, free, each) == size
+    # of processes on the card each takes its part
+    assert memory.grown(128, 3 * free, each, processes=3) == size
 
 
 def test_the_first_batch_of_an_evaluation_tells_how_many_fit(monkeypatch):
@@ -258,6 +287,9 @@ def test_the_first_batch_of_an_evaluation_tells_how_many_fit(monkeypatch):
     sizes = []
     assert sum(memory.Chunks(4, torch.device("cuda")).map(31, take)) == 31 * 30 / 2
     assert sizes == [4, 8, 8, 8, 3]  # 8 images of 10 bytes are at most half of 200
+    sizes.clear()
+    list(memory.Chunks(4, torch.device("cuda"), processes=2).map(8, take))
+    assert sizes == [4, 4]  # and more than a quarter
 
 
 def test_arithmetic_is_exact_within_and_as_before_after():

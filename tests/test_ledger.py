@@ -98,6 +98,25 @@ def test_the_search_counts_all_trials_per_reported_cell(tmp_path):
     assert (entries["lora"].seconds, entries["lora"].searched) == (30, 80)
 
 
+def test_times_of_cells_that_shared_a_gpu_are_left_out(tmp_path):
+    gpu = {"hardware": {"gpu": "H100"}}
+    shared = {**gpu, "processes_per_gpu": 2}
+    lora = {"method": "lora", "provenance": gpu}
+    write(tmp_path, [40], cost=costs(1000, 30, images_per_s=9.0), **lora)
+    _, entries = built(tmp_path)
+    assert entries["lora"].searched == 30
+    slow = costs(1000, 90, images_per_s=3.0)
+    write(tmp_path, [40], cost=slow, method="lora", fraction=0.4, provenance=shared)
+    write(tmp_path, [50], cost=slow, method="ssf", provenance=shared)
+    found, entries = built(tmp_path)
+    lora, ssf = entries["lora"], entries["ssf"]
+    assert (lora.seconds, lora.images_per_s, lora.searched) == (30, 9, None)
+    assert (ssf.seconds, ssf.images_per_s, ssf.searched) == (None, None, None)
+    assert (lora.peak, ssf.peak) == (1000, 1000)  # of each process alone
+    assert "leave out 2 cells that shared a GPU" in ledger.note(found)
+    assert "nan" not in terminal(ledger.sheet(found))
+
+
 def test_a_dominated_method_and_one_with_an_empty_column_are_not_on_the_front(tmp_path):
     for fraction in (0.4, 1.0):
         write(tmp_path, [50], cost=costs(1000, 1), method="lora", fraction=fraction)

@@ -100,6 +100,7 @@ def test_numbers_joined_by_plus_are_a_text_and_no_sum():
         (["audit", "--jobs", "0"], "argument --jobs: 0 must be a whole number above 0"),
         (["data", "prepare", "busi", "--image-size", "56,x"], "--image-size 'x' must be a whole"),
         (["run", "--jobs", "1_0"], "argument --jobs: '1_0' must be a whole number above 0"),
+        (["run", "--jobs", "all"], "argument --jobs: 'all' must be a whole number above 0"),
         (["report", "--plan-seeds", "inf"], "argument --plan-seeds: 'inf' must be a number"),
         (["run", "--runs", ""], "argument --runs: an empty path"),
         (["run", "--executor", "x"], "argument --executor: invalid choice: 'x'"),

@@ -287,23 +287,26 @@ def test_gpu_hours_are_those_of_the_gpus_in_use(tmp_path, monkeypatch):
     assert "predicted: 4.00 GPU-hours for 8 cells" in text  # 8 h, two cells at once on a GPU
 
 
-def test_tasks_share_a_gpu_by_the_records_unless_the_user_says(tmp_path, monkeypatch):
+def test_tasks_share_a_gpu_by_the_records_where_the_user_asks_for_it(tmp_path, monkeypatch):
     from slurm import executor
 
     monkeypatch.setenv("PATH", str(tmp_path))
     hardware = {"gpu": "G", "memory_mib": 24_576, "compute_mode": "Default"}
-    cost = {"train_s": 3600 / 1.1, "peak_mib": 5000.0}
+    cost = {"train_s": 3600 / 1.1, "peak_mib": 3000.0}
     told = {"cell": dataclasses.asdict(CELL), "cost": cost, "provenance": {"hardware": hardware}}
     (tmp_path / "record.json").write_text(json.dumps(told))
     found = estimate.read(tmp_path)
-    for asked, pack in (("gpus_per_node=1", 2), ("gpus_per_node=1,pack=1", 1), ("mem_gb=4", 1)):
+    for asked, pack in (
+        ("gpus_per_node=1,pack=auto", 2),
+        ("gpus_per_node=1", 1),
+        ("gpus_per_node=1,pack=1", 1),
+        ("mem_gb=4,pack=auto", 1),
+    ):
         (group,) = packing.groups(cells(8), parse(asked), "8", found)
         assert (group.resources.pack, group.resources.tasks) == (pack, pack)
         text = executor.describe(submit.Order([group], {}, tmp_path, 1))
-        said = (
-            "2 processes share a GPU: a cell takes 4.9 of its 24 GiB; --slurm pack=1 keeps" in text
-        )
-        assert said is (pack == 2)
+        assert ("2 processes share a GPU: a cell takes 2.9 of its 24 GiB" in text) is (pack == 2)
+        assert [group.resources.sharing(size) for size in (8, 1)] == [pack, 1]
         # twice the 8 hours that they take one after the other: no gain of sharing is counted on
         assert group.resources.timeout_min == 30 * 64
 
@@ -322,6 +325,9 @@ def test_memory_of_a_gpu_says_nothing_of_the_hosts(tmp_path):
 
 
 def test_gpus_are_given_to_the_tasks_in_turn():
+    # three workers on two GPUs: the first and the last share one
+    assert [workers.processes_on(number, 3, 2) for number in range(3)] == [2, 1, 2]
+    assert workers.processes_on(1, 3, 0) == 1
     assert [workers.device_of(rank, 2) for rank in range(4)] == ["cuda:0", "cuda:1"] * 2
     assert workers.device_of(3, 0) == "cpu"
 

@@ -55,10 +55,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--jobs",
-        type=flag(COUNT),
+        type=_num_jobs,
         metavar="N",
-        help="processes of --executor local (default: on each GPU as many as records say that its "
-        "memory holds, 1 to 3; without one 2)",
+        help="processes of --executor local, or auto: on each GPU as many as records say that its "
+        "memory holds, 1 to 3, whose times then stay out of the efficiency table (default: one on "
+        "each GPU; without one 2)",
     )
     slurm = parser.add_argument_group("with --executor slurm")
     slurm.add_argument(
@@ -87,6 +88,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     slurm.add_argument(
         "--wait", action="store_const", const=True, help="until all ends; resubmit what died"
     )
+
+
+def _num_jobs(text: str) -> int | str:
+    """Return the number of processes, or "auto"."""
+    return text if text == "auto" else flag(COUNT)(text)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -36,7 +36,8 @@ class Cost:
     model is restored from, `full_bytes` what a copy of the whole model would take. `train_s` is the
     time of training with its validation and of what the method chose by images before, `peak_mib`
     the largest memory (of the GPU; without one, of the process); `reserved_mib` is what torch took
-    of the GPU for it, `host_mib` the peak of the process on the host. `micro_batch` images went
+    of the GPU, with what is kept for other cells and what evaluation grew into, which depends on
+    what was free; `host_mib` is the peak of the process on the host. `micro_batch` images went
     through the model at once: statistics of a batch norm that moves are theirs, not those of the
     batch. `steps_done` are the steps of the optimiser, which until converged are fewer than the
     cell allows. The method adds `inserted_tokens` to the `image_tokens` that meet in one attention.
@@ -132,6 +133,7 @@ class Provenance(TypedDict, total=False):
     cached_features: bool
     compiled: bool
     trained_together: int
+    processes_per_gpu: int  # that trained on it at once, with times longer than alone; absent: 1
     earlier: Earlier
     calibration: Calibration
     sources: dict[str, Origin]

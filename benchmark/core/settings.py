@@ -32,7 +32,8 @@ class Settings:
     compilation, which a cell of minutes does not pay back. `cuda_graph` sends all kernels of a pass
     to the GPU at once, which compiles the whole model. `deterministic` takes only kernels that give
     the same bits each time: a GPU's usual ones add up in varying order. `earlier` holds the trials
-    that chose values of cells, which their records tell.
+    that chose values of cells, which their records tell. `processes_per_gpu` train on one GPU at
+    once: they share its free memory out, and records tell, because their times are longer.
     """
 
     peek: bool = False
@@ -40,6 +41,7 @@ class Settings:
     cuda_graph: bool = False
     deterministic: bool = False
     earlier: Mapping[Chosen, Earlier] = field(default_factory=dict)
+    processes_per_gpu: int = 1
 
     @property
     def compiles(self) -> bool:

@@ -16,7 +16,7 @@ import torch
 from benchmark.core.cell import Cell
 from benchmark.core.settings import Settings
 from benchmark.execution.one import Outcome
-from benchmark.execution.workers import KILLED, Place, Worker, device_of, num_cores
+from benchmark.execution.workers import KILLED, Place, Worker, device_of, num_cores, processes_on
 
 TRIES = 3  # processes that a cell may kill
 
@@ -37,8 +37,12 @@ def local(
     """
     jobs = min(jobs, len(cells))
     threads, gpus = max(1, num_cores() // max(1, jobs)), torch.cuda.device_count()
-    place = Place(runs, cache, sources, "cpu", threads, settings or Settings())
-    workers = [Worker(replace(place, device=device_of(n, gpus))) for n in range(jobs)]
+    settings = settings or Settings()
+    workers = []
+    for number in range(jobs):
+        shared = replace(settings, processes_per_gpu=processes_on(number, jobs, gpus))
+        device = device_of(number, gpus)
+        workers.append(Worker(Place(runs, cache, sources, device, threads, shared)))
     try:
         yield from _shared_out(deque((cell, 0) for cell in cells), workers)
     finally:

@@ -25,20 +25,26 @@ from benchmark.training.session import Session
 JOBS = 2  # worker processes where there is no GPU
 
 
-def num_jobs(executor: str, jobs: int | None, num_cells: int, pack: int = 1) -> int:
-    """Return how many processes share the cells: asked for, else `pack` per GPU, else `JOBS`."""
+def num_jobs(executor: str, jobs: int | str | None, num_cells: int, pack: int = 1) -> int:
+    """Return how many processes share the cells.
+
+    A number that was asked for; with "auto" `pack` per GPU, with None one; without a GPU `JOBS`.
+    """
     if executor != "local":
         return 1
-    return max(1, min(jobs or pack * torch.cuda.device_count() or JOBS, num_cells))
+    per_gpu = pack if jobs == "auto" else 1
+    asked = 0 if jobs in (None, "auto") else int(jobs)
+    return max(1, min(asked or per_gpu * torch.cuda.device_count() or JOBS, num_cells))
 
 
-def check_jobs(executor: str, jobs: int | None) -> None:
+def check_jobs(executor: str, jobs: int | str | None) -> None:
     """Raise InputError for a number of processes below 1, or where there are no processes."""
     if jobs is None:
         return
     if executor != "local":
         raise InputError(f"jobs {jobs!r} is for the executor 'local', not {executor!r}")
-    COUNT.read(jobs, "jobs")
+    if jobs != "auto":
+        COUNT.read(jobs, "jobs")
 
 
 def train(

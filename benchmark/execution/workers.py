@@ -41,6 +41,11 @@ def device_of(number: int, num_devices: int) -> str:
     return f"cuda:{number % num_devices}" if num_devices else "cpu"
 
 
+def processes_on(number: int, num_workers: int, num_devices: int) -> int:
+    """Return how many of the workers share the GPU of the worker of this number; 1 without GPUs."""
+    return len(range(number % num_devices, num_workers, num_devices)) if num_devices else 1
+
+
 def num_cores() -> int:
     """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):

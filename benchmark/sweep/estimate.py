@@ -19,9 +19,11 @@ from benchmark.core.record import find_records
 PROBES = "probes"
 FIXED_S = 0.3  # of a cell in a warm process, training and validation aside
 MOST_PACK = 3  # processes on one GPU: with more of them the host's cores are what is short
-ROOM = 0.8  # of a GPU's memory that cells are planned into
+# Of a GPU's memory, for the training of all processes: images and features may take a quarter each
+# of what is free.
+PLANNED_SHARE = 0.5
 CONTEXT_MIB = 1024  # of CUDA itself, per process
-SLACK = 1.5  # of the peak of training: evaluation and what is kept for other cells take room too
+SLACK = 1.5  # of the peak of training: evaluation and weights of other cells take room too
 Kind = tuple[str, str, str, int, int, str, bool]
 
 
@@ -46,7 +48,7 @@ def packed(card_mib: float, cell_mib: float) -> int:
 
     Small batches are bound by the launches of one process; others fill what it leaves idle.
     """
-    fit = ROOM * card_mib / (SLACK * cell_mib + CONTEXT_MIB)
+    fit = PLANNED_SHARE * card_mib / (SLACK * cell_mib + CONTEXT_MIB)
     return max(1, min(MOST_PACK, int(fit)))
 
 
@@ -55,7 +57,7 @@ class Estimate:
     """Seconds and MiB by kind of cell: lists of (seconds per step, MiB of the host or 0).
 
     `lengths` are the steps that cells took until they converged, by kind and protocol. `cards` are
-    the (MiB of the GPU for a cell, MiB of the GPU), where processes may share one.
+    the (most MiB of a GPU for a cell, fewest MiB of a GPU), where processes may share one.
     """
 
     known: dict[Kind, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
@@ -134,8 +136,9 @@ def read(runs: Path) -> Estimate:
                 continue
             estimate.add(cell, seconds, mib, steps)
             if on_gpu and hardware.get("compute_mode") == "Default":
-                taken = max(cost["peak_mib"], estimate.cards.get(kind(cell), (0.0, 0.0))[0])
-                estimate.cards[kind(cell)] = taken, float(hardware["memory_mib"])
+                most, least = estimate.cards.get(kind(cell), (0.0, math.inf))
+                card_mib = min(float(hardware["memory_mib"]), least)
+                estimate.cards[kind(cell)] = max(cost["peak_mib"], most), card_mib
         except (OSError, ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError):
             continue  # `report` names records that cannot be read
     return estimate

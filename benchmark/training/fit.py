@@ -45,6 +45,7 @@ class Setup:
     checkpoint: Path
     micro_batch: int = 0  # images at once; 0: the whole batch
     compiled: bool = False  # for batches of one size
+    processes_per_gpu: int = 1
     on_evaluation: Callable[[int, State], object] = lambda step, state: None
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
@@ -157,7 +158,7 @@ def evaluate(setup: Setup, source: Source) -> Arrays:
             return setup.task.reduce(logits.float(), targets)
 
     setup.model.eval()
-    chunks = memory.chunks(setup.device, fixed=setup.compiled)
+    chunks = memory.chunks(setup.device, setup.processes_per_gpu, fixed=setup.compiled)
     parts = list(chunks.map(len(source), results))
     return {name: torch.cat([p[name] for p in parts]).cpu().numpy() for name in parts[0]}
 

@@ -19,7 +19,7 @@ _MEMORY = re.compile(
     re.IGNORECASE,
 )
 MOST = 512  # images at once
-ROOM = 0.5  # of the free memory of a GPU that they may take
+GROWTH_SHARE = 0.5  # of the free memory of a GPU that they may take
 _LOST = re.compile(r"CUDA error|device-side assert|uncorrectable ECC|illegal memory access")
 
 
@@ -58,13 +58,14 @@ def free_bytes(device: torch.device) -> int:
     return int(free + kept)
 
 
-def grown(size: int, free: int, each: int) -> int:
+def grown(size: int, free: int, each: int, processes: int = 1) -> int:
     """Return how many images to take at once, when `size` took `each` bytes an image.
 
     The largest power of two times `size` that half of the `free` bytes hold, up to `MOST`: the
-    rest is for what a library takes for itself, and for others on the card.
+    rest is for what a library takes for itself, and for others on the card. So many `processes`
+    of ours share that half out: all of them may see the same bytes as free.
     """
-    while 2 * size <= MOST and 2 * size * each <= ROOM * free:
+    while 2 * size <= MOST and 2 * size * each <= GROWTH_SHARE / processes * free:
         size *= 2
     return size
 
@@ -73,11 +74,13 @@ def grown(size: int, free: int, each: int) -> int:
 class Chunks:
     """How many images go through a model at once without gradients: halved when memory ends.
 
-    With a `card`, as many more after the first time as its memory holds: see `grown`.
+    With a `card`, which `processes` share, as many more after the first time as its memory holds:
+    see `grown`.
     """
 
     size: int
     card: torch.device | None = None
+    processes: int = 1
 
     def map(self, count: int, function: Callable[[np.ndarray], T]) -> Iterator[T]:
         """Yield `function` of 0 ... count - 1, `size` positions at a time, in order.
@@ -110,11 +113,11 @@ class Chunks:
         before = peak_bytes(card)
         result = function(positions)
         each = -(-(peak_bytes(card) - before) // len(positions))
-        self.size = grown(self.size, free_bytes(card), each)
+        self.size = grown(self.size, free_bytes(card), each, self.processes)
         return result
 
 
-def chunks(device: torch.device, *, fixed: bool = False) -> Chunks:
+def chunks(device: torch.device, processes: int = 1, *, fixed: bool = False) -> Chunks:
     """Return the size to begin with: larger on a GPU, where small kernels leave it idle.
 
     It stays where it is where it is `fixed`, or where results may not differ by rounding from
@@ -123,4 +126,4 @@ def chunks(device: torch.device, *, fixed: bool = False) -> Chunks:
     if device.type != "cuda":
         return Chunks(64)
     exact = fixed or torch.are_deterministic_algorithms_enabled()
-    return Chunks(128, None if exact else device)
+    return Chunks(128, None if exact else device, processes)

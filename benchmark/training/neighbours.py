@@ -74,7 +74,8 @@ def memorize(setup: Setup, train: Source, val: Source, steps: int) -> Progress:
             return F.normalize(model.encode(inputs)[0].float(), dim=1), labels
 
     model.eval()
-    found = zip(*memory.chunks(setup.device).map(len(train), features), strict=True)
+    chunks = memory.chunks(setup.device, fixed=True)  # the peak must not depend on what is free
+    found = zip(*chunks.map(len(train), features), strict=True)
     model.head.features, model.head.labels = (torch.cat(parts).clone() for parts in found)
     peak = memory.peak_bytes(setup.device)
     scores = setup.task.scores(evaluate(setup, val), val.units)

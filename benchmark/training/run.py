@@ -264,6 +264,7 @@ def setup_of(cell: Cell, session: Session, model: Model, task: Task, checkpoint:
         device=session.device,
         precision=cell.precision,
         live_batch_norm=methods.of_cell(cell).live_batch_norm,
+        processes_per_gpu=session.settings.processes_per_gpu,
         state=lambda: trained_state(model),
         restore=lambda state: load_state(model, state),
         checkpoint=checkpoint,
@@ -353,6 +354,8 @@ def _provenance(
     found |= {"compiled": True} if session.settings.compiles else {}
     found |= {"cuda_graph": True} if session.settings.cuda_graph else {}
     found |= {"trained_together": progress.together} if progress.together > 1 else {}
+    if session.settings.processes_per_gpu > 1:
+        found |= {"processes_per_gpu": session.settings.processes_per_gpu}
     return cast(Provenance, found)
 
 

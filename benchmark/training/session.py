@@ -45,7 +45,8 @@ class Session:
     path: cells hold no paths. `halvings`: how often memory ran out before; each time, half as many
     images go through a model at once. `planned`: the cells that are likely to follow. `ahead`: what
     became of heads that were trained with another cell's, by the key of their own cell.
-    `card_share`: of a GPU's free memory that decoded images may take, and features.
+    `card_share`: of a GPU's free memory that decoded images may take, and features; the processes
+    that share a GPU share it out.
     """
 
     cache: Path
@@ -160,7 +161,7 @@ class Session:
         if self.device.type != "cuda":
             return values
         free, _ = torch.cuda.mem_get_info(self.device)
-        fits = values.nbytes < self.card_share * free
+        fits = values.nbytes < self.card_share / self.settings.processes_per_gpu * free
         return torch.from_numpy(values).to(self.device) if fits else values
 
     def held_mib(self, cell: Cell) -> float:

@@ -53,9 +53,11 @@ class Entry:
     `trained` (without head) and `share` (percent of the backbone); `active` are the values that
     inference uses, unmerged; `stored` MiB of the delta with the smallest head; `gflop` of training
     on one image; `seconds` of training one cell, and `searched` with all trials that it was chosen
-    from. `peak` MiB of training, None on a CPU, where it is the whole process's. `score` is the
-    mean over the table's columns, None where one is empty; `best` marks the Pareto front of score
-    against trained values. The combined scores are None where their parts are.
+    from. Times are None where cells shared a GPU with other processes: `images_per_s` and `seconds`
+    leave them out, and `searched` would lack trials. `peak` MiB of training, None on a CPU, where
+    it is the whole process's. `score` is the mean over the table's columns, None where one is
+    empty; `best` marks the Pareto front of score against trained values. The combined scores are
+    None where their parts are.
     """
 
     method: str
@@ -64,9 +66,9 @@ class Entry:
     active: int
     stored: float
     gflop: float
-    images_per_s: float
-    seconds: float
-    searched: float
+    images_per_s: float | None
+    seconds: float | None
+    searched: float | None
     peak: float | None = None
     score: float | None = None
     ppt: float | None = None
@@ -85,6 +87,7 @@ class Ledger:
     image_size: int
     entries: tuple[Entry, ...]
     devices: tuple[str, ...]
+    num_shared: int = 0  # cells, trials as well, that shared a GPU with other processes
     groups: str = ""  # what its scores have to say of the data's groups (`Table.groups`)
 
     def agreement(self, name: str) -> float | None:
@@ -161,7 +164,8 @@ def build(frame: Frame, table: Table, folders: Sequence[Path] = ()) -> Ledger:
             )
         )
     devices = tuple(sorted(chosen["device"].unique()))
-    return Ledger(table.name, table.image_size, tuple(marked), devices, table.groups)
+    num_shared = int((here["processes_per_gpu"] > 1).sum())
+    return Ledger(table.name, table.image_size, tuple(marked), devices, num_shared, table.groups)
 
 
 def _peak(rows: pd.DataFrame) -> float | None:
@@ -169,6 +173,10 @@ def _peak(rows: pd.DataFrame) -> float | None:
     if rows.empty or (rows["device"] == CPU).any():
         return None
     return float(rows["peak_mib"].mean())
+
+
+def _mean(values: pd.Series) -> float | None:
+    return float(values.mean()) if len(values) else None
 
 
 def _entry(
@@ -181,8 +189,13 @@ def _entry(
     known = [mean for mean in means if mean is not None]
     score = sum(known) / len(known) if known and len(known) == len(means) else None
     peak = _peak(chosen)
+    # beside others on its GPU a cell takes longer
+    alone = chosen[~(chosen["processes_per_gpu"] > 1)]
     # one search for all seeds and label fractions of a data set
     earlier = chosen[["dataset", "earlier_s"]].drop_duplicates()["earlier_s"].sum()
+    searched = None
+    if not (every["processes_per_gpu"] > 1).any():
+        searched = float((every["train_s"].sum() + earlier) / len(chosen))
     plain = all(
         metric_of(c.metric).is_share and metric_of(c.metric).higher_is_better for c in table.columns
     )
@@ -194,9 +207,9 @@ def _entry(
         active=int(row["total_params"]),
         stored=row["delta_bytes"] / 2**20,
         gflop=float(chosen["train_gflop_per_image"].mean()),
-        images_per_s=float(chosen["images_per_s"].mean()),
-        seconds=float(chosen["train_s"].mean()),
-        searched=float((every["train_s"].sum() + earlier) / len(chosen)),
+        images_per_s=_mean(alone["images_per_s"]),
+        seconds=_mean(alone["train_s"]),
+        searched=searched,
         peak=peak,
         score=score,
         ppt=None if combined is None else ppt(combined, row["trainable_params"]),
@@ -284,6 +297,9 @@ def note(ledger: Ledger) -> str:
         parts.append("No peak memory and PME on a CPU, where it is the whole process's.")
     if len(ledger.devices) > 1:
         parts.append("Times are of several devices: compare them with care.")
+    if ledger.num_shared:
+        cells = f"{ledger.num_shared} cell{'s' * (ledger.num_shared > 1)}"
+        parts.append(f"img/s, train and +search leave out {cells} that shared a GPU.")
     if any(e.latency for e in ledger.entries):
         parts.append("infer, merged: time of inference in multiples of the bare backbone's.")
     for name in ("ppt", "ppe", "pme"):

@@ -30,7 +30,7 @@ from results.frame.scan import Found, scan
 INDEX = "index.parquet"
 # the fields of a cell are columns: rows of before a new one would lack it
 _CELL = digest(",".join(field.name for field in fields(Cell)))
-VERSION = f"peft-medical-benchmark index 5, record {SCHEMA}, cell {_CELL}"
+VERSION = f"peft-medical-benchmark index 6, record {SCHEMA}, cell {_CELL}"
 FEWEST = 1000  # records, below which reading them is as quick
 PART = 5000  # records at a time
 SHARE = 0.02  # of the records that may be outside before the index is written again

@@ -25,7 +25,7 @@ BESIDE = (PREDICTIONS, PEEK, EXTERNAL)  # what a row tells of: `has_predictions`
 # what every finished cell tells; a runs folder of failures alone has these columns too, empty
 FINISHED = (
     *("labels", "metric", "synthetic", "classes", "task", "ordinal", "device", "sources"),
-    "group_note",
+    *("processes_per_gpu", "group_note"),
     *("earlier_trials", "earlier_s", "earlier_edge", "earlier_where"),
     *("selected_step", "last_step", "late_gain", "num_val"),
     *(field.name for field in fields(Cost)),
@@ -64,6 +64,7 @@ def done(folder: str) -> dict[str, Any]:
         "task": data.task,
         "ordinal": data.ordinal,
         "device": str(gpu) if gpu else "cpu",
+        "processes_per_gpu": record.provenance.get("processes_per_gpu", 1),
         "sources": _text(record.provenance.get("sources")),
         "group_note": data.group_note,
         "selected_step": record.selected_step,

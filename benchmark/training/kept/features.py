@@ -239,7 +239,8 @@ def _features(work: Work, session: Session) -> Features | None:
     at = 0
     for view in (None, *range(work.cell.views)):
         encode = partial(_encode, work, view=view)
-        for tensors in memory.chunks(session.device).map(work.size, encode):
+        chunks = memory.chunks(session.device, session.settings.processes_per_gpu)
+        for tensors in chunks.map(work.size, encode):
             size = len(tensors[0])
             torch.cat(
                 [part.flatten(1) for part in tensors],
