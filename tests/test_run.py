@@ -22,9 +22,11 @@ from benchmark.core.settings import Settings
 from benchmark.execution import one
 from benchmark.sweep.grid import Grid
 from benchmark.sweep.resolve import Resolver
+from benchmark.training import compiled as compilation
 from benchmark.training import run
-from benchmark.training.compiled import filled
+from benchmark.training.compiled import Compiler, filled
 from benchmark.training.fit import evaluate
+from benchmark.training.head import Classifier
 from benchmark.training.session import Session
 from benchmark.training.source import images_of
 
@@ -234,22 +236,62 @@ def test_a_cell_of_which_not_one_image_fits_says_what_to_do(made, tmp_path, monk
 
 
 def test_compiling_changes_nothing_but_the_provenance(made, tmp_path, monkeypatch):
-    cell, sources = one_cell(made, methods=("linear",), augment=("none",))
+    cell, sources = one_cell(made, methods=("partial",), augment=("none",))
     plain = run.run(cell, Session(tmp_path / "cache", sources), tmp_path / "plain")
-    taken = []
-    compile_ = torch.nn.Module.compile
+    taken, limits, compile_ = [], [], torch.nn.Module.compile
+
+    def note(model):
+        taken.append(model)
+        limits.append(torch._dynamo.config.cache_size_limit)
+
     monkeypatch.setattr(
         torch.nn.Module,
         "compile",
-        lambda model, **kwargs: taken.append(model) or compile_(model, backend="aot_eager"),
+        lambda model, **kwargs: note(model) or compile_(model, backend="aot_eager"),
     )
     session = Session(tmp_path / "cache", sources, settings=Settings(compile=True))
+    before = torch._dynamo.config.cache_size_limit
     compiled = run.run(cell, session, tmp_path / "compiled")
+    assert torch._dynamo.config.cache_size_limit == before
     assert len(taken) == 1
+    assert limits == [compilation.LIMIT] != [before]
     assert compiled.cell.key == plain.cell.key
     assert compiled.provenance["compiled"]
     assert "compiled" not in plain.provenance
     assert compiled.test == pytest.approx(plain.test, rel=1e-4, nan_ok=True)
+
+
+@pytest.mark.parametrize(("spec", "count"), [("partial", 1), ("lst", 0), ("linear", 0)])
+def test_of_kept_features_only_blocks_that_still_run_are_compiled(
+    spec, count, made, tmp_path, monkeypatch
+):
+    cell, sources = one_cell(made, methods=(spec,), augment=("none",), precision=("bf16",))
+    taken = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda model, **kwargs: taken.append(model))
+    session = Session(tmp_path / "cache", sources, settings=Settings(compile=True))
+    record = run.run(cell, session, tmp_path / "runs")
+    assert record.provenance["cached_features"]
+    assert len(taken) == count
+    for block in taken:
+        assert type(block).__name__ == "Block"  # neither replayed nor passed by
+        assert all(p.requires_grad for p in block.parameters())
+    assert ("compiled" in record.provenance) == bool(count)
+
+
+@pytest.mark.parametrize(("micro_batch", "graph"), [(0, True), (8, True), (4, False)])
+def test_micro_batches_are_summed_without_a_cuda_graph(micro_batch, graph, made, monkeypatch):
+    cell, _ = one_cell(made, batch_size=(8,))
+    backbone = backbones.create("tiny_vit", 32)
+    model, taken = Classifier(backbone, backbone.num_features, 3), []
+    monkeypatch.setattr(
+        torch.nn.Module, "compile", lambda part, **kwargs: taken.append((part, kwargs.get("mode")))
+    )
+    found = Compiler().take(model, cell, Settings(cuda_graph=True), micro_batch)
+    if graph:
+        assert taken == [(model, "reduce-overhead")]
+    else:
+        assert taken == [(block, None) for block in backbone.blocks]
+    assert found == {"compiled": True} | ({"cuda_graph": True} if graph else {})
 
 
 def test_blocks_are_compiled_once_for_all_cells_of_a_kind(made, tmp_path, monkeypatch):

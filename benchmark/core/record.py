@@ -132,6 +132,7 @@ class Provenance(TypedDict, total=False):
     preprocessing: dict[str, Any]
     cached_features: bool
     compiled: bool
+    cuda_graph: bool
     trained_together: int
     processes_per_gpu: int  # that trained on it at once, with times longer than alone; absent: 1
     earlier: Earlier

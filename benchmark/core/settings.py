@@ -30,7 +30,8 @@ class Settings:
     record is written (`benchmark.training.peek`). `compile` has `torch.compile` take the blocks of
     each model; it is off by default because on two CPU cores a step got 5 % faster after 46 s of
     compilation, which a cell of minutes does not pay back. `cuda_graph` sends all kernels of a pass
-    to the GPU at once, which compiles the whole model. `deterministic` takes only kernels that give
+    to the GPU at once, which compiles the whole model; not where memory is too small for the batch
+    and its parts go through one by one. `deterministic` takes only kernels that give
     the same bits each time: a GPU's usual ones add up in varying order. `earlier` holds the trials
     that chose values of cells, which their records tell. `processes_per_gpu` train on one GPU at
     once: they share its free memory out, and records tell, because their times are longer.

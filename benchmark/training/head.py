@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmark.core.registry import InputError
+from methods import families
 from methods.parts.backbone import Backbone, as_backbone
 
 WIDTH = 128  # channels of the pyramid head
@@ -35,6 +36,10 @@ class Model(nn.Module):
     def encode(self, images: Tensor) -> Sequence[Tensor]:
         """Return what the head reads of `images` (B, 3, S, S): the features (B, D)."""
         return [self.body(images)]
+
+    def compilable(self) -> list[nn.Module]:
+        """Return what is worth compiling: the blocks, or the whole where none is known."""
+        return families.blocks(self.body) or [self]
 
     def decide(self, features: Sequence[Tensor], side: int) -> Tensor:
         """Return the logits of what `encode` returned for images of this side."""

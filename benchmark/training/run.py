@@ -40,7 +40,7 @@ from benchmark.core.registry import InputError
 from benchmark.core.settings import chosen
 from benchmark.data.base import Card
 from benchmark.scores import VERSION, Predictions, every_score
-from benchmark.training import balance, citations, cost, memory, peek
+from benchmark.training import balance, citations, compiled, cost, memory, peek
 from benchmark.training.arithmetic import arithmetic
 from benchmark.training.artifacts import write_delta, write_predictions
 from benchmark.training.calibration import calibrate
@@ -82,7 +82,7 @@ def run(
         return read_record(folder / RECORD)
     write_json(folder / CELL, asdict(cell))
     try:
-        with arithmetic(session.settings):
+        with arithmetic(session.settings), compiled.limit(session.settings):
             record = _run(cell, session, folder, on_step, micro_batch)
     except Interrupted:
         raise
@@ -116,9 +116,10 @@ def _run(
     if session.settings.peek:
         setup = replace(setup, on_evaluation=peek.keep(folder))
     setup, splits, kept = from_kept(setup, prepared.splits, cell, session)
+    done: Provenance = {}
     if session.settings.compiles:
-        session.compiler.take(setup.model, cell, session.settings)
-        setup = replace(setup, compiled=True)
+        done = session.compiler.take(setup.model, cell, session.settings, micro_batch)
+        setup = replace(setup, compiled=bool(done))
     memory.reset_peak(session.device)
     listen = watched(model, own, cell, on_step)
     progress = _trained(cell, session, model, setup, splits, listen)
@@ -138,6 +139,7 @@ def _run(
     predictions = write_predictions(folder, data, val, test)
     losses = {"val_loss": val["loss"], "test_loss": test["loss"]}  # what is stored has none
     origin = _provenance(folder, cell, session, data.dataset.card, kept, progress)
+    origin |= done
     if prepared.calibration:
         origin["calibration"] = prepared.calibration
         costs["train_s"] += prepared.calibration["seconds"]
@@ -184,7 +186,7 @@ def _members(
     members, settings = [Member(cell, setup, splits)], session.settings
     if not isinstance(setup.model, Decision) or not isinstance(setup.model.head, nn.Linear):
         return members
-    if settings.peek or settings.compiles or setup.checkpoint.exists():
+    if settings.peek or setup.checkpoint.exists():
         return members
     assert isinstance(splits.train, Kept)
     for other in alike(cell, session.planned, splits.train.values.shape[1])[1:]:
@@ -351,8 +353,6 @@ def _provenance(
     found |= {"delta": sha256_of(folder / DELTA)}
     if earlier := session.settings.earlier.get(chosen(cell)):
         found |= {"earlier": earlier}
-    found |= {"compiled": True} if session.settings.compiles else {}
-    found |= {"cuda_graph": True} if session.settings.cuda_graph else {}
     found |= {"trained_together": progress.together} if progress.together > 1 else {}
     if session.settings.processes_per_gpu > 1:
         found |= {"processes_per_gpu": session.settings.processes_per_gpu}

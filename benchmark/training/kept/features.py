@@ -140,6 +140,10 @@ class Decision(Model):
         """Return what the head reads, in its shapes."""
         return parts(images, self.shapes)
 
+    def compilable(self) -> list[nn.Module]:
+        """Return none: no block runs in a step."""
+        return []
+
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits of the features that stand for `images`."""
         return self._decide(self.encode(images), self.side)

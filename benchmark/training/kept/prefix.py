@@ -76,6 +76,10 @@ class Resumed(Model):
             else:
                 seams.extend(block, Skipped)
 
+    def compilable(self) -> list[nn.Module]:
+        """Return the blocks that still run in a step, those above the kept ones."""
+        return families.blocks(self.model.body)[self._read[-1] + 1 :]
+
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits of the features (B, F) that stand for `images`."""
         kept = parts(images, self._shapes)
