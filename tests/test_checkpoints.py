@@ -762,7 +762,7 @@ def test_a_repository_that_has_a_row_is_that_row():
     ("files", "message"),
     [
         ({}, "has no config.json; write file:PATH@NAME"),
-        ({"config.json": "{"}, "cannot read"),
+        ({"config.json": "{"}, "config.json is not a whole JSON file"),
         ({"config.json": "[]"}, "holds no object"),
         ({"config.json": json.dumps(timm_config())}, "holds none of model.safetensors"),
         ({"config.json": "{}", "model.safetensors": ""}, "neither of timm"),
