@@ -1,39 +1,53 @@
-"""The reference records in the repository: readable, dense, and as results/README.md says."""
+"""The reference study in the repository: readable, dense, and as results/README.md says."""
 
 import re
 from pathlib import Path
 
-from results import frame, tables
+import pytest
 
-ROOT = Path(__file__).parent.parent
-REFERENCE = ROOT / "results" / "reference"
+from benchmark.core.record import read_records
+from results.reporting import report
 
-
-def test_the_example_in_the_readme_is_what_the_records_say():
-    loaded = frame.load([REFERENCE])
-    assert not loaded.faults
-    (table,) = tables.build(loaded)
-    page = (ROOT / "results" / "README.md").read_text()
-    section = page.split("## Example: real images")[1].split("\n## ")[0]
-    rows = re.findall(r"^\| (\w+)(?:\((.*)\))? +\|(.*)\|$", section, re.MULTILINE)[1:]
-    assert len(rows) == 9
-    for name, setting, cells in rows:
-        (method,) = (m for m in table.methods if m.partition("(")[0] == name and setting in m)
-        shown = [cell.strip() for cell in cells.split("|")][: len(table.columns)]
-        scores = [table.scores[method, column] for column in table.columns]
-        assert shown == ["" if s.mean is None else str(s) for s in scores], name
+RESULTS = Path(__file__).parent.parent / "results"
+STUDY, TRIALS, EQUAL_STEPS = (
+    RESULTS / name for name in ("reference", "reference_trials", "equal_steps")
+)
 
 
-def test_every_reference_cell_names_clean_code():
-    from benchmark.core.record import read_records
+def test_the_tables_of_the_page_are_what_the_records_say(tmp_path):
+    made = report([STUDY], tmp_path / "report")
+    assert not made.faults
+    page = (RESULTS / "README.md").read_text()
+    for stem in ("table", "peek"):
+        text = (tmp_path / "report" / f"{stem}.md").read_text()
+        rows = [line for line in text.splitlines() if line.startswith("|")]
+        (shown,) = re.findall(f"<!-- study {stem} -->\n(.*?)\n<!-- end -->", page, re.DOTALL)
+        assert shown.splitlines() == rows, "run .ci/refresh_figures"
+        assert len(rows) > 6
 
-    records, faults = read_records(REFERENCE)
+
+@pytest.mark.parametrize(("folder", "count"), [(STUDY, 24), (TRIALS, 28), (EQUAL_STEPS, 113)])
+def test_every_cell_names_clean_code(folder, count):
+    records, faults = read_records(folder)
     assert not faults
-    assert len(records) == 113
+    assert len(records) == count
     assert not any(record.provenance["git_dirty"] for record in records)
 
 
-def test_the_figures_of_the_readme_are_small():
-    files = sorted((ROOT / "results" / "figures_example").iterdir())
-    assert [file.name for file in files] == ["heatmap.png", "labels.png", "parameters.png"]
+def test_every_method_of_the_study_was_tuned_alike():
+    """By the trials beside it; nearest neighbours have no rate."""
+    trials = {record.cell.key: record for record in read_records(TRIALS)[0]}
+    tuned = [r for r in read_records(STUDY)[0] if not r.cell.method.startswith("knn")]
+    for record in tuned:
+        earlier = record.provenance["earlier"]
+        assert (earlier["trials"], earlier["seeds"], earlier["steps"]) == (4, [100], [100])
+        assert record.cell.seed not in earlier["seeds"]
+        own = [t for t in trials.values() if t.cell.method == record.cell.method]
+        best = max(own, key=lambda t: t.val["balanced_accuracy"])
+        assert (best.cell.lr, best.cell.tuned) == (record.cell.lr, record.cell.tuned)
+
+
+def test_the_figures_of_the_page_are_small():
+    files = sorted((RESULTS / "reference_figures").iterdir())
+    assert [file.name for file in files] == ["parameters.png", "training.png"]
     assert sum(file.stat().st_size for file in files) < 300_000

@@ -155,7 +155,7 @@ def _counted(claim: Claim, method: str, column: Column, found: list[Comparison])
     elif better == len(found):
         verdict, reason = "reproduced", f"every interval against {better} methods is above 0"
     elif worse:
-        verdict, reason = "not reproduced", f"{worse} methods are better beyond noise"
+        verdict, reason = "not reproduced", f"better beyond noise: {worse} of them"
     else:
         verdict, reason = "not reproduced", "undecided: ties, more seeds or patients are needed"
     name = f"{column.name} {column.share}"
