@@ -15,13 +15,13 @@ PACKAGES = ("benchmark", "methods", "results", "slurm")
 ROOT = Path(__file__).resolve().parents[1]
 SEAL = "SHA256SUMS"
 RESERVE_S = 25  # before the time limit, in which the script can still send the job back
-_IGNORED = shutil.ignore_patterns("__pycache__", "reference")
+_IGNORED = shutil.ignore_patterns("__pycache__", "reference*", "equal_steps")
 
 
 def take(sweep: Path, methods: Iterable[str] = ()) -> Path:
     """Copy the project and the users' modules that `methods` name into `sweep`/code; return it.
 
-    Not the reference records: they are no results of the runs folder that the sweep lies in.
+    Not the records of the repository, which are no results of the folder that the sweep lies in.
     """
     from benchmark.training.provenance import SNAPSHOT, checkout  # imports torch: not on a node
 

@@ -156,7 +156,7 @@ def test_lora_plus_is_lora_whose_b_has_another_rate():
         torch.manual_seed(0)
         backbone = nn.Module()
         backbone.blocks, backbone.norm_pre = nn.ModuleList([Block()]), nn.Identity()
-        backbone.num_prefix_tokens = 0
+        backbone.num_prefix_tokens, backbone.num_features = 0, 8
         build(spec).attach(backbone)
         layer = backbone.blocks[0].attn.qkv
         groups = [{"params": [layer.lora_a]}, {"params": layer.lora_b, "lr": rate_of_b}]
