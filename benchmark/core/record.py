@@ -98,7 +98,7 @@ class Origin(TypedDict, total=False):
     url: str
 
 
-class Earlier(TypedDict, total=False):
+class Earlier(TypedDict):
     """Trials of another runs folder that chose what a cell trains with (`--tuned-from`).
 
     `trials` are the settings tried, `runs` the cells trained for it and `train_s` their time;

@@ -82,14 +82,15 @@ def _earlier(record: Record) -> dict[str, Any]:
     found = record.provenance.get("earlier")
     if not found:
         return {"earlier_trials": 0, "earlier_s": 0.0, "earlier_edge": "", "earlier_where": ""}
-    rates = found["rates"]
-    ends = {rates[0]: f"the lowest of {len(rates)}", rates[-1]: f"the highest of {len(rates)}"}
+    rates, ends = found["rates"], {}
+    if len(rates) >= TRIED:
+        ends = {rates[0]: f"the lowest of {len(rates)}", rates[-1]: f"the highest of {len(rates)}"}
     shares = ", ".join(f"{100 * share:g}%" for share in found["fractions"])
     lists = {name: ", ".join(map(str, found[name])) for name in ("seeds", "steps")}
     return {
         "earlier_trials": found["trials"],
         "earlier_s": found["train_s"],
-        "earlier_edge": ends.get(record.cell.lr, "") if len(rates) >= TRIED else "",
+        "earlier_edge": ends.get(record.cell.lr, ""),
         "earlier_where": f"{shares} of the labels, seed {lists['seeds']}, {lists['steps']} steps",
     }
 
