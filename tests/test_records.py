@@ -158,3 +158,12 @@ def test_all_records_of_the_repository_are_read():
 def test_an_integer_where_a_fraction_is_meant_keeps_its_key():
     values = make_cell(lr=1).values()
     assert Cell.from_dict(values).key == make_cell(lr=1).key != make_cell(lr=1.0).key
+
+
+def test_earlier_trials_are_told_whole(tmp_path):
+    path = write_record(tmp_path, full_record())
+    values = json.loads(path.read_text())
+    values["provenance"]["earlier"] = {"trials": 3}
+    path.write_text(json.dumps(values))
+    with pytest.raises(InputError, match=r"provenance\.earlier has no fractions, rates, runs"):
+        read_record(path)

@@ -138,7 +138,8 @@ def _object(hint: Any) -> Check:
     items = fields(hint) if strict else ()
     optional = {i.name for i in items if (i.default, i.default_factory) != (MISSING, MISSING)}
     later = {i.name for i in items if "later" in i.metadata}
-    needed = {i.name for i in items} - (later or optional)
+    required = {i.name for i in items} - (later or optional)
+    needed = required if strict else hint.__required_keys__
     least = {i.name: i.metadata["least"] for i in items if "least" in i.metadata}
 
     def check(value: Any, where: str) -> Any:
