@@ -162,6 +162,15 @@ def test_the_peak_of_nearest_neighbours_does_not_depend_on_free_memory(tmp_path,
     assert asked[1:] == [(3, False)]  # validation may grow, into its part of the card
 
 
+def test_a_session_takes_the_first_card_of_a_machine_that_has_one(monkeypatch):
+    taken = []
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch._C._cuda_setDevice", taken.append, raising=False)
+    session = Session(Path(), {})  # torch itself looks at the device that it is given
+    assert taken == [0]
+    assert session.device == torch.device("cuda:0")
+
+
 @pytest.mark.parametrize(("processes", "on_card"), [(1, True), (2, False)])
 def test_processes_on_one_card_share_out_the_room_for_images(processes, on_card, monkeypatch):
     session = Session(Path(), {}, CPU, settings=Settings(processes_per_gpu=processes))

@@ -35,9 +35,7 @@ def is_device_lost(error: BaseException) -> bool:
     After an assert on the device, an illegal access or an ECC error the context stays broken;
     running out of memory leaves it whole.
     """
-    if is_out_of_memory(error):
-        return False
-    return isinstance(error, torch.AcceleratorError) or bool(_LOST.search(str(error)))
+    return not is_out_of_memory(error) and bool(_LOST.search(str(error)))
 
 
 def peak_bytes(device: torch.device) -> int:

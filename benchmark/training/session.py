@@ -187,4 +187,5 @@ def subset_of(
 
 def best_device() -> torch.device:
     """Return the first GPU, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    # by its number: `torch.cuda.set_device` refuses a GPU without one
+    return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
