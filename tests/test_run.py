@@ -1,9 +1,11 @@
 """One cell and whole commands, from flags to records, tables and figures."""
 
+import gc
 import json
 import re
 import subprocess
 import sys
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -292,6 +294,20 @@ def test_micro_batches_are_summed_without_a_cuda_graph(micro_batch, graph, made,
     else:
         assert taken == [(block, None) for block in backbone.blocks]
     assert found == {"compiled": True} | ({"cuda_graph": True} if graph else {})
+
+
+def test_a_compiled_model_is_given_up_before_the_next_cell():
+    gc.disable()
+    try:
+        block = torch.nn.Linear(2, 2)
+        block.compile(backend="eager")
+        weight = weakref.ref(block.weight)
+        del block
+        assert weight() is not None  # it refers to itself
+        compilation.limit(Settings(compile=True))
+        assert weight() is None
+    finally:
+        gc.enable()
 
 
 def test_blocks_are_compiled_once_for_all_cells_of_a_kind(made, tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ with the models of later cells, whose blocks have the same classes. LoRA on ViT-
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Hashable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -36,9 +37,14 @@ def check(settings: Settings, device: torch.device) -> None:
 
 
 def limit(settings: Settings) -> AbstractContextManager[object]:
-    """Return the context in which torch compiles a block in as many ways as `LIMIT`."""
+    """Return the context in which torch compiles a block in as many ways as `LIMIT`.
+
+    Models of earlier cells are given up first: a module that was compiled refers to itself, so it
+    would hold its weights and gradients on the device until Python looks for such circles.
+    """
     if not settings.compiles:
         return nullcontext()
+    gc.collect()
     return torch._dynamo.config.patch(cache_size_limit=LIMIT)
 
 
