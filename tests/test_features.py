@@ -318,7 +318,11 @@ def test_what_another_process_wrote_meanwhile_stays(tmp_path):
 def test_features_that_lie_on_the_device_are_those_of_the_disk(images, tmp_path, monkeypatch):
     (one, two), sources = plan(images, augment=("default",), views=(2,), seeds=(0, 1))
     wanted = run(one, session_in(tmp_path, sources), tmp_path / "disk")
-    monkeypatch.setattr(Session, "on_card", lambda _, values: torch.from_numpy(values.copy()))
+
+    def put(session, key, values, rows):
+        return session.kept(key, lambda: torch.from_numpy(values.copy()))
+
+    monkeypatch.setattr(Session, "on_card", put)
     session = session_in(tmp_path, sources)
     found = run(one, session, tmp_path / "device")
     assert (found.val, found.test, found.history) == (wanted.val, wanted.test, wanted.history)

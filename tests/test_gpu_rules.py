@@ -2,6 +2,9 @@
 
 import dataclasses
 import threading
+import warnings
+from collections import OrderedDict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +16,23 @@ from test_train import cell, make_setup, subset
 from benchmark import Sweep
 from benchmark.__main__ import main
 from benchmark.auditing.cuda import cuda_layer_norm
+from benchmark.backbones.shared import Pristine, own_trained
 from benchmark.bench import card
 from benchmark.core.registry import DeviceLost, InputError
 from benchmark.core.settings import Settings
 from benchmark.execution import one
+from benchmark.execution import train as execution
+from benchmark.sweep.estimate import Forecast
+from benchmark.sweep.grid import Grid
+from benchmark.sweep.resolve import Resolver
 from benchmark.training import memory, prefetch
 from benchmark.training.arithmetic import arithmetic
 from benchmark.training.checkpoint import Clock, Progress
 from benchmark.training.fit import evaluate, fit
 from benchmark.training.head import Classifier
+from benchmark.training.layout import cast_frozen
 from benchmark.training.neighbours import Neighbours, memorize
-from benchmark.training.session import Session
+from benchmark.training.session import OnCard, Session
 from benchmark.training.source import Subset
 from benchmark.training.tasks.segmentation import Segmentation
 from methods import build
@@ -171,14 +180,86 @@ def test_a_session_takes_the_first_card_of_a_machine_that_has_one(monkeypatch):
     assert session.device == torch.device("cuda:0")
 
 
-@pytest.mark.parametrize(("processes", "on_card"), [(1, True), (2, False)])
-def test_processes_on_one_card_share_out_the_room_for_images(processes, on_card, monkeypatch):
+@pytest.mark.parametrize(("processes", "fits"), [(1, True), (2, False)])
+def test_processes_on_one_card_share_out_the_room_for_images(processes, fits, monkeypatch):
     session = Session(Path(), {}, CPU, settings=Settings(processes_per_gpu=processes))
-    session.device = torch.device("cuda")
     monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (1000, 2000))
-    monkeypatch.setattr(torch.Tensor, "to", lambda tensor, device: tensor)
-    found = session.on_card(np.zeros(200, np.uint8))  # a quarter of 1000 bytes is 250
-    assert isinstance(found, torch.Tensor) is on_card
+    values = np.zeros(200, np.uint8)  # a quarter of 1000 bytes is 250
+    assert (session._room(values) is not None) is fits
+
+
+def test_a_process_that_trains_nothing_itself_takes_no_card(tmp_path, monkeypatch):
+    taken = []
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch._C._cuda_setDevice", taken.append, raising=False)
+    monkeypatch.setattr(execution, "local", lambda *_: iter(()))
+    execution.train([], tmp_path, {}, Settings(), Forecast([]), executor="local")
+    execution.prefetch([], tmp_path, {})
+    assert not taken
+    execution.train([], tmp_path, {}, Settings(), Forecast([]))
+    assert taken == [0]
+
+
+def on_fake_card(session, monkeypatch):
+    """Let a session on the CPU put images where one on a GPU would."""
+    session.device = torch.device("cuda:0")
+    room = OnCard.like
+    monkeypatch.setattr(OnCard, "like", lambda values, device: room(values, CPU))
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (10**9, 10**9))
+
+
+def test_splits_of_a_data_set_share_its_images_on_a_card(tmp_path, monkeypatch):
+    session, resolver = Session(tmp_path, {}, CPU), Resolver()
+    axes = {"datasets": ("phantom_grading",), "backbones": ("tiny_vit",), "methods": ("linear",)}
+    grid = Grid(**axes, fractions=(0.1, 1.0), seeds=(0,), image_size=(32,))
+    small, whole = resolver.cells([grid])
+    on_fake_card(session, monkeypatch)
+    disk = session.decoded(small)
+    there = session.data(small)
+    assert not any(isinstance(p.images, torch.Tensor) for p in (disk.train, disk.test))
+    sent = session._kept[next(k for k in session._kept if k[0] == "images")].there.sum()
+    assert sent == len(disk.train) + len(disk.val) + len(disk.test)  # no row that it has no use for
+    more = session.data(whole)
+    assert more.train.images is there.train.images  # and not a second copy of the set
+    for part, wanted in zip(
+        (there.train, more.train, more.val, more.test),
+        (disk.train, *(getattr(session.decoded(whole), n) for n in ("train", "val", "test"))),
+        strict=True,
+    ):
+        assert (part.images[part.rows].numpy() == wanted.images[wanted.rows]).all()
+
+
+def test_rows_are_sent_to_a_card_once_and_piece_by_piece(monkeypatch):
+    values = np.arange(40, dtype=np.float32).reshape(10, 4)
+    values.setflags(write=False)  # as what is mapped from the disk
+    card, sizes = OnCard.like(values, CPU), []
+    monkeypatch.setattr("benchmark.training.session.SENT_BYTES", 3 * 16)
+    copy = torch.Tensor.index_copy_
+    monkeypatch.setattr(
+        torch.Tensor, "index_copy_", lambda t, *a: sizes.append(len(a[1])) or copy(t, *a)
+    )
+    with warnings.catch_warnings(action="error"):  # torch warns of memory that may not be written
+        card.send(values, np.array([7, 1, 1, 3, 0]))
+        card.send(values, np.arange(10))
+    assert sizes == [3, 1, 3, 3]
+    assert (card.values.numpy() == values).all()
+
+
+def test_what_a_backbone_holds_for_others_is_not_counted_for_a_cell(monkeypatch):
+    session = Session(Path(), {}, CPU)
+    make = partial(tiny_backbones.make, "vit")
+    pristine, other = Pristine(make, CPU), Pristine(make, CPU)
+    size = sum(p.nbytes for p in make().parameters())
+    session._kept = OrderedDict({("backbone", 0): pristine, ("backbone", 1): other})
+    session.device = torch.device("cuda:0")
+    frozen = pristine.copy().requires_grad_(False)
+    assert session.held_mib(frozen) * 2**20 == size  # the other one
+    trained = pristine.copy()
+    own_trained(trained)
+    assert session.held_mib(trained) * 2**20 == 2 * size  # its weights are copies
+    cast_frozen(frozen, set(frozen.modules()))
+    left = sum(p.nbytes for p in frozen.parameters() if p.dtype == torch.float32)
+    assert session.held_mib(frozen) * 2**20 == 2 * size - left
 
 
 def test_losses_of_a_batch_of_masks_are_those_of_single_images():

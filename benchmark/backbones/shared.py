@@ -37,10 +37,10 @@ class Pristine:
         }
         return copy.deepcopy(self._model, memo)
 
-    @property
-    def num_bytes(self) -> int:
-        """Return the memory of the parameters, which all copies share."""
-        return sum(p.nbytes for p in self._model.parameters())
+    def unused_bytes(self, model: nn.Module) -> int:
+        """Return the memory of those parameters that `model` does not share, a copy or not."""
+        used = {p.data_ptr() for p in model.parameters()}
+        return sum(p.nbytes for p in self._model.parameters() if p.data_ptr() not in used)
 
     def _load(self) -> None:
         self._model = self._make().to(self._device)

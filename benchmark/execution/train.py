@@ -19,10 +19,14 @@ from benchmark.execution.local import local
 from benchmark.execution.one import Outcome
 from benchmark.execution.signals import Bell
 from benchmark.sweep.estimate import Forecast
+from benchmark.training import compiled
 from benchmark.training.checkpoint import Interrupted
-from benchmark.training.session import Session
+from benchmark.training.session import Session, best_device
 
 JOBS = 2  # worker processes where there is no GPU
+# Of a process that trains nothing itself: it would hold memory of a GPU as long as others train
+# there, and one that its owner lets a single process use would be taken.
+CPU = torch.device("cpu")
 
 
 def num_jobs(executor: str, jobs: int | str | None, num_cells: int, pack: int = 1) -> int:
@@ -65,14 +69,16 @@ def train(
         DeviceLost: the GPU failed in a cell of this process.
         KeyboardInterrupt: on SIGINT or SIGTERM, after the step and its checkpoint.
     """
-    outcomes = []
-    session = Session(runs / "cache", sources, settings=settings)
+    outcomes, cache = [], runs / "cache"
+    compiled.check(settings, best_device())
     with Display(forecast) as display:
-        decode(cells, session)
         if executor == "local":
+            decode(cells, Session(cache, sources, CPU))
             display.wait()
-            ended = local(cells, runs, session.cache, sources, forecast.jobs, settings)
+            ended = local(cells, runs, cache, sources, forecast.jobs, settings)
         else:
+            session = Session(cache, sources, settings=settings)
+            decode(cells, session)
             ended = _interruptible(cells, session, runs, display)
         for outcome in ended:
             outcomes.append(outcome)
@@ -103,7 +109,7 @@ def prefetch(cells: Sequence[Cell], runs: Path, sources: dict[str, str]) -> None
     """Fetch weights and decode images: nodes find them on the disk and need no network."""
     for backbone in dict.fromkeys(cell.backbone for cell in cells):
         backbones.prefetch(sources.get(backbone, backbone))
-    decode(cells, Session(runs / "cache", sources))
+    decode(cells, Session(runs / "cache", sources, CPU))
 
 
 def decode(cells: Sequence[Cell], session: Session) -> None:
@@ -112,4 +118,4 @@ def decode(cells: Sequence[Cell], session: Session) -> None:
         (c.dataset, c.image_size, c.fraction, c.split_seed, c.shots, c.subset): c for c in cells
     }
     for cell in drawn.values():
-        session.data(cell)
+        session.decoded(cell)

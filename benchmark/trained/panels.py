@@ -76,7 +76,7 @@ def _write(
     segments = record.data.task == "segmentation"
     if not (segments or reads(cell.method)):
         return
-    data = session.data(cell)
+    data = session.decoded(cell)
     if data.dataset.fingerprint != cell.data:
         raise InputError(f"its images are not those of {folder.name}; no picture is made")
     labels = data.dataset.labels[data.test.rows]

@@ -123,7 +123,7 @@ def _run(
     memory.reset_peak(session.device)
     listen = watched(model, own, cell, on_step)
     progress = _trained(cell, session, model, setup, splits, listen)
-    costs = cost.training(cell, progress, session.device, session.held_mib(cell))
+    costs = cost.training(cell, progress, session.device, session.held_mib(model))
     val, test = evaluate(setup, splits.val), evaluate(setup, splits.test)
     costs |= (
         tokens
@@ -190,7 +190,7 @@ def _members(
         return members
     assert isinstance(splits.train, Kept)
     for other in alike(cell, session.planned, splits.train.values.shape[1])[1:]:
-        data = session.data(other)
+        data = session.decoded(other)  # of images that nobody reads: features stand for them
         torch.manual_seed(seed(other, "head"))
         task = _weighted(task_of(data.dataset.card, other.output), other, data)
         if task != setup.task:  # class weights of another split

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,9 +21,10 @@ from benchmark.training import compiled
 from benchmark.training.checkpoint import Progress
 from benchmark.training.compiled import Compiler
 from benchmark.training.probe import Probe
-from benchmark.training.source import Subset
+from benchmark.training.source import Subset, sent
 
 T = TypeVar("T")
+SENT_BYTES = 1 << 26  # to a GPU in one piece: the host holds no second copy of a data set
 SPLITS = 64  # row numbers of as many splits stay: they are small beside images, and slow to draw
 
 
@@ -109,7 +110,17 @@ class Session:
         return pristine.copy()
 
     def data(self, cell: Cell) -> Data:
-        """Return the cell's three splits over images decoded at its size."""
+        """Return what `decoded` does, its images on a GPU that has room for those of the set."""
+        found = self.decoded(cell)
+        parts = (found.train, found.val, found.test)
+        images = found.train.images
+        assert isinstance(images, np.ndarray)
+        key = (cell.dataset, cell.data, cell.image_size, images.shape[-1])
+        there = self.on_card(("images", *key), images, np.concatenate([p.rows for p in parts]))
+        return Data(found.dataset, *(replace(part, images=there) for part in parts))
+
+    def decoded(self, cell: Cell) -> Data:
+        """Return the cell's three splits over images decoded at its size, on the disk."""
         dataset = self.dataset(cell.dataset, cell.data)
         drawn = (cell.dataset, cell.data, cell.fraction, cell.split_seed, cell.shots, cell.subset)
         rows = self.kept(
@@ -124,13 +135,10 @@ class Session:
             ("arrays", *drawn, cell.image_size),
             lambda: decoded(dataset, cell.image_size, self.cache, needed),
         )
-        images = self.kept(
-            ("images", *drawn, cell.image_size),  # other rows may be decoded for another split
-            lambda: self.on_card(arrays.images),
-        )
         targets = dataset.labels if arrays.masks is None else arrays.masks
         parts = (
-            subset_of(dataset, images, targets, part) for part in (rows.train, rows.val, rows.test)
+            subset_of(dataset, arrays.images, targets, part)
+            for part in (rows.train, rows.val, rows.test)
         )
         return Data(dataset, *parts)
 
@@ -153,31 +161,70 @@ class Session:
         value: T = self._kept[key]
         return value
 
-    def on_card(self, values: np.ndarray) -> np.ndarray | Tensor:
-        """Return images, or what is kept of them, on a GPU that has room for them, else as given.
+    def on_card(
+        self, key: tuple[Hashable, ...], values: np.ndarray, rows: np.ndarray
+    ) -> np.ndarray | Tensor:
+        """Return `values`, these `rows` at least, on a GPU that has room for all; else as given.
 
-        A batch is then picked there, at no cost to the host.
+        A batch is then picked there, at no cost to the host. `key` is what `values` are kept by:
+        the splits of a data set share what lies there.
         """
         if self.device.type != "cuda":
             return values
+        there = self.kept(key, lambda: self._room(values))
+        if there is None:
+            return values
+        there.send(values, rows)
+        return there.values
+
+    def _room(self, values: np.ndarray) -> OnCard | None:
+        """Return room for `values` on the GPU, or None where they would take more than a share."""
         free, _ = torch.cuda.mem_get_info(self.device)
         fits = values.nbytes < self.card_share / self.settings.processes_per_gpu * free
-        return torch.from_numpy(values).to(self.device) if fits else values
+        return OnCard.like(values, self.device) if fits else None
 
-    def held_mib(self, cell: Cell) -> float:
-        """Return the memory of the device that is held for other cells than this one."""
+    def held_mib(self, model: nn.Module) -> float:
+        """Return the memory of the device that is held for others than `model`, a cell's own.
+
+        Of a pre-trained backbone that is what the model has no use for: weights that it trains are
+        copies, and those that it holds in bfloat16 are others.
+        """
         if self.device.type != "cuda":
             return 0.0
-        own = (("backbone", cell.backbone, cell.image_size),)
-        others = [v for k, v in self._kept.items() if k[0] == "backbone" and k not in own]
-        models = sum(pristine.num_bytes for pristine in others)
-        kinds = ("images", "values")
-        data = [v for k, v in self._kept.items() if k[0] in kinds and isinstance(v, Tensor)]
-        return float(models + sum(tensor.nbytes for tensor in data)) / 2**20
+        models = [v for k, v in self._kept.items() if k[0] == "backbone"]
+        data = [v for k, v in self._kept.items() if k[0] in ("images", "values") and v]
+        held = sum(pristine.unused_bytes(model) for pristine in models)
+        return float(held + sum(one.values.nbytes for one in data)) / 2**20
+
+
+@dataclass
+class OnCard:
+    """Rows of an array (n, ...) on a device; `there` (n,) says which have been sent."""
+
+    values: Tensor
+    there: np.ndarray
+
+    @classmethod
+    def like(cls, values: np.ndarray, device: torch.device) -> OnCard:
+        """Return room for all rows of `values`, of which none is there yet."""
+        dtype = torch.from_numpy(np.empty(0, values.dtype)).dtype
+        room = torch.empty(values.shape, dtype=dtype, device=device)
+        return cls(room, np.zeros(len(values), bool))
+
+    def send(self, values: np.ndarray, rows: np.ndarray) -> None:
+        """Copy those `rows` of `values` that are not there yet, a little at a time."""
+        missing = np.unique(rows[~self.there[rows]])
+        size = max(1, SENT_BYTES // max(1, values[:1].nbytes))
+        for start in range(0, len(missing), size):
+            part = missing[start : start + size]
+            places = sent(torch.from_numpy(part), self.values.device)
+            piece = sent(torch.from_numpy(values[part]), self.values.device)
+            self.values.index_copy_(0, places, piece)
+            self.there[part] = True
 
 
 def subset_of(
-    dataset: Dataset, images: np.ndarray | Tensor, targets: np.ndarray, rows: np.ndarray
+    dataset: Dataset, images: np.ndarray, targets: np.ndarray, rows: np.ndarray
 ) -> Subset:
     """Return the part of a data set in `rows`, over decoded `images` and all `targets`."""
     kinds = (dataset.ids, dataset.groups, dataset.volumes or dataset.groups)

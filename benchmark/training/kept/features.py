@@ -166,7 +166,7 @@ def from_kept(
     found = session.kept(key, lambda: _features(work, session))
     if found is None:
         return setup, splits, False
-    values = session.kept(("values", key[1]), lambda: session.on_card(found.values))
+    values = session.on_card(("values", key[1]), found.values, np.arange(len(found.values)))
     kept = Splits(
         *(
             Kept(split.subset, values, cell.views)
