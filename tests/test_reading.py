@@ -233,6 +233,10 @@ def test_a_last_axis_of_one_is_none_and_a_longer_one_is_refused(tmp_path):
     two = nifti(tmp_path / "b.nii", np.stack([values, values], -1))
     with pytest.raises(InputError, match=r"b\.nii.*\(3, 4, 5, 2\).*3-D"):
         volumes.shape_of(two)
+    nifti(tmp_path / "x" / "0.nii", np.stack([values] * 3, -1))
+    nifti(tmp_path / "x" / "1.nii", np.stack([values] * 3, -1))
+    rows = [("x/0.nii", "a"), ("x/1.nii", "b")]
+    assert len(open_dataset(manifest(tmp_path, rows, channels=[2, 1, 0]))) == 10
 
 
 def test_a_header_without_orientation_is_read_as_stored(tmp_path):
@@ -545,6 +549,7 @@ def test_an_unclosed_quotation_mark_swallows_no_rows(tmp_path):
         (("image", "label", "group"), [("x/0.png", "a"), ("x/1.png", "b", "p")], "line 2.*fewer"),
         (("image", "label"), [("x/0.png", "a"), ("x/1.png", "nan")], "line 3.*missing"),
         (("image", "label"), [("x/0.png", "a"), ("x/1.png", "NA")], "line 3.*missing"),
+        (("image", "label"), [("x/0.png", "a"), ("x/1.png", "?")], "line 3.*missing"),
         (("image", "label"), [("x/0.png", "a|b"), ("x/1.png", "b")], "multilabel = true"),
         (("image", "label"), [("x/0.png", "-1"), ("x/1.png", "0")], "negative"),
         (
@@ -556,6 +561,16 @@ def test_an_unclosed_quotation_mark_swallows_no_rows(tmp_path):
             ("image", "label", "group"),
             [("x/0.png", "a", "nan"), ("x/1.png", "b", "p")],
             "line 2.*nan",
+        ),
+        (
+            ("image", "label", "group"),
+            [("x/0.png", "a", "unknown"), ("x/1.png", "b", "p")],
+            "line 2.*unknown.*leave the cell empty",
+        ),
+        (
+            ("image", "label", "group"),
+            [("x/0.png", "a", "p1"), ("x/1.png", "b", "P1")],
+            "groups 'p1' and 'P1'",
         ),
         (("image", "label"), [("x/0.png", "a"), ("x/9.png", "b")], r"9\.png"),
         (("image", "label"), [("x/0.png", "a"), ("y/1.png", "b")], "folder.*does not exist"),
@@ -619,6 +634,54 @@ def test_what_a_newcomer_names_wrongly_is_said(tmp_path):
 def test_labels_that_look_alike_are_alike(labels, classes, ordinal, tmp_path):
     card = open_dataset(pictures(tmp_path, labels)).card
     assert (card.classes, card.ordinal) == (classes, ordinal)
+
+
+@pytest.mark.parametrize(
+    ("labels", "sentence"),
+    [
+        (["not benign", "not_benign"], "'not benign' and 'not_benign'"),
+        (["1", "1.0", "x"], "'1' and '1.0'"),
+        (["\uff41", "a", "b"], "'a' and '\uff41'"),
+        (["a", "b", "a;b"], r"'a;b'.* as 'a\|b' and declare multilabel"),
+        (["a", "b", "b / a"], r"'b / a'.* as 'b\|a'"),
+    ],
+)
+def test_one_class_in_two_spellings_is_refused(labels, sentence, tmp_path):
+    with pytest.raises(InputError, match=sentence):
+        open_dataset(pictures(tmp_path, labels))
+
+
+@pytest.mark.parametrize(
+    ("labels", "sentence"),
+    [
+        (["Edema", "b|edema"], "'Edema' and 'edema'"),
+        (["a", "b", "a,b"], r"joins others.*'a\|b'"),
+        (["a", "b|NaN"], "'NaN'.*means missing"),
+    ],
+)
+def test_findings_that_say_two_things_are_refused(labels, sentence, tmp_path):
+    with pytest.raises(InputError, match=sentence):
+        open_dataset(pictures(tmp_path, labels, multilabel=True))
+
+
+def test_a_class_may_hold_a_sign_that_joins(tmp_path):
+    assert open_dataset(pictures(tmp_path, ["a+b", "c"])).card.classes == ("a+b", "c")
+
+
+def test_grades_in_words_need_their_order(tmp_path):
+    spec = pictures(tmp_path, ["low", "medium", "high"], ordinal=True)
+    with pytest.raises(InputError, match=r"ordinal.*declare classes = .*lowest"):
+        open_dataset(spec)
+    declare(tmp_path, ordinal=True, classes=["low", "medium", "high"])
+    assert open_dataset(spec).labels.tolist() == [0, 1, 2]
+
+
+def test_some_rows_without_a_group_are_counted(tmp_path):
+    rows = [(f"x/{i}.png", "ab"[i % 2], "p" * (i > 0)) for i in range(4)]
+    for i in range(4):
+        save(tmp_path / f"x/{i}.png", noise(i))
+    card = open_dataset(manifest(tmp_path, rows, ("image", "label", "group"))).card
+    assert card.group_source == "1 of 4 rows of the manifest name no group"
 
 
 def test_groups_of_one_number_are_one(tmp_path):
@@ -727,6 +790,16 @@ def test_a_declared_group_column_is_the_group(tmp_path):
         open_dataset(spec)
     declare(tmp_path, group="patient_id")
     assert open_dataset(spec).groups == ("p0", "p0", "p1", "p1")
+    rows = [(*row, row[2][::-1]) for row in rows]
+    with pytest.raises(InputError, match="leave one out"):
+        open_dataset(manifest(tmp_path, rows, ("image", "label", "patient_id", "group")))
+
+
+def test_a_declaration_is_read_as_editors_write_it(tmp_path):
+    spec = pictures(tmp_path, ["caf\u00e9", "b"])
+    text = "\ufeffclasses = ['cafe\u0301 ', 'b']\r\n"
+    (tmp_path / "dataset.toml").write_bytes(text.encode())
+    assert open_dataset(spec).card.classes == ("caf\u00e9", "b")
 
 
 @pytest.mark.parametrize(
@@ -741,6 +814,17 @@ def test_a_declared_group_column_is_the_group(tmp_path):
         ("mask_values = {x = 'background', 1 = 'b'}", "table such as"),
         ("mask_threshold = 0.5", "grey level"),
         ("window = [5, 1]", "first is less"),
+        ("window = [-inf, inf]", "finite"),
+        ("window = [0, 255]", "no NIfTI volume and no DICOM"),
+        ("slice_axis = 'axial'", "no NIfTI volume"),
+        ("channels = 'rgb'", "three different"),
+        ("classes = ['a', 'A']", "'a' and 'A'"),
+        ("ordinal = true\nmultilabel = true", "leave one out"),
+        ("mask_threshold = 9\nmask_values = {0 = 'background', 1 = 'b'}", "leave one out"),
+        ("mask_values = {0 = 'background', 1 = 'b', 01 = 'c'}", "names 1 twice"),
+        ("mask_values = {0 = 'background', 1 = 'b', '\u0662' = 'c'}", "table such as"),
+        ("mask_values = {0 = 'background', 1 = 'b', 2 = 'B'}", "'B' and 'b'"),
+        ("group = 'label'", "names no patient"),
         ("ordinal = true\nordinal = false", "is not TOML"),
         ("\0", "is not TOML"),
         ("mask_threshold = 9", "this set has labels"),

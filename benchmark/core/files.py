@@ -374,7 +374,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         InputError: for a file that cannot be read, or is not TOML in UTF-8.
     """
     try:
-        return tomllib.loads(read_bytes(path).decode())
+        return tomllib.loads(read_bytes(path).decode("utf-8-sig"))  # as Windows' Notepad writes
     except UnicodeDecodeError:
         raise InputError(f"{str(path)!r} is not UTF-8; save it as UTF-8") from None
     except OSError as error:

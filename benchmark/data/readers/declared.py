@@ -6,12 +6,15 @@ first. Everything in it is checked; an unknown key is an error, never ignored.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from benchmark.core.files import read_toml
+from benchmark.core.numbers import LARGEST, Number
 from benchmark.core.registry import InputError, unknown
+from benchmark.data.readers.spelling import check_spelled_alike, clean
 
 NAME = "dataset.toml"
 IGNORED = "ignore"  # a mask value of this name is counted by no loss and no metric
@@ -21,6 +24,15 @@ _CHOICES = {
     "pages": ("first",),
     "alpha": ("drop", "black", "white"),
 }
+
+
+_EXCLUSIVE = (
+    ("mask_values", "mask_threshold"),
+    ("mask_values", "classes"),
+    ("multilabel", "ordinal"),
+)
+_COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
+_CODE = Number(int, least=-(2**31), most=2**32 - 1)  # what the integers of pictures and NIfTI hold
 
 
 @dataclass(frozen=True)
@@ -102,6 +114,10 @@ def read(path: Path) -> Declaration:
     for key in values:
         if key not in known:  # a misspelt key, ignored, would be a declaration without effect
             raise unknown(f"key in {str(path)!r}:", key, known)
+    # of two that say the same thing one would win in silence
+    for one, other in _EXCLUSIVE:
+        if values.get(one) and values.get(other):
+            raise InputError(f"{str(path)!r} declares {one} and {other}; leave one out")
     return Declaration(
         **{key: _checked(path, key, values[key]) for key in values}, origin=str(path)
     )
@@ -122,10 +138,9 @@ def _checked(path: Path, key: str, value: Any) -> Any:
             raise refuse("true or false")
         return value
     if key == "classes":
-        texts = isinstance(value, list) and all(isinstance(v, str) and v.strip() for v in value)
-        if not texts or len({*value}) != len(value) or len(value) < 2:
-            raise refuse('a list of at least two different names, such as ["benign", "malignant"]')
-        return tuple(value)
+        return _classes(path, value)
+    if key == "channels":
+        return _channels(path, value)
     if key == "mask_values":
         return _mask_values(path, value)
     if key == "mask_threshold":
@@ -133,15 +148,45 @@ def _checked(path: Path, key: str, value: Any) -> Any:
         if type(value) is not int or not 1 <= value <= 65535:
             raise refuse("a grey level of at least 1, such as 128")
         return value
-    if key == "window" and value != "percentiles":
-        if not isinstance(value, list) or [type(v) in (int, float) for v in value] != [True, True]:
-            raise refuse('two numbers such as [-125, 275], or "percentiles"')
-        if not value[0] < value[1]:
-            raise refuse("two numbers of which the first is less")
-        return (float(value[0]), float(value[1]))
+    if key == "window":
+        return _window(path, value)
     if not isinstance(value, str) or not value.strip():
         raise refuse("a text")
     return value
+
+
+def _window(path: Path, value: Any) -> tuple[float, float] | str:
+    if value == "percentiles":
+        return "percentiles"
+    if not isinstance(value, list) or [type(v) in (int, float) for v in value] != [True, True]:
+        allowed = 'two numbers such as [-125, 275], or "percentiles"'
+    elif not -LARGEST < value[0] < value[1] < LARGEST:
+        allowed = "two finite numbers of which the first is less"
+    else:
+        return (float(value[0]), float(value[1]))
+    raise InputError(f"{str(path)!r}: window = {value!r} must be {allowed}")
+
+
+def _channels(path: Path, value: Any) -> tuple[int, ...]:
+    whole = isinstance(value, list) and all(type(v) is int and v >= 0 for v in value)
+    if not whole or len({*value}) != 3 or len(value) != 3:
+        raise InputError(
+            f"{str(path)!r}: channels = {value!r} must be three different channels, counted from "
+            "0, such as [0, 1, 2]"
+        )
+    return tuple(value)
+
+
+def _classes(path: Path, value: Any) -> tuple[str, ...]:
+    texts = isinstance(value, list) and all(isinstance(v, str) and clean(v) for v in value)
+    names = tuple(map(clean, value)) if texts else ()  # as labels are read
+    if len({*names}) != len(names) or len(names) < 2:
+        raise InputError(
+            f"{str(path)!r}: classes = {value!r} must be a list of at least two different names, "
+            'such as ["benign", "malignant"]'
+        )
+    check_spelled_alike(names, "classes", repr(str(path)))
+    return names
 
 
 def _mask_values(path: Path, value: Any) -> tuple[tuple[str, str], ...]:
@@ -149,22 +194,26 @@ def _mask_values(path: Path, value: Any) -> tuple[tuple[str, str], ...]:
     example = '{"0" = "background", "255" = "lesion"} or {"#000000" = "background", ...}'
     if not isinstance(value, dict) or len(value) < 2:
         raise InputError(f"{str(path)!r}: mask_values must be a table such as {example}")
+    found = []
     for code, name in value.items():
-        colour = len(code) == 7 and code.startswith("#")
         try:
-            int(code[1:], 16) if colour else int(code)
-        except ValueError:
-            colour, code = False, ""
-        if not code or not isinstance(name, str) or not name.strip():
+            spelled = code.lower() if _COLOUR.fullmatch(code) else str(_CODE.read(code, ""))
+        except InputError:
+            spelled = ""
+        if not spelled or not isinstance(name, str) or not clean(name):
             raise InputError(f"{str(path)!r}: mask_values must be a table such as {example}")
-    found = tuple((code.lower() if code.startswith("#") else code, n) for code, n in value.items())
+        found.append((spelled, clean(name)))
+    codes = [code for code, _ in found]
+    if twice := next((code for code in codes if codes.count(code) > 1), None):
+        raise InputError(f"{str(path)!r}: mask_values names {twice} twice; leave one out")
     if len({code.startswith("#") for code, _ in found}) == 2:
         raise InputError(f"{str(path)!r}: mask_values holds numbers and colours; use one of them")
     # class 0 is the background everywhere: in the loss, in Dice, in the head
     names = {name for _, name in found} - {IGNORED}
+    check_spelled_alike(sorted(names | {IGNORED}), "classes", repr(str(path)))
     if "background" not in names or len(names) < 2:
         raise InputError(
             f'{str(path)!r}: mask_values must call one value "background", and name at least one '
             f'class beside it; "{IGNORED}" is for pixels that do not count'
         )
-    return found
+    return tuple(found)

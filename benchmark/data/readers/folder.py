@@ -14,10 +14,11 @@ from pathlib import Path
 
 from benchmark.core.registry import InputError
 from benchmark.data.base import Dataset, many
-from benchmark.data.readers import images, table, volumes
+from benchmark.data.readers import images, volumes
 from benchmark.data.readers.declared import NAME, Declaration, beside
 from benchmark.data.readers.layout import is_hidden
 from benchmark.data.readers.manifest import from_rows
+from benchmark.data.readers.spelling import clean
 from benchmark.data.readers.table import Row
 
 # Names of parts that copies of data sets have, in any case.
@@ -128,7 +129,7 @@ class _Tree:
     def rows(self, classes: list[Path], split: str) -> Iterator[Row]:
         """Yield the images of each class folder."""
         for folder in classes:
-            label, before = table.clean(folder.name), self.skipped.copy()
+            label, before = clean(folder.name), self.skipped.copy()
             rows = list(self._images(folder, label, split))
             if not rows:
                 held = _listed(self.skipped - before)
@@ -167,7 +168,7 @@ class _Tree:
                     or path.suffix.lower() in images.SUFFIXES | images.dicom.SUFFIXES
                     or images.is_picture(path)
                 ):
-                    below = table.clean(f"{above}/{name}")
+                    below = clean(f"{above}/{name}")
                     yield Row(below, path, label, group=patient, split=split)
                 else:
                     self.skipped[f"{path.suffix.lower() or 'other'} file", ""] += 1

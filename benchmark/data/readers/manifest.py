@@ -9,6 +9,7 @@ dataset.toml beside the CSV.
 from __future__ import annotations
 
 import csv
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,13 +21,23 @@ import numpy as np
 from benchmark.core.files import text_stream
 from benchmark.core.registry import InputError, unknown
 from benchmark.data.base import Card, Dataset, TaskName, stratum
-from benchmark.data.readers import images, masks, table, volumes
+from benchmark.data.readers import dicom, images, masks, table, volumes
 from benchmark.data.readers.declared import PLAIN, Declaration, beside
 from benchmark.data.readers.digests import remembered
+from benchmark.data.readers.spelling import (
+    check_spelled_alike,
+    clean,
+    is_missing,
+    is_nobody,
+    joined,
+    one_spelling,
+    whole_number,
+)
 from benchmark.data.readers.table import Headers, Reading, Row
 
 COLUMNS = ("image", "label", "mask", "group", "split")
 GIVEN = "given by the user"
+_OF_VOLUMES = ("orientation", "slice_axis", "channels")  # declared where there is none: no effect
 
 
 def open_manifest(path: Path) -> Dataset:
@@ -48,6 +59,7 @@ def from_rows(rows: Sequence[Row], name: str, declared: Declaration, origin: str
         InputError: for rows, files or a declaration that cannot be taken as they are.
     """
     table.check_rows(rows, origin)
+    check_spelled_alike(dict.fromkeys(row.group for row in rows), "groups", origin)
     masked = rows[0].mask is not None
     for key in ("ordinal", "multilabel") if masked else ("mask_values", "mask_threshold"):
         if getattr(declared, key):
@@ -56,6 +68,13 @@ def from_rows(rows: Sequence[Row], name: str, declared: Declaration, origin: str
     # all volumes of a set are cut alike: slices of two directions are two kinds of images
     sources = [path for row in rows for path in (row.image, row.mask) if path is not None]
     cut = [path for path in sources if volumes.is_volume(path)]
+    idle = [key for key in _OF_VOLUMES if getattr(declared, key)]
+    if idle and not cut:
+        raise InputError(f"{declared.origin!r} declares {idle[0]}; {origin} has no NIfTI volume")
+    if not cut and declared.window and not any(dicom.is_dicom(path) for path in sources):
+        raise InputError(
+            f"{declared.origin!r} declares window; {origin} has no NIfTI volume and no DICOM file"
+        )
     axis = volumes.common_axis(cut, declared) if cut else None
     expanded = [
         part
@@ -81,19 +100,24 @@ def _labelled(
 ) -> Dataset:
     """Return a classification or multi-label set; the declaration names classes and their order."""
     if declared.multilabel:
-        parts = {table.clean(part) for row in rows for part in row.label.split("|")} - {""}
-        classes = declared.classes or tuple(sorted(parts))
+        classes = declared.classes or _findings(rows, origin)
         card = own_card(name, "multilabel", classes, False, rows, declared)
         return table.multilabel(rows, card, reading, headers)
-    joined = next((row for row in rows if "|" in row.label), None)
-    if joined is not None:
+    several = next((row for row in rows if "|" in row.label), None)
+    if several is not None:
         raise InputError(
-            f"the label {joined.label!r} of {joined.id!r} in {origin} joins several findings; "
+            f"the label {several.label!r} of {several.id!r} in {origin} joins several findings; "
             "declare multilabel = true in dataset.toml, or give each image one label"
         )
     # before names are compared with the declared ones: 1.0 and 01 may both be the class 1
-    spelled = table.one_spelling(row.label for row in rows)
+    spelled = one_spelling(row.label for row in rows)
     found, ordinal = table.class_names(spelled.values(), origin)
+    if not declared.classes and (compound := joined(found)):
+        raise InputError(
+            f"the label {compound[0]!r} in {origin} joins other labels; write them as "
+            f"{'|'.join(compound[1])!r} and declare multilabel = true in dataset.toml, or give "
+            "each image one label"
+        )
     renamed = dict(zip(found, found, strict=True))
     if declared.classes:
         renamed = _declared_names(found, declared)
@@ -105,9 +129,33 @@ def _labelled(
             f"unknown; leave such images out, or declare classes = {list(found)} in dataset.toml"
         )
     rows = [replace(row, label=renamed[spelled[row.label]]) for row in rows]
+    if declared.ordinal and not declared.classes and None in map(whole_number, found):
+        # in the order of the alphabet "high" would lie below "low"
+        raise InputError(
+            f"{declared.origin!r} declares ordinal of classes that are no whole numbers; declare "
+            f"classes = {json.dumps(found, ensure_ascii=False)} as well, in the order from the "
+            "lowest to the highest"
+        )
     ordinal = ordinal if declared.ordinal is None else declared.ordinal
     card = own_card(name, "classification", found, ordinal, rows, declared)
     return table.classification(rows, card, reading, headers)
+
+
+def _findings(rows: Sequence[Row], origin: str) -> tuple[str, ...]:
+    """Return the findings of a multi-label set, sorted."""
+    found = sorted({clean(part) for row in rows for part in row.label.split("|")} - {""})
+    check_spelled_alike(found, "classes", origin)
+    if compound := joined(found):
+        raise InputError(
+            f"the label {compound[0]!r} in {origin} joins others; write it as "
+            f"{'|'.join(compound[1])!r}"
+        )
+    if unsaid := next(filter(is_missing, found), None):
+        raise InputError(
+            f"the finding {unsaid!r} in {origin} means missing; take it out, or declare the "
+            "classes in dataset.toml"
+        )
+    return tuple(found)
 
 
 def _declared_names(found: tuple[str, ...], declared: Declaration) -> dict[str, str]:
@@ -175,7 +223,7 @@ def _rows(path: Path, declared: Declaration) -> list[Row]:
         if isinstance(error, UnicodeDecodeError):
             reason = "it is not UTF-8; save it so (in Excel: CSV UTF-8)"
         raise InputError(f"cannot read the manifest {str(path)!r}: {reason}") from None
-    columns = [table.clean(name) for name in lines[0][1]] if lines else []
+    columns = [clean(name) for name in lines[0][1]] if lines else []
     _check_columns(path, columns, declared)
     group = declared.group or "group"
     rows = []
@@ -188,21 +236,22 @@ def _rows(path: Path, declared: Declaration) -> list[Row]:
         # strict reading lets a closed cell hold lines: two stray marks would join many rows
         if any("\n" in cell or "\r" in cell for cell in cells):
             raise InputError(f"{where} ends a cell of several lines; close the quotation mark")
-        values = dict(zip(columns, map(table.clean, cells), strict=True))
+        values = dict(zip(columns, map(clean, cells), strict=True))
         target = values.get("mask", values.get("label", ""))
         if not values["image"] or (not target and not declared.multilabel):
             raise InputError(f"{where} is a row without image, label or mask: {values}")
         known = target in declared.classes or (declared.multilabel and not target)
-        if "label" in values and table.is_missing(target) and not known:
+        if "label" in values and is_missing(target) and not known:
             raise InputError(
                 f"the label of {values['image']!r} in {where} is {target!r}, which means "
                 "missing; leave the row out, or declare the class in dataset.toml"
             )
         # pandas writes "nan" for an empty cell: as a group it would be one very large patient
         patient = values.get(group, "")
-        if patient and table.is_missing(patient):
+        if patient and is_nobody(patient):
             raise InputError(
-                f"the group of {values['image']!r} in {where} is {patient!r}; name its patient"
+                f"the group of {values['image']!r} in {where} is {patient!r}; name its patient, or "
+                "leave the cell empty"
             )
         image, mask = folder.file(values["image"]), values.get("mask")
         rows.append(
@@ -215,7 +264,7 @@ def _rows(path: Path, declared: Declaration) -> list[Row]:
                 values.get("split", ""),
             )
         )
-    spelled = table.one_spelling(row.group for row in rows if row.group)
+    spelled = one_spelling(row.group for row in rows if row.group)
     rows = [replace(row, group=spelled.get(row.group, "")) for row in rows]
     return folder.relative(rows)
 
@@ -244,6 +293,16 @@ def _check_columns(path: Path, columns: Sequence[str], declared: Declaration) ->
         raise InputError(
             f"{str(path)!r} has the columns {list(columns)}; it needs image, and either label or "
             "mask"
+        )
+    if declared.group in COLUMNS and declared.group != "group":
+        raise InputError(
+            f"{declared.origin!r} declares the group column {declared.group!r}, which names no "
+            "patient; name another column, or leave group out"
+        )
+    if declared.group and declared.group != "group" and "group" in columns:
+        raise InputError(
+            f"{declared.origin!r} declares the group column {declared.group!r}, and {str(path)!r} "
+            "has a column group as well; leave one out"
         )
     if declared.group and declared.group not in columns:
         raise InputError(
@@ -295,7 +354,7 @@ class _Folder:
     def _actual(self, path: Path) -> Path | None:
         """Return the file of this name, whichever way its accents are written; None if absent."""
         names = self._names(path.parent).get(_stem(path.name), [])
-        same = [name for name in names if table.clean(name) == table.clean(path.name)]
+        same = [name for name in names if clean(name) == clean(path.name)]
         # macOS decomposes accents in names, most editors compose them
         if path.name in same or len(same) == 1:
             return path if path.name in same else path.parent / same[0]
@@ -318,8 +377,8 @@ class _Folder:
         """Return the id of an image that a cell calls `name`: its path from the manifest."""
         start = f"{self.root}/"
         if (text := str(path)).startswith(start):  # the usual case; `relpath` takes much longer
-            return table.clean(text[len(start) :])
-        below = table.clean(Path(os.path.relpath(path, self.root)).as_posix())
+            return clean(text[len(start) :])
+        below = clean(Path(os.path.relpath(path, self.root)).as_posix())
         if below.startswith("../") and Path(name).is_absolute():
             self._outside.add(str(path))
             return str(path)
@@ -334,7 +393,7 @@ class _Folder:
         if self._outside:
             base = os.path.commonpath([Path(name).parent for name in self._outside])
             rows = [
-                replace(row, id=table.clean(Path(os.path.relpath(row.id, base)).as_posix()))
+                replace(row, id=clean(Path(os.path.relpath(row.id, base)).as_posix()))
                 if row.id in self._outside
                 else row
                 for row in rows
@@ -355,7 +414,7 @@ class _Folder:
 
 
 def _stem(name: str) -> str:
-    lowered = table.clean(name).lower()
+    lowered = clean(name).lower()
     return lowered.removesuffix(".gz").rpartition(".")[0] or lowered
 
 
@@ -368,7 +427,8 @@ def own_card(
     declared: Declaration = PLAIN,
 ) -> Card:
     """Return the card of a user's set: what is declared of it, and what its rows tell."""
-    grouped = all(row.group for row in rows)
+    alone = sum(not row.group for row in rows)
+    grouped = not alone
     return Card(
         name=name,
         task=task,
@@ -380,5 +440,12 @@ def own_card(
         ordinal=ordinal,
         grouping="given" if grouped else "unknown",
         group_key=f"column {declared.group or 'group'}" if grouped else "",
-        group_source="" if grouped else "the manifest has no group column",
+        group_source=_ungrouped(alone, len(rows)),
     )
+
+
+def _ungrouped(alone: int, count: int) -> str:
+    """Return why patients are unknown, if they are."""
+    if alone == count:
+        return "the manifest has no group column"
+    return f"{alone} of {count} rows of the manifest name no group" if alone else ""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,14 +17,11 @@ from benchmark.data.readers import strata, volumes
 from benchmark.data.readers.declared import PLAIN, Declaration
 from benchmark.data.readers.digests import digests, remembered
 from benchmark.data.readers.images import Header, header, read_mask, read_rgb
+from benchmark.data.readers.spelling import check_spelled_alike, clean, whole_number
 
 Headers = Mapping[Path, Header]  # of every picture of a set, images and masks
 SPLITS = ("train", "val", "test")
 MOST_FINDINGS = 62  # of a multi-label set: they are bits of an int64
-# 18 digits fit into an int64; "²" is a digit to Python, and none here
-_NUMBER = re.compile(r"-?\d{1,18}(\.0*)?", re.ASCII)
-# zero-width blanks and byte order marks, which spreadsheets and web pages leave in cells
-_INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff"))
 
 
 @dataclass(frozen=True)
@@ -42,36 +37,6 @@ class Row:
     slice: int | None = None  # of a volume
     volume: str = ""
     axis: int = 2  # across which the volume is cut
-
-
-def clean(text: str) -> str:
-    """Return `text` in one of the ways to write it: composed accents, nothing invisible, stripped.
-
-    Two spellings that look the same are the same class, patient or file.
-    """
-    return unicodedata.normalize("NFC", text.translate(_INVISIBLE)).strip()
-
-
-def one_spelling(names: Iterable[str]) -> dict[str, str]:
-    """Return the spelling of each name: integers that are written in several ways get one.
-
-    `1.0` is 1 wherever all names are whole numbers, and `01` is 1 where both occur.
-    """
-    spelled = sorted(set(names))  # a set has another order in each process (PYTHONHASHSEED)
-    if not all(_NUMBER.fullmatch(name) for name in spelled):
-        return {name: name for name in spelled}
-    numbers = {name: int(name.partition(".")[0]) for name in spelled}
-    ways: dict[int, list[str]] = {}
-    for name, number in numbers.items():
-        ways.setdefault(number, []).append(name)
-    # `01, 02, 10` are names that sort well: they stay as they are written
-    alone = {ways[n][0] for n in ways if len(ways[n]) == 1 and "." not in ways[n][0]}
-    return {name: name if name in alone else str(number) for name, number in numbers.items()}
-
-
-def is_missing(text: str) -> bool:
-    """Return whether a cell of a table says that nobody knows."""
-    return text.casefold() in ("", "nan", "na", "n/a", "null", "<na>")
 
 
 def check_rows(rows: Sequence[Row], origin: str) -> None:
@@ -100,23 +65,17 @@ def class_names(labels: Iterable[str], origin: str) -> tuple[tuple[str, ...], bo
     """Return (classes, ordinal): integers are grades in numeric order, words are sorted names.
 
     Raises:
-        InputError: fewer than two classes, or names that differ in upper and lower case only.
+        InputError: fewer than two classes, or names that a typing error could make of one.
     """
     found = sorted(set(labels))
     if len(found) < 2:
         raise InputError(
             f"{origin} has one class only ({', '.join(found)}); at least two are needed"
         )
-    lowered: dict[str, str] = {}
-    for name in found:
-        # "Benign" and "benign" are a typing error far more often than two classes
-        if (other := lowered.setdefault(name.casefold(), name)) != name:
-            raise InputError(
-                f"{origin} has the classes {other!r} and {name!r}; write both alike if they are "
-                "one, or rename one of them"
-            )
-    if all(_NUMBER.fullmatch(name) for name in found):
-        return tuple(sorted(found, key=lambda name: int(name.partition(".")[0]))), len(found) > 2
+    check_spelled_alike(found, "classes", origin)
+    numbers = {name: number for name in found if (number := whole_number(name)) is not None}
+    if len(numbers) == len(found):
+        return tuple(sorted(found, key=numbers.__getitem__)), len(found) > 2
     return tuple(found), False
 
 

@@ -88,7 +88,8 @@ def _header(path: Path, as_stored: bool, channels: tuple[int, ...]) -> Geometry:
     if len(shape) != 3 or min(shape) < 1:
         raise InputError(
             f"the volume {str(path)!r} has the shape {image.shape}; it must be 3-D: save each "
-            "channel or time point as a file"
+            "channel or time point as a file, or declare channels = [0, 1, 2] in dataset.toml to "
+            "read three as colours"
         )
     # complex and RGB voxels have no order from dark to bright
     dtype = image.get_data_dtype()

@@ -1,0 +1,86 @@
+"""How names of classes, patients and files are written: what is one name, and what means none."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+from benchmark.core.registry import InputError
+
+# 18 digits fit into an int64; "²" is a digit to Python, and none here
+_NUMBER = re.compile(r"-?\d{1,18}(\.0*)?", re.ASCII)
+# zero-width blanks and byte order marks, which spreadsheets and web pages leave in cells
+_INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff"))
+_MISSING = {"", "nan", "na", "n/a", "#n/a", "null", "<na>", "?", "-", "--", "."}
+# names that a class may have, and a patient has not
+_NOBODY = _MISSING | {"none", "unknown", "unk", "missing"}
+_JOINTS = re.compile(r"\s*[|;,/+&]\s*")
+
+
+def clean(text: str) -> str:
+    """Return `text` in one of the ways to write it: composed accents, nothing invisible, stripped.
+
+    Two spellings that look the same are the same class, patient or file.
+    """
+    return unicodedata.normalize("NFC", text.translate(_INVISIBLE)).strip()
+
+
+def whole_number(name: str) -> int | None:
+    """Return the whole number that a name is, None for other names; `1.0` is one."""
+    return int(name.partition(".")[0]) if _NUMBER.fullmatch(name) else None
+
+
+def one_spelling(names: Iterable[str]) -> dict[str, str]:
+    """Return the spelling of each name: integers that are written in several ways get one.
+
+    `1.0` is 1 wherever all names are whole numbers, and `01` is 1 where both occur.
+    """
+    spelled = sorted(set(names))  # a set has another order in each process (PYTHONHASHSEED)
+    numbers = {name: number for name in spelled if (number := whole_number(name)) is not None}
+    if len(numbers) < len(spelled):
+        return {name: name for name in spelled}
+    ways: dict[int, list[str]] = {}
+    for name, number in numbers.items():
+        ways.setdefault(number, []).append(name)
+    # `01, 02, 10` are names that sort well: they stay as they are written
+    alone = {ways[n][0] for n in ways if len(ways[n]) == 1 and "." not in ways[n][0]}
+    return {name: name if name in alone else str(number) for name, number in numbers.items()}
+
+
+def check_spelled_alike(names: Iterable[str], what: str, origin: str) -> None:
+    """Raise InputError for two names that are one but for case, width, blanks or `1.0` for 1.
+
+    "Benign" and "benign" are a typing error far more often than two classes; two spellings of a
+    patient would put that patient into training and test.
+    """
+    seen: dict[str, str] = {}
+    for name in names:
+        plain = unicodedata.normalize("NFKC", name).casefold()
+        number = whole_number(plain)
+        plain = re.sub(r"[\s_-]+", " ", plain) if number is None else str(number)
+        if (other := seen.setdefault(plain, name)) != name:
+            raise InputError(
+                f"{origin} has the {what} {other!r} and {name!r}; write both alike if they are "
+                "one, or rename one of them"
+            )
+
+
+def joined(names: Iterable[str]) -> tuple[str, list[str]] | None:
+    """Return the first name that joins others of `names`, such as "a;b", and these; else None."""
+    known = set(names)
+    for name in sorted(known):
+        parts = _JOINTS.split(name)
+        if len(parts) > 1 and known.issuperset(parts):
+            return name, parts
+    return None
+
+
+def is_missing(text: str) -> bool:
+    """Return whether a cell of a table says that nobody knows."""
+    return text.casefold() in _MISSING
+
+
+def is_nobody(text: str) -> bool:
+    """Return whether a cell that should name a patient names none."""
+    return text.casefold() in _NOBODY
