@@ -137,7 +137,7 @@ def resume(setup: Resumable, optimizer: torch.optim.Optimizer) -> Progress:
         return Progress()
     setup.restore(values["state"])
     optimizer.load_state_dict(values["optimizer"])
-    losses = list(values["progress"].pop("losses"))
+    losses = list(values["progress"].pop("losses").to(setup.device))
     return Progress(**values["progress"], losses=losses)
 
 
@@ -149,7 +149,7 @@ def _read(setup: Resumable) -> dict[str, Any]:
     """Return what the checkpoint holds; one of the errors in `_DAMAGED` where it is not whole."""
     if not setup.checkpoint.is_file():
         raise OSError("it is no file")
-    values = torch.load(setup.checkpoint, map_location=setup.device, weights_only=True)
+    values = torch.load(setup.checkpoint, map_location="cpu", weights_only=True)
     cell, digest = values.pop("cell"), values.pop("digest")
     if cell != setup.checkpoint.parent.name:
         raise ValueError(f"it is of {cell}")
