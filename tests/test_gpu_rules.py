@@ -127,7 +127,7 @@ def test_a_lost_device_ends_the_process_and_no_cell_after_it_fails(tmp_path, mon
         raise RuntimeError("CUDA error: device-side assert triggered")
 
     monkeypatch.setattr(one, "run", lose)
-    session = type("S", (), {"halvings": 0, "device": torch.device("cpu")})()
+    session = Session(tmp_path, {}, CPU)
     with pytest.raises(DeviceLost, match="the same command goes on"):
         one.train(cell(), session, tmp_path)
     assert not issubclass(DeviceLost, InputError)  # who waits for a full disk must not wait for it
@@ -227,6 +227,43 @@ def test_splits_of_a_data_set_share_its_images_on_a_card(tmp_path, monkeypatch):
         strict=True,
     ):
         assert (part.images[part.rows].numpy() == wanted.images[wanted.rows]).all()
+
+
+def test_when_memory_ends_images_leave_the_card_before_batches_are_halved(
+    tmp_path, monkeypatch, capsys
+):
+    attempts, one_cell = [], cell(batch_size=4)
+    session, images = Session(tmp_path, {}, CPU), np.zeros((2, 3), np.uint8)
+    on_fake_card(session, monkeypatch)
+
+    def run(cell, session, runs, on_step, micro_batch):
+        lies_there = session.on_card(("images", 0), images, np.arange(2)) is not images
+        attempts.append((micro_batch, lies_there))
+        if micro_batch > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(one, "run", run)
+    assert one.train(one_cell, session, tmp_path / "a").state == "n/a"  # no record: all went well
+    assert attempts == [(4, True), (4, False), (2, False)]
+    assert "4 images at once, its images off the GPU" in capsys.readouterr().err
+    one.train(dataclasses.replace(one_cell, seed=1, batch_size=2), session, tmp_path / "b")
+    assert attempts[3:] == [(2, True)]  # for the next cell all is as before
+
+
+def test_results_leave_the_card_batch_by_batch(tmp_path, monkeypatch):
+    setup, told = make_setup(tmp_path), []
+    forward, to = setup.model.forward, torch.Tensor.to
+    monkeypatch.setattr(setup.model, "forward", lambda x: told.append("pass") or forward(x))
+
+    def noted(tensor, *arguments, **options):
+        if arguments == ("cpu",):
+            told.append("sent")
+        return to(tensor, *arguments, **options)
+
+    monkeypatch.setattr(torch.Tensor, "to", noted)
+    found = evaluate(setup, subset(130))
+    batch = ["pass", *["sent"] * len(found)]
+    assert told == batch * 3  # masks of 25,000 images of 512 px would be 13 GB on it
 
 
 def test_rows_are_sent_to_a_card_once_and_piece_by_piece(monkeypatch):

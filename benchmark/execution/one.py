@@ -96,24 +96,34 @@ def finished(cell: Cell, runs: Path) -> Outcome | None:
 def _within_memory(cell: Cell, session: Session, runs: Path, on_step: Listener) -> Record | None:
     """Train; when memory runs out, go on from the checkpoint with half as many images at once.
 
-    The effective batch stays what the cell says; the record's cost tells `micro_batch`.
+    Before that, what lies on a GPU only so that cells are faster is given up. The effective batch
+    stays what the cell says; the record's cost tells `micro_batch`.
 
     Raises:
         InputError: not even one image fits.
     """
     micro_batch = max(1, cell.batch_size >> session.halvings)
-    while True:
-        try:
-            return run(cell, session, runs, on_step, micro_batch=micro_batch)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            if micro_batch == 1:
-                raise _too_small(cell, runs) from error
-        micro_batch = -(-micro_batch // 2)
-        sys.stderr.write(f"out of memory: {cell.slug} goes on with {micro_batch} images at once\n")
-        if session.device.type == "cuda":
-            torch.cuda.empty_cache()
+    card_share = session.card_share
+    try:
+        while True:
+            try:
+                return run(cell, session, runs, on_step, micro_batch=micro_batch)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                session.card_share = 0.0  # until this cell is done
+                cleared = session.clear_card(cell)
+                if micro_batch == 1 and not cleared:
+                    raise _too_small(cell, runs) from error
+            micro_batch = micro_batch if cleared else -(-micro_batch // 2)
+            sys.stderr.write(
+                f"out of memory: {cell.slug} goes on with {micro_batch} images at once"
+                f"{', its images off the GPU' if cleared else ''}\n"
+            )
+            if session.device.type == "cuda":
+                torch.cuda.empty_cache()
+    finally:
+        session.card_share = card_share
 
 
 def _too_small(cell: Cell, runs: Path) -> InputError:

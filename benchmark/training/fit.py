@@ -155,12 +155,16 @@ def evaluate(setup: Setup, source: Source) -> Arrays:
             many = compiled.filled(inputs, chunks.size) if setup.compiled else inputs
             with setup.autocast():
                 logits = setup.model(many)[: len(inputs)]
-            return setup.task.reduce(logits.float(), targets)
+            found = setup.task.reduce(logits.float(), targets)
+            # off the GPU, which the masks of a large set would fill; the host does not wait here
+            return {name: t.to("cpu", non_blocking=True) for name, t in found.items()}
 
     setup.model.eval()
     chunks = memory.chunks(setup.device, setup.processes_per_gpu, fixed=setup.compiled)
     parts = list(chunks.map(len(source), results))
-    return {name: torch.cat([p[name] for p in parts]).cpu().numpy() for name in parts[0]}
+    if setup.device.type == "cuda":
+        torch.cuda.synchronize(setup.device)  # what was sent has arrived
+    return {name: torch.cat([p[name] for p in parts]).numpy() for name in parts[0]}
 
 
 def evaluate_point(setup: Setup, val: Source, progress: Progress, cell: Cell) -> None:
@@ -181,6 +185,7 @@ def evaluate_point(setup: Setup, val: Source, progress: Progress, cell: Cell) ->
     setup.on_evaluation(progress.step, setup.state())
     if not progress.best or is_better(rank, progress.best_rank):
         progress.best_rank, progress.selected_step = rank, progress.step
-        progress.best = {name: t.detach().clone() for name, t in setup.state().items()}
+        # on the host: the best of `full` is as large as the model that a GPU trains
+        progress.best = {n: t.detach().to("cpu", copy=True) for n, t in setup.state().items()}
     if not progress.decays_from:
         progress.decays_from = decay_start(cell, progress.step, progress.selected_step)

@@ -173,6 +173,7 @@ class Session:
             return values
         there = self.kept(key, lambda: self._room(values))
         if there is None:
+            del self._kept[key]  # the next cell may find more room
             return values
         there.send(values, rows)
         return there.values
@@ -183,6 +184,17 @@ class Session:
         fits = values.nbytes < self.card_share / self.settings.processes_per_gpu * free
         return OnCard.like(values, self.device) if fits else None
 
+    def clear_card(self, cell: Cell) -> bool:
+        """Give up what lies on a GPU and `cell` can do without; return whether there was any."""
+        if self.device.type != "cuda":
+            return False
+        own = ("backbone", cell.backbone, cell.image_size)
+        kinds = ("backbone", "images", "values")
+        found = [k for k in self._kept if k[0] in kinds and k != own]
+        for key in found:
+            del self._kept[key]
+        return bool(found)
+
     def held_mib(self, model: nn.Module) -> float:
         """Return the memory of the device that is held for others than `model`, a cell's own.
 
@@ -192,7 +204,7 @@ class Session:
         if self.device.type != "cuda":
             return 0.0
         models = [v for k, v in self._kept.items() if k[0] == "backbone"]
-        data = [v for k, v in self._kept.items() if k[0] in ("images", "values") and v]
+        data = [v for k, v in self._kept.items() if k[0] in ("images", "values")]
         held = sum(pristine.unused_bytes(model) for pristine in models)
         return float(held + sum(one.values.nbytes for one in data)) / 2**20
 
