@@ -73,10 +73,22 @@ def test_lengths_stay_what_they_are_and_shares_may_be_given_as_stored(tmp_path):
         (HEADER, "no score under its header"),
         (HEADER + "x,a,0,70\n", "line 2 has 4 values, the header 5"),
         (HEADER + "x,a,0,,accuracy\n", "line 2 has no percent"),
-        (HEADER + "x,a,zero,70,accuracy\n", "line 2: seed 'zero' is not a number"),
-        (HEADER + "x,a,0,nan,accuracy\n", "not a finite number"),
+        (HEADER + "x,a,zero,70,accuracy\n", "line 2: seed 'zero' must be a whole number"),
+        (HEADER + "x,a,0,nan,accuracy\n", "'nan' must be a number"),
         (HEADER + "x,a,0,170,accuracy\n", "more than 100"),
         (HEADER + "x,a,0,70,accuracy\nx,a,0,71,accuracy\n", "lines 2 and 3 are one run twice"),
+        (HEADER + "x,a,-1,70,accuracy\n", "line 2: seed -1 must be a whole number of 0 or more"),
+        (HEADER + "x,a,0,0.7,accuracy\n", "1 percent or less; name the column score"),
+        (HEADER + "x,a,0,-7,accuracy\n", "below 0"),
+        (HEADER + "x,a,0,7_1,accuracy\n", "'7_1' must be a number"),
+        (HEADER + "x,a,0,70,accuracy\nX,a,1,70,accuracy\n", "methods 'x' and 'X'"),
+        (HEADER + '"x\ny",a,0,70,accuracy\n', "signs that cannot be shown"),
+        (HEADER.replace("\n", ",fraction\n") + "x,a,0,70,accuracy,10\n", "up to 1"),
+        (HEADER.replace("\n", ",fraction\n") + "x,a,0,70,accuracy,nan\n", "'nan' must be"),
+        (
+            HEADER.replace("\n", ",labels\n") + "x,a,0,70,auc,5\nx,a,0,70,accuracy,6\n",
+            "labels 6 is 5",
+        ),
         (HEADER + "x,a,0,70,accurracy\n", "did you mean 'accuracy'"),
         (HEADER + "x,a,0,70,hd95_mm\n", "in mm, not in percent"),
         ("method,dataset,seed,score,metric\nx,a,0,70,accuracy\n", "name the column percent"),
@@ -87,6 +99,39 @@ def test_lengths_stay_what_they_are_and_shares_may_be_given_as_stored(tmp_path):
 def test_what_is_wrong_is_one_sentence_with_the_line(tmp_path, text, message):
     with pytest.raises(InputError, match=message):
         score_table.read(written(tmp_path, text))
+
+
+def test_a_kappa_may_be_below_chance(tmp_path):
+    rows = score_table.read(written(tmp_path, HEADER + "x,a,0,-0.5,kappa\nx,a,1,0.5,kappa\n"))
+    assert rows["test_kappa"].tolist() == [-0.005, 0.005]
+
+
+def test_several_metrics_of_a_run_are_one_run(tmp_path):
+    lines = [
+        f"{method},a,{seed},{score + seed},{metric}\n"
+        for method, (metric, score), seed in itertools.product(
+            "xy", (("accuracy", 60), ("auc", 80)), range(3)
+        )
+    ]
+    path = written(tmp_path, HEADER + "".join(lines))
+    made = report([path], None)
+    assert "runs per entry: 3" in made.text
+    assert "--metric auc shows another" in " ".join(made.notes)
+    (found,) = tables.build(frame.load([path], metric="auc"), "auc")
+    assert found.scores["x", found.columns[0]].mean == pytest.approx(81)
+
+
+def test_no_run_counts_twice(tmp_path, capsys):
+    lines = [f"{m},a,{s},{60 + s},accuracy\n" for m, s in itertools.product("xy", range(3))]
+    path = written(tmp_path, HEADER + "".join(lines))
+    again = tmp_path / "x" / ".." / path.name  # the same file
+    (tmp_path / "x").mkdir()
+    assert len(frame.load([path, again]).rows) == 6
+    (tmp_path / "other.csv").write_text(HEADER + lines[0])
+    with pytest.raises(InputError, match="both hold x on a, seed 0"):
+        frame.load([path, tmp_path / "other.csv"])
+    assert main(["report", "--from", str(path), "--rescore"]) == 2
+    assert "name their folder with --runs" in capsys.readouterr().err
 
 
 def test_a_file_that_is_none_is_named(tmp_path):
@@ -112,6 +157,6 @@ def test_the_command_reports_a_csv(tmp_path, monkeypatch, capsys):
     path = written(tmp_path, HEADER + lines)
     assert main(["report", "--from", str(path), "--figures", "none"]) == 0
     assert "61.0 ± 1.0" in capsys.readouterr().out
-    path.write_text(HEADER + lines + "x,a,0,1,accuracy\n")
+    path.write_text(HEADER + lines + "x,a,0,61,accuracy\n")
     assert main(["report", "--from", str(path)]) == 2
     assert "lines 2 and 8 are one run twice" in capsys.readouterr().err

@@ -141,6 +141,9 @@ def run(arguments: argparse.Namespace) -> int:
     from results.reporting import Options, report
 
     runs = arguments.runs or ([] if arguments.scores else [RUNS])
+    needing = [name for name in ("rescore", "latency", "panels") if getattr(arguments, name)]
+    if needing and not runs:
+        raise InputError(f"--{needing[0]} is for trained cells; name their folder with --runs")
     if arguments.rescore:
         _rescore(runs)
     out = arguments.out or report_folder((runs or arguments.scores)[0])

@@ -50,14 +50,16 @@ def load(
     none of them is used, and the cell's state is "conflict".
 
     Raises:
-        InputError: for a folder that does not exist, or no record at all.
+        InputError: for a folder that does not exist, no record at all, or a run that a CSV holds
+            and something else as well.
     """
     parts: list[pd.DataFrame] = []
     faults: list[str] = []
     notes: list[str] = []
-    for folder in folders:
+    for folder in {path.resolve(): path for path in folders}.values():
         if folder.suffix == ".csv":
             parts.append(score_table.read(folder, metric))
+            notes += [] if metric else score_table.others(parts[-1])
             continue
         if not folder.is_dir():
             raise InputError(f"no folder {str(folder)!r}; name the folder of a run with --runs")
@@ -77,6 +79,7 @@ def load(
             + "; train cells first with `python -m benchmark run`"
             + "".join(f"; {f}" for f in faults if "no record below" not in f)
         )
+    score_table.check_alone(rows)
     rows, conflicts = _merged(rows)
     rows = rows.reindex(columns=[*rows.columns, *(n for n in FINISHED if n not in rows.columns)])
     # copied: columns that lie together are selected from much faster than many parts

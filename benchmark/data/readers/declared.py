@@ -14,7 +14,7 @@ from typing import Any
 from benchmark.core.files import read_toml
 from benchmark.core.numbers import LARGEST, Number
 from benchmark.core.registry import InputError, unknown
-from benchmark.data.readers.spelling import check_spelled_alike, clean
+from benchmark.core.spelling import check_spelled_alike, clean
 
 NAME = "dataset.toml"
 IGNORED = "ignore"  # a mask value of this name is counted by no loss and no metric

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from benchmark.core.registry import InputError
+from benchmark.core.spelling import clean
 from benchmark.data.base import Dataset, many
 from benchmark.data.readers import images, volumes
 from benchmark.data.readers.declared import NAME, Declaration, beside
 from benchmark.data.readers.layout import is_hidden
 from benchmark.data.readers.manifest import from_rows
-from benchmark.data.readers.spelling import clean
 from benchmark.data.readers.table import Row
 
 # Names of parts that copies of data sets have, in any case.

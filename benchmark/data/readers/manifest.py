@@ -20,11 +20,7 @@ import numpy as np
 
 from benchmark.core.files import text_stream
 from benchmark.core.registry import InputError, unknown
-from benchmark.data.base import Card, Dataset, TaskName, stratum
-from benchmark.data.readers import dicom, images, masks, table, volumes
-from benchmark.data.readers.declared import PLAIN, Declaration, beside
-from benchmark.data.readers.digests import remembered
-from benchmark.data.readers.spelling import (
+from benchmark.core.spelling import (
     check_spelled_alike,
     clean,
     is_missing,
@@ -33,6 +29,10 @@ from benchmark.data.readers.spelling import (
     one_spelling,
     whole_number,
 )
+from benchmark.data.base import Card, Dataset, TaskName, stratum
+from benchmark.data.readers import dicom, images, masks, table, volumes
+from benchmark.data.readers.declared import PLAIN, Declaration, beside
+from benchmark.data.readers.digests import remembered
 from benchmark.data.readers.table import Headers, Reading, Row
 
 COLUMNS = ("image", "label", "mask", "group", "split")

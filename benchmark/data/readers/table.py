@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.core.registry import InputError
+from benchmark.core.spelling import check_spelled_alike, clean, whole_number
 from benchmark.data.base import Card, Dataset
 from benchmark.data.readers import strata, volumes
 from benchmark.data.readers.declared import PLAIN, Declaration
 from benchmark.data.readers.digests import digests, remembered
 from benchmark.data.readers.images import Header, header, read_mask, read_rgb
-from benchmark.data.readers.spelling import check_spelled_alike, clean, whole_number
 
 Headers = Mapping[Path, Header]  # of every picture of a set, images and masks
 SPLITS = ("train", "val", "test")
