@@ -74,9 +74,15 @@ def wait_for(condition, seconds=400):
 
 
 def queue(state=None):
+    """Return the jobs of this user; a controller that does not answer has not said "none"."""
     command = ["squeue", "--me", "--noheader", "--array", "--format=%i"]
-    more = ["--states", state] if state else []
-    return subprocess.run(command + more, capture_output=True, text=True).stdout.split()
+    command += ["--states", state] if state else []
+
+    def asked():
+        answer = subprocess.run(command, capture_output=True, text=True)
+        return None if answer.returncode else answer
+
+    return wait_for(asked).stdout.split()
 
 
 def occupy(seconds=1000, partition="main"):
