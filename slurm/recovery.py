@@ -32,10 +32,16 @@ from slurm.logs import ending, last_line, last_run
 
 END, REQUEUE, AGAIN = 0, 10, 11  # what the script does next
 STOPPED = 75  # exit code of a task that heard the signal (EX_TEMPFAIL of sysexits.h)
+LOST = 76  # code of a step that srun called good, of which a task left no result (EX_PROTOCOL)
 SIGNALS = range(129, 193)  # exit codes of a process that died by signal 1 to 64
 OOM_CODE = 253  # what Slurm makes of a task that its memory limit killed
 QUIET_S = 900.0  # without a step, before a task that does not answer a signal is called a hang
 RESERVE_S = 120.0  # that must be left of a job to start again in it
+# A job's name for commands of Slurm, in its script. The last task of an array has the number of the
+# array as its SLURM_JOB_ID, and by that Slurm understands all tasks.
+NAMED = (
+    'bench_job="${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}"'
+)
 
 
 @dataclass(frozen=True)
@@ -62,10 +68,11 @@ class Job:
         names = os.environ
         array, task = names.get("SLURM_ARRAY_JOB_ID"), names.get("SLURM_ARRAY_TASK_ID")
         number = names["SLURM_JOB_ID"]
-        memory_mb, limit_min = asked(number)
+        name = f"{array}_{task}" if array else number
+        memory_mb, limit_min = asked(name)
         return cls(
             id=number,
-            name=f"{array}_{task}" if array else number,
+            name=name,
             restarts=int(names.get("SLURM_RESTART_COUNT", "0")),
             tries=int(names.get("BENCH_TRY", "0")),
             since=float(names.get("BENCH_SINCE", time.time())),
@@ -74,11 +81,11 @@ class Job:
         )
 
 
-def asked(number: str) -> tuple[int, int]:
+def asked(name: str) -> tuple[int, int]:
     """Return (MB of memory, minutes) that Slurm gave a job; 0 where it does not say."""
     try:
         answer = subprocess.run(
-            ["scontrol", "--oneliner", "show", "job", number],
+            ["scontrol", "--oneliner", "show", "job", name],
             capture_output=True,
             text=True,
             timeout=20,
@@ -152,11 +159,12 @@ def decide(job: Job, code: int, sweep: Path, slugs: Sequence[str], log: str, lim
             f"this job died {LIVES} times before a cell began; it is not tried again\n"
         )
         return END
-    if not num_dead and code not in SIGNALS and code != OOM_CODE:
+    if not num_dead and code not in SIGNALS and code not in (OOM_CODE, LOST):
         return END  # an error that it has described itself, such as a missing GPU
     # A cell that dies twice in one place may die of the place: a broken node, too little memory
-    # left by others. The first time, the queue would only cost time.
-    return REQUEUE if died_again or job.left_s < RESERVE_S else AGAIN
+    # left by others. The first time, the queue would only cost time; but for Slurm a lost step
+    # holds what it had, and the allocation has no room for another.
+    return REQUEUE if died_again or code == LOST or job.left_s < RESERVE_S else AGAIN
 
 
 def _end(job: Job, code: int, owner: Owner, log: str) -> End:
@@ -188,6 +196,8 @@ def _end(job: Job, code: int, owner: Owner, log: str) -> End:
 
 def signal_name(code: int) -> str:
     """Return "Segmentation fault (SIGSEGV)" of the exit code 139, "exit code 1" of 1."""
+    if code == LOST:
+        return "Slurm lost its step:"
     if code not in SIGNALS:
         return f"exit code {code}"
     try:

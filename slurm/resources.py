@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmark.core.numbers import COUNT, FROM_ZERO
 from benchmark.core.registry import InputError
-from slurm.recovery import AGAIN, END, REQUEUE
+from slurm.recovery import AGAIN, END, LOST, REQUEUE
 
 # Options of this program, and those of sbatch whose values it has to know.
 NUMBERS = (
@@ -132,9 +132,15 @@ class Resources:
         ask = f"{self.python} -m slurm.recovery {shlex.quote(sweep)} $code {self.max_num_timeout}"
         if self.srun_args:  # in the container of the step, where there is a Python
             ask = f"srun --ntasks=1 {shlex.join(self.srun_args)} {ask}"
+        results = f"{shlex.quote(sweep)}/logs/${{bench_job}}_${{rank}}_result.pkl"
         return [
             "code=$?",
             "kill $silence 2>/dev/null",
+            # srun says 0, too, where slurmstepd was killed and its step is missing; a task that has
+            # come to its end has left what it returned
+            f"for rank in {' '.join(map(str, range(self.tasks)))}; do",
+            f'    [ "$code" -ne 0 ] || [ -e {results} ] || code={LOST}',
+            "done",
             'if [ "$code" -ne 0 ]; then',
             f"    {ask}",
             "    next=$?",
@@ -148,7 +154,7 @@ class Resources:
             "        export BENCH_TRY=$((BENCH_TRY + 1))",
             '        exec bash "$0"',
             f'    elif [ "$next" -eq {REQUEUE} ]; then',
-            '        scontrol requeue "$SLURM_JOB_ID"',
+            '        scontrol requeue "$bench_job"',
             "    fi",
             "fi",
             'exit "$code"',

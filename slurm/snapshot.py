@@ -10,6 +10,7 @@ from pathlib import Path
 from benchmark.core.files import sha256_of, write_json, write_text
 from benchmark.core.spec import base_name
 from slurm.logs import NO_ANSWER, START
+from slurm.recovery import NAMED
 
 PACKAGES = ("benchmark", "methods", "results", "slurm")
 ROOT = Path(__file__).resolve().parents[1]
@@ -75,6 +76,7 @@ def setup(
         "nothing was trained: cancel and run again"
     )
     lines = [
+        NAMED,
         # The script starts itself again in the same allocation, and finds its own variables then;
         # after a way through the queue, or when a job submits a job, they are of another run.
         'if [ "$BENCH_RUN" != "$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}" ]; then',
@@ -115,7 +117,7 @@ def _end_of_silence(seconds: int) -> list[str]:
         f"  sleep $((BENCH_SINCE + {seconds} - $(date +%s))) & nap=$!",
         "  wait $nap",
         f'  echo "{NO_ANSWER}" >&2',
-        '  squeue -h -s -j "$SLURM_JOB_ID" -o %i | grep -Ev "batch|extern" | xargs -r scancel',
+        '  squeue -h -s -j "$bench_job" -o %i | grep -Ev "batch|extern" | xargs -r scancel',
         ") &",
         "silence=$!",
     ]

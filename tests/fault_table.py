@@ -64,16 +64,7 @@ def restart_controller(runs):
 
 
 def crash_node(runs):
-    """Kill the daemon of a node with its steps and their processes, and bring the daemon back."""
-    claim = cluster.training(runs)[0]
-    step = Path(f"/proc/{claim.pid}/stat").read_text().rpartition(")")[2].split()[1]
-    for folder in (Path(os.environ["SLURM_CONF"]).parents[1] / "run").glob("slurmd-*.pid"):
-        os.kill(int(folder.read_text()), signal.SIGKILL)
-    for pid in (int(step), claim.pid):
-        os.kill(pid, signal.SIGKILL)
-    time.sleep(3)
-    command = [cluster.ROOT / "slurm" / "local_cluster.sh", "start"]
-    subprocess.run(command, check=True, capture_output=True)
+    cluster.crash_node(cluster.training(runs)[0].pid)
 
 
 def age_claim(runs):

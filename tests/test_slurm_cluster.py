@@ -183,9 +183,21 @@ def assert_same_as(inline, runs):
         assert numbers(record) == numbers(inline[slug])
 
 
-def start_long(runs, **options):
+def crash_node(pid):
+    """Kill all slurmd, and the step and the process of a cell, and bring slurmd back."""
+    step = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
+    for path in (Path(os.environ["SLURM_CONF"]).parents[1] / "run").glob("slurmd-*.pid"):
+        os.kill(int(path.read_text()), signal.SIGKILL)
+    for number in (int(step), pid):
+        os.kill(number, signal.SIGKILL)
+    time.sleep(3)
+    command = [ROOT / "slurm" / "local_cluster.sh", "start"]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def start_long(runs, per_job=2, **options):
     """Submit the long cells, and return the pid of a process that stands still in one of them."""
-    submit(runs, "--methods", "lora(rank=2),bitfit", *LONG, per_job=2, **options)
+    submit(runs, "--methods", "lora(rank=2),bitfit", *LONG, per_job=per_job, **options)
     return wait_for(lambda: held(runs))
 
 
@@ -286,6 +298,17 @@ def test_the_controller_restarts(tmp_path, inline):
     subprocess.run([ROOT / "slurm" / "local_cluster.sh", "restart"], check=True)
     os.kill(pid, signal.SIGCONT)
     wait_for(lambda: len(records(runs)) == 2 and not queue())
+    assert_each_once(runs, 2)
+    assert_same_as(inline, runs)
+
+
+def test_a_step_that_slurm_lost_runs_again_and_its_siblings_do_not(tmp_path, inline):
+    """Slurm tells its script that all is well, as srun knows of no task that has failed."""
+    runs = tmp_path / "runs"
+    crash_node(start_long(runs, per_job=1))
+    wait_for(lambda: len(records(runs)) == 2 and not queue())
+    logs = [path.read_text() for path in runs.glob("sweeps/*/logs/*_log.err")]
+    assert sorted(text.count("start of run") for text in logs) == [1, 2]
     assert_each_once(runs, 2)
     assert_same_as(inline, runs)
 

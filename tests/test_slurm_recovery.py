@@ -15,7 +15,18 @@ from benchmark.sweep import claims
 from benchmark.sweep.ends import LIVES, End, add_end, deaths, read_ends
 from slurm import packing
 from slurm.logs import ending, last_run
-from slurm.recovery import AGAIN, END, OOM_CODE, REQUEUE, STOPPED, Job, decide, signal_name
+from slurm.recovery import (
+    AGAIN,
+    END,
+    LOST,
+    NAMED,
+    OOM_CODE,
+    REQUEUE,
+    STOPPED,
+    Job,
+    decide,
+    signal_name,
+)
 from slurm.resources import parse
 
 JOB = Job("7", "5_2", restarts=0, tries=0, since=time.time(), memory_mb=2048, limit_min=60)
@@ -113,6 +124,16 @@ def test_a_job_that_dies_before_its_first_cell_is_tried_three_times(sweep):
         decide(dataclasses.replace(JOB, tries=n), 139, sweep, SLUGS, SEGV, 10) for n in range(4)
     ]
     assert tries == [AGAIN] * 3 + [END]
+
+
+def test_a_step_that_slurm_lost_is_tried_in_a_new_allocation(sweep):
+    assert decide(JOB, LOST, sweep, SLUGS, "", 10) == REQUEUE  # before the first cell
+    log = "srun: error: Aborting, io error and missing step on node 0\n"
+    assert dies_in(sweep, "d/b", LOST, log) == REQUEUE
+    (end,) = read_ends(folder(sweep, "d/b"))
+    assert end.reason == "Slurm lost its step: Aborting, io error and missing step on node 0"
+    often = dataclasses.replace(JOB, restarts=LIVES)
+    assert decide(often, LOST, sweep, SLUGS, "", 10) == END
 
 
 def test_an_error_that_was_told_is_not_tried_again(sweep):
@@ -247,38 +268,54 @@ def test_neither_the_pickle_nor_the_recovery_imports_torch():
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])
 
 
+RESULT = "logs/7_0_result.pkl"  # submitit's, of a task that came to its end
+
+
 def script(tmp_path, step, recovery):
     """Return what the script of a job does whose step and recovery are these shell commands."""
     resources = parse("hang_min=0")
     lines = [
-        "#!/bin/bash", "silence=$$x", f"echo step >>{tmp_path}/log", step,
-        *resources._teardown("/sweep"),
+        "#!/bin/bash", NAMED, "silence=$$x", f"echo step >>{tmp_path}/log", step,
+        *resources._teardown(str(tmp_path)),
     ]  # fmt: skip
     folder = tmp_path / "bin"
-    folder.mkdir(exist_ok=True)
+    for new in (folder, tmp_path / "logs"):
+        new.mkdir(exist_ok=True)
     for name, text in {"scontrol": f"echo $@ >>{tmp_path}/log", "recovery": recovery}.items():
         (folder / name).write_text(f"#!/bin/bash\n{text}\n")
         (folder / name).chmod(0o755)
     text = "\n".join(lines).replace(f"{resources.python} -m slurm.recovery", "recovery")
     (tmp_path / "script").write_text(text)
     environment = os.environ | {"PATH": f"{folder}:{os.environ['PATH']}", "SLURM_JOB_ID": "7"}
-    answer = subprocess.run(["bash", tmp_path / "script"], env=environment | {"BENCH_TRY": "0"})
+    answer = subprocess.run(
+        ["bash", tmp_path / "script"], env=environment | {"BENCH_TRY": "0"}, cwd=tmp_path
+    )
     return answer.returncode, (tmp_path / "log").read_text().splitlines()
 
 
 @pytest.mark.parametrize(
     ("step", "recovery", "code", "log"),
     [
-        ("true", "exit 99", 0, ["step"]),
+        (f"touch {RESULT}", "exit 99", 0, ["step"]),
+        ("true", f"exit {REQUEUE}", LOST, ["step", "requeue 7"]),  # no end, whatever srun says
         ("exit_(){ return 139; }; exit_", f"exit {REQUEUE}", 139, ["step", "requeue 7"]),
         ("exit_(){ return 1; }; exit_", f"exit {END}", 1, ["step"]),
-        ("[ $BENCH_TRY -ge 2 ]", f"exit {AGAIN}", 0, ["step"] * 3),
+        (f"[ $BENCH_TRY -ge 2 ] && touch {RESULT}", f"exit {AGAIN}", 0, ["step"] * 3),
         ("exit_(){ return 137; }; exit_", "exit 1", 137, ["step", "requeue 7"]),  # no Python left
         ("exit_(){ return 2; }; exit_", "exit 127", 2, ["step"]),
     ],
 )
 def test_the_script_does_what_the_recovery_says(tmp_path, step, recovery, code, log):
     assert script(tmp_path, step, recovery) == (code, log)
+
+
+def test_a_task_of_an_array_sends_itself_back_and_not_the_array(tmp_path, monkeypatch):
+    """Its last task has the number of the array."""
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
+    assert script(tmp_path, "false", f"exit {REQUEUE}") == (1, ["step", "requeue 7_3"])
+    result = RESULT.replace("7_", "7_3_")
+    assert script(tmp_path, f"touch {result}", "exit 99")[0] == 0
 
 
 def test_asked_memory_and_time_are_read_from_scontrol(tmp_path, monkeypatch):
