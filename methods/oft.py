@@ -54,8 +54,8 @@ class Rotated(Update):
         q[:, self.places[0], self.places[1]] = self.upper
         q = q - q.transpose(1, 2)
         eye = torch.eye(self.block, dtype=q.dtype, device=q.device)
-        # both commute: the order is free; I - Q is never singular, and `solve` would look whether it
-        # is, for which the host waits for a GPU in each layer
+        # both commute: the order is free; I - Q is never singular, and `solve` would look whether
+        # it is, for which the host waits for a GPU in each layer
         rotation = torch.linalg.solve_ex(eye - q, eye + q).result
         blocks = weight.unflatten(1, (-1, self.block))
         return torch.einsum("ogb,gbc->ogc", blocks, rotation.to(weight.dtype)).flatten(1)
