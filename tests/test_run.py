@@ -23,6 +23,7 @@ from benchmark.core.registry import InputError
 from benchmark.core.settings import Settings
 from benchmark.execution import one
 from benchmark.sweep.grid import Grid
+from benchmark.sweep.matching import matches
 from benchmark.sweep.resolve import Resolver
 from benchmark.training import compiled as compilation
 from benchmark.training import run
@@ -387,9 +388,14 @@ warnings.warn("vpt_deep inserts 50 tokens " + "beside 16 of the image " * 4)
         ({"fractions": "0"}, "fractions 0.0 must be a number above 0 and up to 1"),
         ({"fractions": "a"}, "fractions 'a' must be a number"),
         ({"image-size": "30"}, "must be a multiple of 8, for example 24 or 32"),
-        ({"lr": "-1"}, "lr -1.0 must be a number above 0"),
-        ({"lr": "inf"}, "lr 'inf' must be a number above 0"),
-        ({"weight-decay": "nan"}, "weight_decay 'nan' must be a number of 0 or more"),
+        ({"lr": "-1"}, "lr -1.0 must be a number from 1e-30"),
+        ({"lr": "inf"}, "lr 'inf' must be a number from 1e-30"),
+        ({"weight-decay": "nan"}, "weight_decay 'nan' must be a number from 0 to 1e+30"),
+        ({"lr": "1e-46"}, "lr 1e-46 must be a number from 1e-30"),
+        ({"clip": "1e50"}, "clip 1e+50 must be a number from 1e-30 to 1e+30"),
+        ({"batch-size": "9" * 18}, "must be a whole number from 1 to 65536"),
+        ({"image-size": "1000000"}, "image_size 1000000 must be a whole number from 1 to 8192"),
+        ({"seeds": "1,"}, "seeds '1,' is not a comma list"),
         ({"augment": "strong"}, "unknown augmentation 'strong'"),
         ({"precision": "fp8"}, "unknown precision 'fp8'"),
         ({"suite": "smok"}, "did you mean 'smoke'"),
@@ -403,6 +409,26 @@ def test_bad_input_is_one_sentence_and_exit_code_2(made, tmp_path, capsys, chang
     assert error.startswith("error: ")
     assert error.count("\n") == 1
     assert not list(tmp_path.rglob("record.json"))
+
+
+@pytest.mark.parametrize(
+    ("epochs", "message"),
+    [("1e-9", "epochs 1e-09 of 38 training images is not one"), ("1e50", "epochs 1e+50: steps")],
+)
+def test_a_length_in_epochs_that_no_cell_can_have(made, tmp_path, capsys, epochs, message):
+    command = ["run", "--datasets", f"{made}/class", "--backbones", "tiny_vit", "--epochs", epochs]
+    assert main([*command, "--fractions", "1.0", "--runs", str(tmp_path / "runs")]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_cell_holds_the_evaluations_that_are_done(made):
+    (cell,) = Resolver().cells(
+        [Grid(("linear",), ("tiny_vit",), (f"{made}/class",), (1.0,), steps=(2,), evaluations=(9,))]
+    )
+    assert (cell.steps, cell.evaluations) == (2, 2)
+    assert matches(
+        Grid(("linear",), ("tiny_vit",), ("class",), (1.0,), steps=(2,), evaluations=(9,))
+    )(cell.values())
 
 
 def test_a_runs_folder_that_cannot_be_written(made, tmp_path, capsys):

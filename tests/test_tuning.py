@@ -139,7 +139,7 @@ def test_tune_flags_are_axes():
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ({"tune_budget": 0}, "above 0"),
+        ({"tune_budget": 0}, "from 1 to 1000"),
         ({"tune_budget": 3, "lr": "1e-3"}, "leave out lr"),
         ({"tune": ["lr"]}, "NAME=A,B"),
         ({"tune": ["lr=1e-3", "lr=1e-2"]}, "twice"),

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmark.core.numbers import COUNT, N, Number
+from benchmark.core.numbers import N, Number
 from benchmark.core.registry import InputError
-from benchmark.sweep.grid import AXES, CONVERGED, Grid
+from benchmark.sweep.grid import AXES, BUDGET, CONVERGED, Grid
 from benchmark.sweep.plan import PLANS
 from benchmark.sweep.tuning import read_tuned
 
@@ -51,7 +51,7 @@ def add_axes(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--tune-budget",
-        type=flag(COUNT),
+        type=flag(BUDGET),
         metavar="N",
         help="trials of every method, from its own ranges",
     )

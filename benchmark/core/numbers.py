@@ -70,7 +70,9 @@ class Number(Generic[N]):
         inside = self.least <= value <= self.most and self.above < value < self.below
         limit = MOST if self.kind is int else LARGEST
         if not (inside and abs(value) <= limit):  # NaN is in no range
-            raise InputError(f"{name} {value!r} must be {self}")
+            # without its limit the range would seem to hold the value
+            told = f", {limit} at most" if inside else ""
+            raise InputError(f"{name} {value!r} must be {self}{told}")
         return value
 
 

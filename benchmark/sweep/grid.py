@@ -60,6 +60,11 @@ SINGULAR = {
     "seeds": "seed",
 }
 
+# What single precision holds: a smaller rate trains nothing, a larger one is none.
+_RATE = Number(float, least=1e-30, most=1e30)
+STEPS = Number(int, least=1, most=10**9)
+BUDGET = Number(int, least=1, most=1000)  # Halton points are drawn anew up to each trial
+
 # Axis: which numbers an item may be (None: it is a text), and what it is.
 AXES: dict[str, tuple[Number[Any] | None, str]] = {
     "methods": (None, "method specs, e.g. dvpt,lora(rank=8); see `list methods`"),
@@ -79,20 +84,23 @@ AXES: dict[str, tuple[Number[Any] | None, str]] = {
     "split_seeds": (FROM_ZERO, "seeds of the split into test, validation and training images"),
     "subset": (None, "training images of a fraction: drawn, or the first of each class"),
     "seeds": (FROM_ZERO, "training seeds (initialisation, batches, augmentation)"),
-    "lr": (POSITIVE, "learning rates; left out: each method's own"),
-    "head_lr": (POSITIVE, "learning rate of the head; left out: as `lr`, but at least 1e-3"),
-    "weight_decay": (Number(float, least=0), "weight decay of AdamW on matrices"),
-    "steps": (COUNT, "optimiser steps, the same for every label fraction"),
+    "lr": (_RATE, "learning rates; left out: each method's own"),
+    "head_lr": (_RATE, "learning rate of the head; left out: as `lr`, but at least 1e-3"),
+    "weight_decay": (Number(float, least=0, most=1e30), "weight decay of AdamW on matrices"),
+    "steps": (STEPS, "optimiser steps, the same for every label fraction"),
     "patience": (
         FROM_ZERO,
         "train until so many evaluations in a row are no better; 0: all the steps",
     ),
     "epochs": (POSITIVE, "length in epochs instead of steps"),
-    "batch_size": (COUNT, "images in a batch"),
+    "batch_size": (Number(int, least=1, most=2**16), "images in a batch"),
     "warmup": (Number(float, least=0, below=1), "share of the steps with a rising learning rate"),
-    "clip": (POSITIVE, "largest norm of the gradient"),
+    "clip": (_RATE, "largest norm of the gradient"),
     "evaluations": (COUNT, "how often the validation set is scored; the best point is kept"),
-    "image_size": (COUNT, "side of the input in pixels; left out: the backbone's own default"),
+    "image_size": (
+        Number(int, least=1, most=8192),
+        "side of the input in pixels; left out: the backbone's own default",
+    ),
     "augment": (None, "augmentation policies: none, flip, default, rotate, dvpt (the authors')"),
     "views": (
         FROM_ZERO,
@@ -114,7 +122,10 @@ def read_items(name: str, value: Any, number: Number[Any] | None = None) -> tupl
     if isinstance(value, bool | dict) or not (single or hasattr(value, "__iter__")):
         raise InputError(f"{name} {value!r} is neither a value nor a list of values")
     split = _split_paths if name in ("datasets", "test_on") else split_list
-    items = split(value) if isinstance(value, str) else [value] if single else [*value]
+    try:
+        items = split(value) if isinstance(value, str) else [value] if single else [*value]
+    except InputError as error:
+        raise InputError(f"{name} {error}") from None
     if not items:
         raise InputError(f"{name} is an empty list; leave it out for the default")
     if number is not None:
@@ -160,7 +171,7 @@ def read_axis(name: str, value: Any) -> tuple[Any, ...]:
 
 def with_budget(grid: Grid, budget: int) -> Grid:
     """Return `grid` with `budget` trials of every method, the default settings among them."""
-    budget = COUNT.read(budget, "tune_budget")
+    budget = BUDGET.read(budget, "tune_budget")
     if grid.lr != (None,) or len(grid.weight_decay) > 1:
         raise InputError("tune_budget draws lr and weight_decay; leave out lr and weight_decay")
     return replace(grid, trial=tuple(range(budget)))

@@ -32,6 +32,9 @@ def matches(grid: Grid) -> Callable[[Mapping[str, Any]], bool]:
         size = [known[cell["backbone"]].default_size if side is None else side for side in sizes]
         wanted = plain | {"lr": lr, "image_size": size}
         wanted["head_lr"] = [head_lr(head, cell["lr"]) for head in heads]
+        # no more than the steps are done; records of earlier versions hold what was asked for
+        asked = plain["evaluations"]
+        wanted["evaluations"] = {*asked, *(min(count, cell["steps"]) for count in asked)}
         wanted["fraction"] = [1.0] if cell["shots"] else plain["fraction"]
         return all(cell[name] in values for name, values in wanted.items())
 

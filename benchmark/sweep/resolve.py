@@ -13,7 +13,7 @@ from benchmark.core.cell import Cell
 from benchmark.core.numbers import POSITIVE, Number
 from benchmark.core.registry import InputError
 from benchmark.data import Dataset, located, open_dataset, split
-from benchmark.sweep.grid import AXES, SINGULAR, Grid, expand
+from benchmark.sweep.grid import AXES, SINGULAR, STEPS, Grid, expand
 from benchmark.sweep.tuning import Tuned, trial
 from benchmark.training import balance, head
 from benchmark.training.augment import MOST_VIEWS, Augmentation, policies
@@ -83,9 +83,13 @@ class Resolver:
         backbones.check_size(self.sources.get(cell.backbone, cell.backbone), cell.image_size)
         num_train = self._training_images(dataset, cell)
         if epochs is not None:
-            cell = replace(cell, steps=max(1, round(epochs * num_train / cell.batch_size)))
-            _check(cell)  # so many epochs may be more steps than a number holds
+            if epochs * num_train < 1:
+                raise InputError(f"epochs {epochs!r} of {num_train} training images is not one")
+            steps = max(1, round(epochs * num_train / cell.batch_size))
+            cell = replace(cell, steps=STEPS.check(steps, f"epochs {epochs!r}: steps"))
+        # what is done, not what was asked for: else one training would be two cells
         most = min(cell.evaluations, cell.steps)
+        cell = replace(cell, evaluations=most)
         if 2 * cell.patience > most:
             raise InputError(
                 f"patience {cell.patience!r} is for {2 * cell.patience} or more evaluations, half "

@@ -30,8 +30,8 @@ def check(trained: Dataset, other: Dataset) -> None:
         wanted, found = getattr(trained.card, name), getattr(other.card, name)
         if wanted != found:
             raise InputError(
-                f"{other.card.name!r} cannot test what {trained.card.name!r} trained: its {name} "
-                f"are {found}, not {wanted}"
+                f"{other.card.name!r} cannot test what {trained.card.name!r} trained: its {name}: "
+                f"{found}, not {wanted}"
             )
 
 
