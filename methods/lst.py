@@ -48,10 +48,20 @@ class Rung(nn.Module):
         read = self.down(F.layer_norm(features.movedim(1, -1), features.shape[1:2]).movedim(-1, 1))
         if state is not None and self.gate is not None:
             share = (self.gate / self.temperature).sigmoid()
-            # levels of a pyramid shrink; in a plain ViT this changes nothing
-            last = F.adaptive_avg_pool2d(state, read.shape[-2:])
-            read = share * last + (1 - share) * read
+            read = share * _shrunk(state, read.shape[2], read.shape[3]) + (1 - share) * read
         return read + self.pointwise(F.gelu(self.depthwise(read)))
+
+
+def _shrunk(state: Tensor, height: int, width: int) -> Tensor:
+    """Return the means of `state` (B, r, H, W) in each cell of a grid of this height and width.
+
+    The levels of a pyramid shrink, those of a plain ViT do not. Where sides divide, the kernel has
+    a deterministic gradient on a GPU; adaptive pooling has none, and --deterministic refuses it.
+    """
+    rows, columns = state.shape[2] // height, state.shape[3] // width
+    if state.shape[2:] == (rows * height, columns * width):
+        return F.avg_pool2d(state, (rows, columns))
+    return F.adaptive_avg_pool2d(state, (height, width))
 
 
 class Ladder(NetworkExtension):
