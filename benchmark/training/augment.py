@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from benchmark.core.registry import Registry
 from benchmark.data.base import IGNORE
-from benchmark.training.pixels import sliced, unit
+from benchmark.training.pixels import sent, sliced, unit
 
 MOST_VIEWS = 1 << 16  # of one image
 DRAWS = 10  # random numbers that change one image
@@ -100,7 +100,7 @@ def change_masks(masks: Tensor, policy: Augmentation, draw: Tensor) -> Tensor:
     """
     if policy == UNCHANGED:
         return masks
-    grid = _grid(_matrices(draw.T * 2 - 1, policy).to(masks.device), masks.shape[-1])
+    grid = _grid(sent(_matrices(draw.T * 2 - 1, policy), masks.device), masks.shape[-1])
     shifted = masks[:, None].float() + 1
     moved = F.grid_sample(shifted, grid, mode="nearest", padding_mode="zeros", align_corners=False)
     moved = moved[:, 0].long() - 1
@@ -110,9 +110,9 @@ def change_masks(masks: Tensor, policy: Augmentation, draw: Tensor) -> Tensor:
 def _changed(images: Tensor, policy: Augmentation, draw: Tensor) -> Tensor:
     """Return `images` changed by draws (B, 10) in [-1, 1)."""
     images = unit(images)
-    grid = _grid(_matrices(draw, policy).to(images.device), images.shape[-1])
+    grid = _grid(sent(_matrices(draw, policy), images.device), images.shape[-1])
     moved = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
-    factor = (1 + policy.contrast * draw[:, 5:7]).to(images.device)[:, :, None, None, None]
+    factor = sent(1 + policy.contrast * draw[:, 5:7], images.device)[:, :, None, None, None]
     mean = moved.mean((1, 2, 3), keepdim=True)
     moved.sub_(mean).mul_(factor[:, 0]).add_(mean).mul_(factor[:, 1])
     if (policy.saturation or policy.hue) and images.shape[1] == 3:  # grey stays grey
@@ -160,5 +160,5 @@ def _recolour(images: Tensor, saturation: Tensor, hue: Tensor) -> Tensor:
     cos, sin = angle.cos() * size, angle.sin() * size
     zero, one = torch.zeros_like(cos), torch.ones_like(cos)
     turn = torch.stack([one, zero, zero, zero, cos, -sin, zero, sin, cos], 1).view(-1, 3, 3)
-    matrices = (torch.linalg.inv(_YIQ) @ turn @ _YIQ).to(images)
+    matrices = sent((torch.linalg.inv(_YIQ) @ turn @ _YIQ).to(images.dtype), images.device)
     return torch.einsum("bij,bjhw->bihw", matrices, images)

@@ -25,6 +25,16 @@ def statistics(text: str, device: torch.device) -> tuple[Tensor, Tensor]:
     return mean, std
 
 
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return `tensor` on `device`; to a GPU without waiting for what it is doing.
+
+    A copy from ordinary memory would wait until all kernels before it are done.
+    """
+    if device.type == "cuda" and not tensor.is_cuda:
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
 def unit(images: Tensor) -> Tensor:
     """Return images in [0, 1]: bytes as a new float tensor, floats as they are."""
     return images.float().div_(255) if images.dtype == torch.uint8 else images

@@ -20,8 +20,9 @@ from benchmark.data import Dataset, decoded, open_dataset, sealed, split
 from benchmark.training import compiled
 from benchmark.training.checkpoint import Progress
 from benchmark.training.compiled import Compiler
+from benchmark.training.pixels import sent
 from benchmark.training.probe import Probe
-from benchmark.training.source import Subset, sent
+from benchmark.training.source import Subset
 
 T = TypeVar("T")
 SENT_BYTES = 1 << 26  # to a GPU in one piece: the host holds no second copy of a data set
@@ -248,3 +249,11 @@ def best_device() -> torch.device:
     """Return the first GPU, else the CPU."""
     # by its number: `torch.cuda.set_device` refuses a GPU without one
     return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Return whether `device` is a GPU that multiplies bfloat16; older ones (T4, V100) emulate it.
+
+    They do so several times slower than they multiply float32.
+    """
+    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)

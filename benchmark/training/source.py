@@ -25,7 +25,7 @@ from benchmark.training.augment import (
     policies,
     view_draws,
 )
-from benchmark.training.pixels import normalized, statistics
+from benchmark.training.pixels import normalized, sent, statistics
 
 Batch = tuple[Tensor, Tensor]  # what goes into the model, and targets
 
@@ -104,16 +104,6 @@ def picked(values: np.ndarray | Tensor, rows: np.ndarray) -> Tensor:
     if isinstance(values, Tensor):
         return values[sent(torch.from_numpy(rows), values.device)]
     return torch.from_numpy(values[rows])
-
-
-def sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """Return `tensor` on `device`; to a GPU without waiting for what it is doing.
-
-    A copy from ordinary memory would wait until all kernels before it are done.
-    """
-    if device.type == "cuda" and not tensor.is_cuda:
-        return tensor.pin_memory().to(device, non_blocking=True)
-    return tensor.to(device)
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,9 @@ from benchmark.training.fit import Setup
 from benchmark.training.head import Model, Segmenter
 from benchmark.training.kept import prefix
 from benchmark.training.kept.store import Features, Shapes, parts, read, write
+from benchmark.training.pixels import sent
 from benchmark.training.session import Session
-from benchmark.training.source import Batch, Images, Subset, picked, sent
+from benchmark.training.source import Batch, Images, Subset, picked
 
 VERSION = 3  # of what is stored: change it with the way features are made
 LIMIT_BYTES = 2 << 30  # more than this is not cached

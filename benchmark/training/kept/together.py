@@ -26,8 +26,8 @@ from benchmark.training import balance
 from benchmark.training.checkpoint import Interrupted, Progress
 from benchmark.training.fit import Setup, evaluate_point
 from benchmark.training.kept.features import Splits
+from benchmark.training.pixels import sent
 from benchmark.training.schedule import evaluation_steps, last_step, learning_rate
-from benchmark.training.source import sent
 
 # What may differ between cells that are trained at once: it changes rows, batches, rates or the
 # start, but neither the features nor when they are scored. (Cells that train until converged may
