@@ -327,7 +327,7 @@ class Sweep:
         from benchmark.trained import external
         from benchmark.training.session import Session
 
-        session = Session(self.runs / "cache", self._resolved[1])
+        session = Session(self.runs / "cache", self._resolved[1], settings=self.settings)
         for spec in self.test_on:
             count = len(list(external.score(self.cells, session, self.runs, spec)))
             sys.stdout.write(f"{count} cells were tested on {spec}\n")

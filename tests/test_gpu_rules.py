@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 import tiny_backbones
 import torch
+from PIL import Image
 from test_train import cell, make_setup, subset
 
 from benchmark import Sweep
 from benchmark.__main__ import main
 from benchmark.auditing.cuda import cuda_layer_norm
 from benchmark.backbones.shared import Pristine, own_trained
-from benchmark.bench import card
+from benchmark.bench import card, latency
+from benchmark.bench.timing import Watch
 from benchmark.core.registry import DeviceLost, InputError
 from benchmark.core.settings import Settings
 from benchmark.execution import one
@@ -25,17 +27,19 @@ from benchmark.execution import train as execution
 from benchmark.sweep.estimate import Forecast
 from benchmark.sweep.grid import Grid
 from benchmark.sweep.resolve import Resolver
-from benchmark.training import memory, prefetch
+from benchmark.trained import external, load
+from benchmark.training import memory, prefetch, provenance
 from benchmark.training.arithmetic import arithmetic
 from benchmark.training.checkpoint import Clock, Progress
 from benchmark.training.fit import evaluate, fit
 from benchmark.training.head import Classifier
 from benchmark.training.layout import cast_frozen
 from benchmark.training.neighbours import Neighbours, memorize
+from benchmark.training.run import run
 from benchmark.training.session import OnCard, Session
 from benchmark.training.source import Subset
 from benchmark.training.tasks.segmentation import Segmentation
-from methods import build
+from methods import build, lst
 
 CPU = torch.device("cpu")
 
@@ -236,13 +240,13 @@ def test_when_memory_ends_images_leave_the_card_before_batches_are_halved(
     session, images = Session(tmp_path, {}, CPU), np.zeros((2, 3), np.uint8)
     on_fake_card(session, monkeypatch)
 
-    def run(cell, session, runs, on_step, micro_batch):
+    def attempt(cell, session, runs, on_step, micro_batch):
         lies_there = session.on_card(("images", 0), images, np.arange(2)) is not images
         attempts.append((micro_batch, lies_there))
         if micro_batch > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(one, "run", run)
+    monkeypatch.setattr(one, "run", attempt)
     assert one.train(one_cell, session, tmp_path / "a").state == "n/a"  # no record: all went well
     assert attempts == [(4, True), (4, False), (2, False)]
     assert "4 images at once, its images off the GPU" in capsys.readouterr().err
@@ -456,6 +460,50 @@ def test_the_checks_of_a_card_ask_for_a_card(capsys):
     assert capsys.readouterr().err == "error: there is no GPU here: --doctor-gpu is about one\n"
 
 
+@pytest.mark.parametrize(("multiplies", "precision"), [(True, "bf16"), (False, "fp32")])
+def test_a_card_that_emulates_bfloat16_gets_single_precision(multiplies, precision, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: multiplies)
+    axes = {"methods": ("linear",), "backbones": ("tiny_vit",), "datasets": ("phantom_grading",)}
+    (found,) = Resolver().cells([Grid(**axes, fractions=(1.0,), seeds=(0,))])
+    assert found.precision == precision  # a T4 would take several times as long
+
+
+def test_what_is_scored_or_predicted_later_is_computed_as_it_was_trained(tmp_path, monkeypatch):
+    (one_cell,) = Resolver().cells([Grid(("linear",), ("tiny_vit",), ("phantom_grading",), (1.0,),
+        seeds=(0,), steps=(1,), evaluations=(1,), image_size=(32,))])  # fmt: skip
+    session = Session(tmp_path / "cache", {})
+    run(one_cell, session, tmp_path)
+    told, forward = [], torch.nn.Conv2d.forward
+
+    def noted(layer, x):
+        told.append(torch.backends.cudnn.allow_tf32)
+        return forward(layer, x)
+
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "x.png")
+    trained = load(one_cell.folder(tmp_path))
+    monkeypatch.setattr(torch.nn.Conv2d, "forward", noted)
+    trained.predict([tmp_path / "x.png"])
+    monkeypatch.setattr(external, "load", lambda *_: trained)
+    list(external.score([one_cell], session, tmp_path, "phantom_grading"))
+    latency.measure("linear", tiny_backbones.make("vit"), 64, Watch(CPU, 1, 1), 1)
+    assert told
+    assert not any(told)  # TF32 in the patch embedding, after fp32 in training
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ("NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.104.05  Sat Aug 19", "535.104.05"),
+        ("NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build", "580.65.06"),
+    ],
+)
+def test_the_driver_is_read_of_both_kernel_modules(text, version, monkeypatch):
+    monkeypatch.setattr(Path, "exists", lambda path: True)
+    monkeypatch.setattr(Path, "read_text", lambda path: text)
+    assert provenance._driver() == version
+
+
 def test_precision_is_that_of_where_cells_run_and_not_of_where_they_are_planned(
     tmp_path, capsys, monkeypatch
 ):
@@ -473,3 +521,11 @@ def test_precision_is_that_of_where_cells_run_and_not_of_where_they_are_planned(
     here = Sweep("linear", backbones="tiny_vit", fractions=0.1, runs=tmp_path)
     with pytest.raises(InputError, match=r"write Sweep\(gpu=True\)"):
         here.run("slurm", slurm={"gpus_per_node": 1})
+
+
+def test_the_ladder_pools_with_a_kernel_whose_gradient_is_deterministic_on_a_gpu():
+    x = torch.randn(2, 3, 8, 8, requires_grad=True)
+    for size in ((4, 4), (8, 8), (3, 3)):
+        found = lst._shrunk(x, *size)
+        torch.testing.assert_close(found, torch.nn.functional.adaptive_avg_pool2d(x, size))
+    assert [lst._shrunk(x, n, n).grad_fn.name() for n in (4, 8)] == ["AvgPool2DBackward0"] * 2

@@ -151,7 +151,7 @@ def single_precision(bench: Bench) -> Verdict:
 
 def memory_ends(bench: Bench) -> Verdict:
     """Where memory ends, fewer images go through at once, and the rest of the pass is done."""
-    free = torch.cuda.mem_get_info(bench.device)[0] if bench.device.type == "cuda" else 1 << 26
+    free = memory.free_bytes(bench.device) if bench.device.type == "cuda" else 1 << 26
     each = free // 100  # bytes that one of 256 images takes
 
     def take(positions: np.ndarray) -> int:

@@ -24,7 +24,9 @@ from benchmark.bench.timing import Watch, interleaved
 from benchmark.core.files import write_json
 from benchmark.core.record import read_records
 from benchmark.core.registry import InputError
+from benchmark.core.settings import Settings
 from benchmark.trained import check_code
+from benchmark.training.arithmetic import arithmetic
 from benchmark.training.provenance import hardware
 
 NAME = "latency.json"
@@ -60,7 +62,7 @@ def measure(spec: str, backbone: nn.Module, image_size: int, watch: Watch, batch
     if method.is_mergeable(body):
         forms["merged_ms"] = methods.merge(method, copy.deepcopy(body))
     forms = {name: form.to(watch.device).eval() for name, form in forms.items()}
-    with torch.inference_mode():
+    with torch.inference_mode(), arithmetic(Settings()):
         actions = {name: lambda form=form: form(images) for name, form in forms.items()}
         counter = FlopCounterMode(display=False)
         with counter:

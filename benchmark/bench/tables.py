@@ -13,6 +13,7 @@ from benchmark.bench import card, inputs, opening, overhead, show, steps, subjec
 from benchmark.bench.timing import Watch
 from benchmark.core.spec import split_list
 from benchmark.sweep.resolve import precision
+from benchmark.training.session import has_bfloat16
 
 NUM_JPEGS = 128
 INPUT_SIDE = 288
@@ -38,7 +39,7 @@ class Order:
 
 
 def _precision(order: Order, watch: Watch) -> str:
-    return precision(order.precision, on_gpu=watch.device.type == "cuda")
+    return precision(order.precision, on_gpu=has_bfloat16(watch.device))
 
 
 Part = Callable[[Order, Watch], tuple[str, dict[str, Any]]]

@@ -29,7 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backbone", default="vit_s14_imgfocus")
     parser.add_argument("--image-size", type=flag(COUNT), help="side; left out: the backbone's own")
     parser.add_argument("--batch-size", type=flag(MANY), default=16)
-    parser.add_argument("--precision", default="auto", help="auto (bf16 on a GPU), fp32, bf16")
+    parser.add_argument(
+        "--precision", default="auto", help="auto (bf16 on a GPU that has it), fp32, bf16"
+    )
     parser.add_argument(
         "--rounds", type=flag(MANY), default=5, help="rounds; the spread is over them"
     )
@@ -65,6 +67,8 @@ def run(arguments: argparse.Namespace) -> int:
     import torch
 
     from benchmark.core.files import check_writable, write_json
+    from benchmark.core.settings import Settings
+    from benchmark.training.arithmetic import arithmetic
     from benchmark.training.provenance import hardware
 
     parts = check(arguments)
@@ -75,11 +79,14 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     watch = _watch(arguments)
-    machine = hardware(watch.device)
-    print(", ".join(f"{name}: {value}" for name, value in machine.items() if value))
-    values = (
-        _plans(arguments) if arguments.plan_sizes is not None else _measure(arguments, parts, watch)
-    )
+    with arithmetic(Settings()):  # as cells are trained: in fp32 no convolution uses TF32
+        machine = hardware(watch.device)
+        print(", ".join(f"{name}: {value}" for name, value in machine.items() if value))
+        values = (
+            _plans(arguments)
+            if arguments.plan_sizes is not None
+            else _measure(arguments, parts, watch)
+        )
     if arguments.json:
         settings = {n: v for n, v in vars(arguments).items() if n not in ("json", "verb")}
         write_json(arguments.json, {"machine": machine, "settings": settings, **values})

@@ -108,7 +108,7 @@ AXES: dict[str, tuple[Number[Any] | None, str]] = {
     ),
     "balance": (None, "against class imbalance: none, loss (weighted), sampler"),
     "output": (None, "of a classifier: softmax, or ordinal for grades (continuation ratios)"),
-    "precision": (None, "auto (bf16 on a GPU), fp32 or bf16"),
+    "precision": (None, "auto (bf16 on a GPU that has it), fp32 or bf16"),
 }
 
 

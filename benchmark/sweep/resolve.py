@@ -17,7 +17,7 @@ from benchmark.sweep.grid import AXES, SINGULAR, STEPS, Grid, expand
 from benchmark.sweep.tuning import Tuned, trial
 from benchmark.training import balance, head
 from benchmark.training.augment import MOST_VIEWS, Augmentation, policies
-from benchmark.training.session import best_device
+from benchmark.training.session import best_device, has_bfloat16
 from methods.base import blamed
 
 LOWEST_HEAD_LR = 1e-3
@@ -31,7 +31,7 @@ class Resolver:
 
     sources: dict[str, str] = field(default_factory=dict)  # name in cells -> what opens it
     # where the cells will run, which decides the precision "auto"; by default as this machine
-    on_gpu: bool = field(default_factory=lambda: best_device().type == "cuda")
+    on_gpu: bool = field(default_factory=lambda: has_bfloat16(best_device()))
     _opened: dict[str, Dataset] = field(default_factory=dict)
     _fingerprints: dict[str, str] = field(default_factory=dict)
     earlier: Tuned | None = None  # rates of earlier trials, for cells that name none
@@ -159,7 +159,7 @@ def _views(count: int, policy: str) -> int:
 
 
 def precision(name: str, *, on_gpu: bool) -> str:
-    """Return "fp32" or "bf16"; "auto" is bf16 on a GPU."""
+    """Return "fp32" or "bf16"; "auto" is bf16 on a GPU (that multiplies it)."""
     if name == "auto":
         return "bf16" if on_gpu else "fp32"
     if name not in ("fp32", "bf16"):

@@ -24,8 +24,10 @@ from benchmark.core.files import DELTA
 from benchmark.core.numbers import SHARE
 from benchmark.core.record import RECORD, Record, read_record
 from benchmark.core.registry import InputError
+from benchmark.core.settings import Settings
 from benchmark.data.base import Card
 from benchmark.data.readers.images import read_rgb, resize
+from benchmark.training.arithmetic import arithmetic
 from benchmark.training.artifacts import read_delta
 from benchmark.training.head import Model
 from benchmark.training.pixels import normalized, statistics
@@ -124,8 +126,9 @@ class Trained:
             sizes = [(image.shape[0], image.shape[1]) for image in images]
             stack = torch.from_numpy(np.stack([resize(image, side) for image in images]))
             batch = self.normalize(stack.permute(0, 3, 1, 2).to(self.device))
-            with torch.inference_mode():
-                yield self.model(batch).float().cpu(), sizes
+            with torch.inference_mode(), arithmetic(Settings()):
+                logits = self.model(batch).float().cpu()
+            yield logits, sizes
 
     def normalize(self, images: Tensor) -> Tensor:
         """Return `images` (B, C, S, S), bytes or in [0, 1], with the mean and std of the cell."""

@@ -16,6 +16,7 @@ from benchmark.core.registry import InputError
 from benchmark.data import Dataset, decoded
 from benchmark.scores import Predictions, every_score
 from benchmark.trained import _FOREIGN, card_of, load
+from benchmark.training.arithmetic import arithmetic
 from benchmark.training.artifacts import prediction_rows
 from benchmark.training.fit import evaluate
 from benchmark.training.run import setup_of
@@ -69,7 +70,8 @@ def _score(cell: Cell, session: Session, folder: Path, other: Dataset) -> Path:
     arrays = decoded(other, cell.image_size, session.cache, rows_of(other))
     targets = other.labels if arrays.masks is None else arrays.masks
     subset = subset_of(other, arrays.images, targets, rows_of(other))
-    results = evaluate(setup, images_of(subset, cell, session.device))
+    with arithmetic(session.settings):
+        results = evaluate(setup, images_of(subset, cell, session.device))
     found = prediction_rows(subset, results, other)
     with open_arrays(folder / PREDICTIONS, AGAIN) as own:
         known = {n: own[n] for n in own if n.startswith("val_")}

@@ -86,7 +86,9 @@ def rounding(device: torch.device) -> dict[str, Any]:
 def _driver() -> str | None:
     """Return the version of the GPU driver, where the kernel module says it."""
     path = Path("/proc/driver/nvidia/version")
-    found = re.search(r"Module\s+([\d.]+)", path.read_text()) if path.exists() else None
+    # "Kernel Module  535.104.05", and of the open one "Kernel Module for x86_64  580.65.06"
+    pattern = r"Module\s+(?:for \S+\s+)?([\d.]+)"
+    found = re.search(pattern, path.read_text()) if path.exists() else None
     return found[1] if found else None
 
 
