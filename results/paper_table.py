@@ -85,9 +85,12 @@ def read(path: Path, changes: Sequence[str] = ()) -> Design:
         if not equals:
             raise InputError(f"{change!r} is not KEY=VALUE, such as digits=2")
         try:
-            values |= tomllib.loads(f"{key.strip()} = {value}")
+            changed = tomllib.loads(f"{key.strip()} = {value}")
         except (ValueError, RecursionError):
-            values[key.strip()] = value.strip()  # a bare word is a text
+            changed = {key.strip(): value.strip()}  # a bare word is a text
+        for name, new in changed.items():  # names.lora = "LoRA" keeps the other names
+            old = values.get(name)
+            values[name] = old | new if isinstance(old, dict) and isinstance(new, dict) else new
     return designed(values, str(path))
 
 
@@ -129,6 +132,8 @@ def designed(values: Mapping[str, Any], source: str = "the design") -> Design:
             right = all(isinstance(name, str) for item in items for name in item)
         if not right:
             raise InputError(f"{key} of {source} is {value!r}; it is {told}")
+        if isinstance(value, list) and (twice := [v for v in value if value.count(v) > 1]):
+            raise InputError(f"{key} of {source} has {twice[0]!r} twice; leave one out")
         checked[key] = tuple(value) if isinstance(value, list) else value
     choices = {
         "group": ("family", "none"),
@@ -142,9 +147,23 @@ def designed(values: Mapping[str, Any], source: str = "the design") -> Design:
         for name in (given,) if isinstance(given, str) else given:
             if name not in allowed_values:
                 raise unknown(f"{key} of {source}", str(name), allowed_values)
+    _check_names(checked, source)
     if not -1 <= checked.get("digits", -1) <= 6:
         raise InputError(f"digits of {source} is {checked['digits']}; it is a number from 0 to 6")
     return Design(**checked)
+
+
+def _check_names(checked: Mapping[str, Any], source: str) -> None:
+    """Raise InputError for names and groups that would lose one, or a label that LaTeX refuses."""
+    if empty := [name for name, text in checked.get("names", {}).items() if not text.strip()]:
+        raise InputError(f"names of {source} has nothing for {empty[0]!r}; leave it out")
+    if checked.get("groups") and checked.get("group") == "none":
+        raise InputError(f'{source} has groups, and group = "none"; leave one out')
+    grouped = [name for names in checked.get("groups", {}).values() for name in names]
+    if twice := [name for name in grouped if grouped.count(name) > 1]:
+        raise InputError(f"groups of {source} has {twice[0]!r} twice; leave one out")
+    if wrong := set(checked.get("label", "")) & set("{}\\%#~$&^"):
+        raise InputError(f"label of {source} holds {min(wrong)!r}, which LaTeX does not take there")
 
 
 @dataclass(frozen=True)
@@ -178,6 +197,10 @@ def build(
     groups = _grouped(methods, design, family)
     methods = [method for _, members in groups for method in members]
     names = displayed(methods, _names(methods, design, display))
+    called = [(design.names[m], m) for m in methods if m in design.names]
+    for title, method in called:
+        if other := [m for name, m in called if name == title and m != method]:
+            raise InputError(f"names calls {method} and {other[0]} both {title!r}; change one")
     places = _places(loaded, runs, design, methods, display)
     levels = design.header or tuple(
         level

@@ -177,6 +177,12 @@ def test_what_is_best_is_judged_among_the_methods_of_the_table(runs):
         ({"layout": "lncss"}, "did you mean 'lncs'"),
         ({"header": ["data set"]}, "unknown header of the design 'data set'"),
         ({"costs": ["flops"]}, "unknown costs"),
+        ({"methods": ["full", "full"]}, "methods of the design has 'full' twice"),
+        ({"groups": {"A": ["full"], "B": ["full"]}}, "groups of the design has 'full' twice"),
+        ({"groups": {"A": ["full"]}, "group": "none"}, "leave one out"),
+        ({"names": {"full": " "}}, "nothing for 'full'"),
+        ({"names": {"full": "X", "my:Gate": "X"}}, "both 'X'"),
+        ({"label": "tab:a}b"}, "label of the design holds '}'"),
         ({"methods": ["lorra"]}, "did you mean 'lora'"),
         ({"methods": ["lora(rank=5)"]}, "unknown method in these records"),
         ({"datasets": ["bussi"]}, "did you mean 'busi'"),
@@ -203,6 +209,9 @@ def test_files_that_are_no_design_are_one_sentence(tmp_path):
         paper.read(tmp_path / "good.toml", ["digits"])
     changed = paper.read(tmp_path / "good.toml", ["digits=2", "layout=lncs", 'methods=["lora"]'])
     assert (changed.digits, changed.layout, changed.methods) == (2, "lncs", ("lora",))
+    (tmp_path / "good.toml").write_text('names = {full = "F"}\n')
+    changed = paper.read(tmp_path / "good.toml", ["names.lora = 'L'"])
+    assert changed.names == {"full": "F", "lora": "L"}
 
 
 def test_the_command_writes_the_table_and_its_protocol(runs, tmp_path):
@@ -217,6 +226,10 @@ def test_the_command_writes_the_table_and_its_protocol(runs, tmp_path):
     assert "Fingerprints" not in re.sub(r"^%.*$", "", text, flags=re.M)
     assert "Fingerprints" in (out / "paper-mine-protocol.md").read_text()
     assert {"paper-mine.csv", "paper-mine.md"} <= {path.name for path in out.iterdir()}
+    (tmp_path / "x").mkdir()
+    other = tmp_path / "x" / "mine.toml"
+    other.write_text("digits = 1\n")
+    assert main(["report", *flags, "--paper", str(design), "--paper", str(other)]) == 2
 
 
 def wide(columns, rows=22):

@@ -180,7 +180,12 @@ def _paper(files: list[Path], changes: list[str]) -> dict[str, Any]:
 
     if changes and not files:
         raise InputError("--paper-set changes a table of --paper FILE; name the file")
-    return {f"paper-{path.stem}": paper_table.read(path, changes) for path in files}
+    designs = {}
+    for path in dict.fromkeys(files):
+        if (name := f"paper-{path.stem}") in designs:
+            raise InputError(f"two files of --paper would both make {name}.tex; rename one")
+        designs[name] = paper_table.read(path, changes)
+    return designs
 
 
 def _of_suite(name: str) -> Callable[[Mapping[str, Any]], bool]:
