@@ -19,6 +19,7 @@ from benchmark.__main__ import main
 from benchmark.auditing.cuda import cuda_layer_norm
 from benchmark.backbones.shared import Pristine, own_trained
 from benchmark.bench import card, latency
+from benchmark.bench import memory as bench_memory
 from benchmark.bench.timing import Watch
 from benchmark.core.registry import DeviceLost, InputError
 from benchmark.core.settings import Settings
@@ -284,6 +285,19 @@ def test_rows_are_sent_to_a_card_once_and_piece_by_piece(monkeypatch):
         card.send(values, np.arange(10))
     assert sizes == [3, 1, 3, 3]
     assert (card.values.numpy() == values).all()
+
+
+def test_the_peak_of_a_step_leaves_out_the_models_beside_it(monkeypatch):
+    held = {"synchronize": None, "reset_peak_memory_stats": None}
+    held |= {"memory_allocated": 50 << 20, "max_memory_allocated": 58 << 20}
+    for name, value in held.items():
+        monkeypatch.setattr(f"torch.cuda.{name}", lambda device, value=value: value)
+    # a bench holds all methods at once; 3 of the 50 MiB are those of the one that is measured
+    assert bench_memory.peak_mib(lambda: None, torch.device("cuda:0"), 3 << 20) == 11
+    assert bench_memory.peak_mib(lambda: None, CPU, 3 << 20) is None
+    layer = torch.nn.Linear(4, 2)
+    layer.bias.requires_grad_(False)
+    assert bench_memory.training_bytes(layer) == 3 * 4 * 8
 
 
 def test_what_a_backbone_holds_for_others_is_not_counted_for_a_cell(monkeypatch):

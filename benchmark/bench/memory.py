@@ -36,12 +36,24 @@ def owned(model: nn.Module, *batch: Tensor) -> list[Tensor]:
     return [*model.parameters(), *model.buffers(), *batch]
 
 
-def peak_mib(step: Callable[[], object], device: torch.device) -> float | None:
-    """Return the peak memory of `step` on a GPU in MiB; None elsewhere."""
+MOMENTS = 2  # of AdamW, each as large as what is trained
+
+
+def training_bytes(model: nn.Module) -> int:
+    """Return the bytes of the gradients and of AdamW's moments of what `model` trains."""
+    return (1 + MOMENTS) * sum(p.nbytes for p in model.parameters() if p.requires_grad)
+
+
+def peak_mib(step: Callable[[], object], device: torch.device, own: int) -> float | None:
+    """Return the peak memory of `step` on a GPU in MiB; None elsewhere.
+
+    `own` bytes lie there for it before it begins; what others hold is left out.
+    """
     if device.type != "cuda":
         return None
     torch.cuda.synchronize(device)
+    others = torch.cuda.memory_allocated(device) - own
     torch.cuda.reset_peak_memory_stats(device)
     step()
     torch.cuda.synchronize(device)
-    return torch.cuda.max_memory_allocated(device) / 2**20
+    return (torch.cuda.max_memory_allocated(device) - others) / 2**20

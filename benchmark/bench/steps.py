@@ -85,14 +85,15 @@ def collect(specs: Sequence[str], backbone: nn.Module, batch: Batch) -> list[Sub
 
 def _exact(subject: Subject, batch: Batch) -> tuple[int, int, float | None]:
     """Return (bytes saved for backward, FLOP of a step, peak MiB on a GPU)."""
-    saved = 0
+    saved, owned = 0, memory.owned(subject.model, batch.images, batch.labels)
+    own = sum(tensor.nbytes for tensor in owned)
     if subject.name != FORWARD:
-        owned = memory.owned(subject.model, batch.images, batch.labels)
         saved = memory.saved_bytes(subject.forward, owned)
+        own += memory.training_bytes(subject.model)
     counter = FlopCounterMode(display=False)
     with counter:
         subject.step()
-    peak = memory.peak_mib(subject.step, batch.images.device)
+    peak = memory.peak_mib(subject.step, batch.images.device, own)
     return saved, counter.get_total_flops(), peak
 
 

@@ -109,14 +109,10 @@ class Held:
     cache: int | None = None
 
 
-MOMENTS = 2  # of AdamW, each as large as what is trained
-
-
 def held(model: nn.Module, saved: int) -> Held:
     """Return what a model of this size holds, `saved` bytes for its backward pass."""
     tensors = [*model.parameters(), *model.buffers()]
-    trained = sum(p.nbytes for p in model.parameters() if p.requires_grad)
-    return Held(sum(t.nbytes for t in tensors), (1 + MOMENTS) * trained, saved)
+    return Held(sum(t.nbytes for t in tensors), memory.training_bytes(model), saved)
 
 
 def on_card(exact: Held, peak: int, reserved: int, others: int) -> Held:
