@@ -258,8 +258,21 @@ def build(spec: str, *, recorded: bool = False) -> Method:
             before = {f.name: f.metadata["recorded"] for f in fields if "recorded" in f.metadata}
             arguments = before | arguments
         method = cls(**arguments)
+        if ":" not in name and not recorded:
+            _check_scales(method)
         str(method)  # a cell's name needs it, so what is wrong with it is said here as well
     return method
+
+
+def _check_scales(method: Method) -> None:
+    """Raise InputError for a factor that takes out what is trained, or that overflows."""
+    for name in ("alpha", "scale"):
+        value = getattr(method, name, None)
+        if isinstance(value, int | float) and not 1e-30 <= abs(value) <= 1e30:
+            raise InputError(
+                f"{name}={value:g} of {method.name} leaves nothing of what is trained; give a "
+                "number from 1e-30 to 1e+30"
+            )
 
 
 @contextlib.contextmanager
@@ -368,11 +381,16 @@ def merge(method: Method, module: nn.Module) -> nn.Module:
     return method.fold(module).requires_grad_(False)
 
 
+MOST_WIDE = 10**6  # of ranks, prompts, widths: more asks for memory that no machine has
+
+
 def positive(**values: Any) -> None:
     """Raise InputError for a hyper-parameter that is not an integer above 0."""
     for name, value in values.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise InputError(f"{name}={value!r} must be an integer above 0")
+        if value > MOST_WIDE:
+            raise InputError(f"{name}={value!r} must be an integer from 1 to {MOST_WIDE}")
 
 
 def share(**values: Any) -> None:

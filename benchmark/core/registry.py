@@ -26,7 +26,9 @@ class DeviceLost(Exception):  # noqa: N818 - it tells of a state, and is shown a
 def unknown(kind: str, name: str, allowed: Iterable[str]) -> InputError:
     """Return the error for a name that is not in `allowed`, with the nearest name if any."""
     names = sorted(allowed)
-    near = difflib.get_close_matches(name, names, n=5)
+    near = difflib.get_close_matches(name, names, n=5) or [
+        other for other in names if other.casefold() == name.casefold()
+    ]
     hint = f"did you mean {near[0]!r}? " if near else ""
     listed = ", ".join(names if len(names) <= MOST_LISTED else near)
     if len(names) > MOST_LISTED:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from benchmark.core.registry import unknown
+from benchmark.core.registry import InputError, unknown
 from methods import families
 
 TARGETS = ("qkv", "q", "k", "v", "proj", "fc1", "fc2")
@@ -14,10 +14,14 @@ Rows = tuple[int, int]
 
 
 def check(targets: str) -> None:
-    """Raise InputError for a role that does not exist in a text such as "q+v"."""
-    for target in targets.split("+"):
+    """Raise InputError for a role that does not exist, or is named twice, in a text as "q+v"."""
+    named = targets.split("+")
+    for target in named:
         if target not in TARGETS:
             raise unknown("LoRA target", target, TARGETS)
+        within = target in ("q", "k", "v") and "qkv" in named
+        if within or named.count(target) > 1:
+            raise InputError(f"targets {targets!r} names {target} twice; leave one out")
 
 
 def parts(block: nn.Module, target: str) -> list[tuple[nn.Linear, Rows]]:
