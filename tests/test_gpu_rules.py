@@ -188,7 +188,10 @@ def test_a_session_takes_the_first_card_of_a_machine_that_has_one(monkeypatch):
 @pytest.mark.parametrize(("processes", "fits"), [(1, True), (2, False)])
 def test_processes_on_one_card_share_out_the_room_for_images(processes, fits, monkeypatch):
     session = Session(Path(), {}, CPU, settings=Settings(processes_per_gpu=processes))
-    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (1000, 2000))
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (100, 2000))
+    # what torch keeps of earlier cells is free as well
+    monkeypatch.setattr("torch.cuda.memory_reserved", lambda device: 1100)
+    monkeypatch.setattr("torch.cuda.memory_allocated", lambda device: 200)
     values = np.zeros(200, np.uint8)  # a quarter of 1000 bytes is 250
     assert (session._room(values) is not None) is fits
 
@@ -391,6 +394,14 @@ def test_the_next_batch_is_begun_and_a_fault_is_raised_where_its_batch_is_asked_
         assert batch_of(7)[0] == 7  # not the next one: a run that was resumed
     assert begun[:4] == [0, 1, 2, 7]
     assert not [t for t in threading.enumerate() if t.name.startswith("batches")]
+
+
+def test_batches_of_all_cells_go_by_one_stream(monkeypatch):
+    monkeypatch.setattr("torch.cuda.Stream", lambda device: object())
+    prefetch.stream_of.cache_clear()
+    first, other = (prefetch.stream_of(torch.device("cuda", n)) for n in (0, 1))
+    assert prefetch.stream_of(torch.device("cuda", 0)) is first is not other
+    prefetch.stream_of.cache_clear()
 
 
 def test_only_what_is_not_on_the_card_is_fetched_ahead():

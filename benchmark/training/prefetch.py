@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
 
 import torch
 
@@ -23,6 +24,16 @@ def batches(make: Make, train: Source, device: torch.device) -> AbstractContextM
     return one_ahead(make, device) if pays else nullcontext(make)
 
 
+@cache
+def stream_of(device: torch.device) -> torch.cuda.Stream:
+    """Return the stream of batches, one for all cells of a process.
+
+    torch keeps memory by stream: with a new one in each cell, batches of up to 32 earlier cells
+    would stay on the card, and nobody could use that memory but this process.
+    """
+    return torch.cuda.Stream(device)
+
+
 @contextmanager
 def one_ahead(make: Make, device: torch.device) -> Iterator[Make]:
     """Give a function that returns `make(step)`, and has begun the next step's when it returns.
@@ -32,7 +43,7 @@ def one_ahead(make: Make, device: torch.device) -> Iterator[Make]:
     pool = ThreadPoolExecutor(1, "batches")
     stream = None
     if device.type == "cuda":
-        stream = torch.cuda.Stream(device)
+        stream = stream_of(device)
         stream.wait_stream(torch.cuda.current_stream(device))  # constants may be on their way
     waiting: dict[int, Future[tuple[Batch, torch.cuda.Event | None]]] = {}
 

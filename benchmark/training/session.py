@@ -17,7 +17,7 @@ from benchmark.backbones.shared import Pristine
 from benchmark.core.cell import Cell
 from benchmark.core.settings import Settings
 from benchmark.data import Dataset, decoded, open_dataset, sealed, split
-from benchmark.training import compiled
+from benchmark.training import compiled, memory
 from benchmark.training.checkpoint import Progress
 from benchmark.training.compiled import Compiler
 from benchmark.training.pixels import sent
@@ -181,7 +181,7 @@ class Session:
 
     def _room(self, values: np.ndarray) -> OnCard | None:
         """Return room for `values` on the GPU, or None where they would take more than a share."""
-        free, _ = torch.cuda.mem_get_info(self.device)
+        free = memory.free_bytes(self.device)
         fits = values.nbytes < self.card_share / self.settings.processes_per_gpu * free
         return OnCard.like(values, self.device) if fits else None
 
