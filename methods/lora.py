@@ -62,7 +62,9 @@ class LowRank(seams.Extension):
     @classmethod
     def start(cls, method: Lora, layer: nn.Linear, parts: list[targets.Rows]) -> dict[str, Any]:
         """Return what is set on `layer`: A random, B zero, so that step 0 is the backbone."""
-        like: dict[str, Any] = {"dtype": layer.weight.dtype, "device": layer.weight.device}
+        # drawn on the CPU, as all methods draw: the same start on every device (`attach` moves it)
+        device = "meta" if layer.weight.is_meta else "cpu"
+        like: dict[str, Any] = {"dtype": layer.weight.dtype, "device": device}
         down = nn.Parameter(torch.empty(len(parts), method.rank, layer.in_features, **like))
         # each part as a matrix of its own: over all of them the fan-in would be another
         for factor in down:
