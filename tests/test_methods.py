@@ -270,6 +270,16 @@ class Copied(type(build("lora"))):  # another name, the same function
     pass
 
 
+class Left(Broken):  # a tensor that is no buffer stays on the CPU when the model goes to a GPU
+    start = (0.0, 0.5)
+
+    def adapter(self, up_std, down_std):
+        adapter = super().adapter(up_std, down_std)
+        scale = torch.ones(4)
+        adapter[1].register_forward_hook(lambda module, inputs, output: output * scale)
+        return adapter
+
+
 class Asleep(Perturbed):  # says that it reads the image, and does not
     start = (0.0, 0.5)
 
@@ -288,6 +298,7 @@ class AlwaysTraining:
     [
         (BiasOnly, "vit", "alive", "no gradient in 3 steps"),
         (Perturbed, "vit", "identity", "declared True and is False"),
+        (Left, "vit", "device", "a tensor stays on the CPU; register it as a parameter or buffer"),
         (Dead, "vit", "alive", "no gradient"),
         (Dead, "vit", "pyramid", "does not change"),
         (Moving, "resnet", "frozen", "frozen tensors moved"),

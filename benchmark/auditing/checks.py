@@ -7,13 +7,14 @@ with one sentence. The test suite runs them over the registry; they work for a m
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable
 
 import torch
 from torch import nn
 
 import methods
-from benchmark.auditing.cuda import cuda_layer_norm
+from benchmark.auditing.cuda import cuda_layer_norm, on_a_gpu
 from benchmark.auditing.probe import STEPS, Maker, attached, dense, images, loss, trained
 from benchmark.training.fit import set_mode
 from methods import Method
@@ -185,6 +186,21 @@ def check_double(method: Method, make: Maker) -> None:
     with torch.no_grad():
         out = body(images().double())
     assert out.dtype == torch.float64, f"the output is {out.dtype}"
+
+
+def check_device(method: Method, make: Maker) -> None:
+    """All that it computes with goes to a GPU with the model; there need be none to see that."""
+    body = attached(method, make)
+    set_mode(body, method.live_batch_norm)
+    with on_a_gpu(body) as device:
+        try:
+            for out in (body(images().to(device)), *dense(body, images().to(device))):
+                assert out.device == device, f"the output is on {out.device}"
+        except RuntimeError as error:
+            # as releases of torch say it; what asks for values, which are not there, is no fault
+            if re.search("same device|different devices", str(error)):
+                why = "a tensor stays on the CPU; register it as a parameter or buffer"
+                raise AssertionError(f"{why}: {error}") from error
 
 
 def check_learns(method: Method, make: Maker) -> None:

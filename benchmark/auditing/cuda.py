@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 from unittest import mock
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
 
@@ -40,3 +42,29 @@ def cuda_layer_norm() -> Iterator[None]:
 
     with mock.patch.object(F, "layer_norm", layer_norm):
         yield
+
+
+@contextmanager
+def on_a_gpu(module: nn.Module) -> Iterator[torch.device]:
+    """Let `module` lie on a GPU that need not exist: shapes, types and devices without values.
+
+    Its parameters and buffers are replaced, as `module.to` would move them. Any other tensor stays
+    on the CPU, and raises RuntimeError where it meets one of the GPU.
+    """
+    device = torch.device("cuda", 0)
+    moved: dict[int, Tensor] = {}  # a tensor that is in two places stays one
+
+    def move(tensor: Tensor) -> Tensor:
+        if id(tensor) not in moved:
+            there = torch.empty_like(tensor, device=device)
+            if isinstance(tensor, nn.Parameter):
+                there = nn.Parameter(there, tensor.requires_grad)
+            moved[id(tensor)] = there
+        return moved[id(tensor)]
+
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        for part in module.modules():
+            held: list[dict[str, Any]] = [part._parameters, part._buffers]
+            for tensors in held:
+                tensors |= {n: move(tensor) for n, tensor in tensors.items() if tensor is not None}
+        yield device

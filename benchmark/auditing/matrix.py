@@ -32,6 +32,7 @@ CHECKS: dict[str, Check] = {
         checks.check_merge,
         checks.check_bfloat16,
         checks.check_double,
+        checks.check_device,
         checks.check_learns,
         graph.check_checkpointing,
         graph.check_compile,
