@@ -167,3 +167,12 @@ def test_the_scan_finds_what_a_walk_finds(runs):
     undone = {f.folder for f in scan.scan(runs) if f.size < 0}
     assert undone == {str(make_cell(method="failed").folder(runs))}
     assert json.loads(source.read_text())["key"] in source.parent.name
+
+
+@pytest.mark.parametrize("value", [1.5, 71.0, -1.2])
+def test_a_score_that_cannot_be_is_a_fault(tmp_path, value):
+    put(tmp_path, 0.5, seed=0)
+    put(tmp_path, value, seed=1)
+    loaded = frame.load([tmp_path])
+    assert len(loaded.done) == 1
+    assert f"{value:g}, which cannot be" in loaded.faults[0]

@@ -187,6 +187,13 @@ class Metric:
         """Return what a stored value is multiplied with to be shown."""
         return 100.0 if self.is_share else 1.0
 
+    @property
+    def range(self) -> tuple[float, float]:
+        """Return the lowest and the highest value that can be, as stored."""
+        # what is 0 by chance, as kappa, is negative below it; errors such as Brier's may exceed 1
+        highest = 1.0 if self.is_share and self.higher_is_better else math.inf
+        return (-1.0 if self.chance == 0 else 0.0), highest
+
     def text(self, value: float | None) -> str:
         """Return a stored value as it is shown."""
         return "undefined" if value is None else f"{self.scale * value:.{self.decimals}f}"

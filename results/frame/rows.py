@@ -49,9 +49,13 @@ def done(folder: str) -> dict[str, Any]:
         add_rescored(record, path, outdated)
     data = record.data
     try:
-        metric_of(data.metric)
+        lowest, highest = metric_of(data.metric).range
     except InputError as error:
         raise InputError(f"{path} was scored by an {error}") from None
+    for part, scores in (("val", record.val), ("test", record.test)):
+        value = scores.get(data.metric)
+        if value is not None and not lowest <= value <= highest:
+            raise InputError(f"{path} has the {part} {data.metric} {value:g}, which cannot be")
     gpu = record.provenance.get("hardware", {}).get("gpu")
     row = {
         **record.cell.values(),

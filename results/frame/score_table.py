@@ -182,7 +182,7 @@ def _score(where: str, parsed: Mapping[str, Any], metric: str) -> float:
     found = metric_of(metric)
     (name,) = (name for name in SCORES if name in parsed)
     value = float(parsed[name])
-    corrects_chance = found.chance == 0  # as kappa does: negative below it, and close to 0
+    corrects_chance = found.range[0] < 0  # as kappa does: below 0, and close to it
     if value < 0 and not corrects_chance:
         raise InputError(f"{where}: {metric} {value:g} is below 0")
     if not found.is_share:
