@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -63,6 +64,16 @@ def test_the_mean_curve_leaves_out_steps_that_a_seed_lacks():
     one = [{"step": 10, "val_kappa": 0.2}, {"step": 20, "val_kappa": 0.4}]
     two = [{"step": 10, "val_kappa": 0.4}, {"step": 20, "val_kappa": None}]
     assert training.mean_curve([one, two], "val_kappa") == [(10, pytest.approx(0.3))]
+
+
+def test_nearest_neighbours_have_no_training_curve():
+    """They are evaluated once, at the last step of the others."""
+    study = Path(__file__).parents[1] / "results" / "reference"
+    (found,) = tables.build(frame.load([study]))
+    (_, figure), *_ = training.figures(Shown(found, pd.DataFrame()))
+    drawn = {text.get_text() for text in figure.axes[1].get_legend().get_texts()}
+    assert "lora" in drawn
+    assert "knn" not in drawn
 
 
 def test_confusion_is_added_over_seeds_and_shown_by_true_class():

@@ -17,13 +17,17 @@ Curve = list[tuple[float, float]]  # (step, value)
 
 @kind("training", "training loss and validation score over steps", "no record has a history")
 def figures(shown: Shown) -> Iterator[tuple[str, Figure]]:
-    """Yield the curves of each data set, at the column with the most labels."""
+    """Yield the curves of each data set, at the column with the most labels.
+
+    Nearest neighbours were evaluated, but took no step: they have no curve.
+    """
     for column in shown.last:
-        found = {
-            method: histories
-            for method, folders in shown.folders(column).items()
-            if (histories := [h for folder in folders if (h := record(folder)["history"])])
-        }
+        found = {}
+        for method, folders in shown.folders(column).items():
+            histories = [record(folder)["history"] for folder in folders]
+            trained = [h for h in histories if any(p["train_loss"] is not None for p in h)]
+            if trained:
+                found[method] = trained
         if found:
             yield column.name, draw(shown, column, found)
 
