@@ -1,5 +1,6 @@
 """What a GPU asks for, checked without one: types, memory that ends, a context that is lost."""
 
+import contextlib
 import dataclasses
 import threading
 import warnings
@@ -31,7 +32,7 @@ from benchmark.sweep.resolve import Resolver
 from benchmark.trained import external, load
 from benchmark.training import memory, prefetch, provenance
 from benchmark.training.arithmetic import arithmetic
-from benchmark.training.checkpoint import Clock, Progress
+from benchmark.training.checkpoint import Clock, Interrupted, Progress
 from benchmark.training.fit import evaluate, fit
 from benchmark.training.head import Classifier
 from benchmark.training.layout import cast_frozen
@@ -311,13 +312,23 @@ def test_what_a_backbone_holds_for_others_is_not_counted_for_a_cell(monkeypatch)
     session._kept = OrderedDict({("backbone", 0): pristine, ("backbone", 1): other})
     session.device = torch.device("cuda:0")
     frozen = pristine.copy().requires_grad_(False)
-    assert session.held_mib(frozen) * 2**20 == size  # the other one
+    assert session.held_bytes(frozen) == size  # the other one
     trained = pristine.copy()
     own_trained(trained)
-    assert session.held_mib(trained) * 2**20 == 2 * size  # its weights are copies
+    assert session.held_bytes(trained) == 2 * size  # its weights are copies
     cast_frozen(frozen, set(frozen.modules()))
     left = sum(p.nbytes for p in frozen.parameters() if p.dtype == torch.float32)
-    assert session.held_mib(frozen) * 2**20 == 2 * size - left
+    assert session.held_bytes(frozen) == 2 * size - left
+
+
+def test_the_peak_of_a_cell_that_goes_on_in_another_process_is_its_own(tmp_path, monkeypatch):
+    one_cell, found = cell(steps=4, evaluations=2), None
+    for held, peak in ((100, 130), (0, 20)):  # the first held the images of other cells as well
+        monkeypatch.setattr(memory, "peak_bytes", lambda device, peak=peak: peak)
+        setup = dataclasses.replace(make_setup(tmp_path), held_bytes=held)
+        with contextlib.suppress(Interrupted):
+            found = fit(setup, subset(16), subset(8, 1), one_cell, lambda step: step == 2)
+    assert found.peak_bytes == 30
 
 
 def test_losses_of_a_batch_of_masks_are_those_of_single_images():

@@ -60,7 +60,7 @@ class Progress:
     `losses` are those of the steps since the last evaluation, whose mean is in the history.
     `together`: how many cells were trained at once, which share the time. `decays_from` is the step
     from which the rate falls to the end (`schedule.decay_start`), 0 while that is not known.
-    `peak_bytes` is the most that a GPU held in a step of training, 0 elsewhere.
+    `peak_bytes` is the most that a GPU held for the cell in a step of training, 0 elsewhere.
     """
 
     step: int = 0

@@ -14,13 +14,11 @@ from benchmark.core.cell import Cell
 from benchmark.training.checkpoint import Progress
 
 
-def training(
-    cell: Cell, progress: Progress, device: torch.device, held_mib: float = 0.0
-) -> dict[str, Any]:
+def training(cell: Cell, progress: Progress, device: torch.device) -> dict[str, Any]:
     """Return the time of training, the images that went through in a second, and the memory.
 
-    To be called between training and the evaluation on the test set. `held_mib` is what the device
-    holds for other cells. Without a GPU the peak is that of the whole process so far.
+    To be called between training and the evaluation on the test set. Without a GPU the peak is
+    that of the whole process so far.
     """
     steps, seconds = progress.step, progress.seconds  # until converged not all that a cell allows
     rate = steps * cell.batch_size / seconds
@@ -30,7 +28,7 @@ def training(
         "train_s": seconds,
         "steps_done": steps,
         "images_per_s": rate,
-        "peak_mib": max(0.0, progress.peak_bytes / 2**20 - held_mib) if on_gpu else host_mib(),
+        "peak_mib": progress.peak_bytes / 2**20 if on_gpu else host_mib(),
         "reserved_mib": reserved,
         "host_mib": host_mib(),
     }

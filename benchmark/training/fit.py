@@ -46,11 +46,20 @@ class Setup:
     micro_batch: int = 0  # images at once; 0: the whole batch
     compiled: bool = False  # for batches of one size
     processes_per_gpu: int = 1
+    held_bytes: int = 0  # of the device, for others than this cell
     on_evaluation: Callable[[int, State], object] = lambda step, state: None
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Return the mixed-precision context of the cell ("fp32" or "bf16")."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+    def peak_bytes(self) -> int:
+        """Return the most that a GPU held for this cell since `reset_peak`; 0 elsewhere.
+
+        What is held for others is left out here and now: another process that goes on with the
+        cell holds other things.
+        """
+        return max(0, memory.peak_bytes(self.device) - self.held_bytes)
 
 
 def set_mode(model: nn.Module, live_batch_norm: bool) -> None:
@@ -176,7 +185,7 @@ def evaluate_point(setup: Setup, val: Source, progress: Progress, cell: Cell) ->
     progress.losses = []
     if not math.isfinite(train_loss):
         raise FloatingPointError(f"the loss became {train_loss} before step {progress.step}")
-    progress.peak_bytes = max(progress.peak_bytes, memory.peak_bytes(setup.device))
+    progress.peak_bytes = max(progress.peak_bytes, setup.peak_bytes())
     scores = setup.task.scores(evaluate(setup, val), val.units)
     memory.reset_peak(setup.device)  # what an evaluation takes depends on what is free
     point: dict[str, float | None] = {"step": progress.step, "train_loss": train_loss}

@@ -77,7 +77,7 @@ def memorize(setup: Setup, train: Source, val: Source, steps: int) -> Progress:
     chunks = memory.chunks(setup.device, fixed=True)  # the peak must not depend on what is free
     found = zip(*chunks.map(len(train), features), strict=True)
     model.head.features, model.head.labels = (torch.cat(parts).clone() for parts in found)
-    peak = memory.peak_bytes(setup.device)
+    peak = setup.peak_bytes()
     scores = setup.task.scores(evaluate(setup, val), val.units)
     point: dict[str, float | None] = {"step": steps, "train_loss": None}
     point |= {f"val_{name}": value for name, value in scores.items()}

@@ -120,10 +120,11 @@ def _run(
     if session.settings.compiles:
         done = session.compiler.take(setup.model, cell, session.settings, micro_batch)
         setup = replace(setup, compiled=bool(done))
+    setup = replace(setup, held_bytes=session.held_bytes(model))
     memory.reset_peak(session.device)
     listen = watched(model, own, cell, on_step)
     progress = _trained(cell, session, model, setup, splits, listen)
-    costs = cost.training(cell, progress, session.device, session.held_mib(model))
+    costs = cost.training(cell, progress, session.device)
     val, test = evaluate(setup, splits.val), evaluate(setup, splits.test)
     costs |= (
         tokens
@@ -199,7 +200,8 @@ def _members(
         theirs = setup_of(other, session, same_body, task, setup.checkpoint)
         decision = Decision(same_body, setup.model.shapes, setup.model.side)
         parts = (replace(splits.train, subset=s) for s in (data.train, data.val, data.test))
-        members.append(Member(other, replace(theirs, model=decision), Splits(*parts)))
+        theirs = replace(theirs, model=decision, held_bytes=setup.held_bytes)
+        members.append(Member(other, theirs, Splits(*parts)))
     return members
 
 

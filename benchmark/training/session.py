@@ -196,18 +196,18 @@ class Session:
             del self._kept[key]
         return bool(found)
 
-    def held_mib(self, model: nn.Module) -> float:
+    def held_bytes(self, model: nn.Module) -> int:
         """Return the memory of the device that is held for others than `model`, a cell's own.
 
         Of a pre-trained backbone that is what the model has no use for: weights that it trains are
         copies, and those that it holds in bfloat16 are others.
         """
         if self.device.type != "cuda":
-            return 0.0
+            return 0
         models = [v for k, v in self._kept.items() if k[0] == "backbone"]
         data = [v for k, v in self._kept.items() if k[0] in ("images", "values")]
         held = sum(pristine.unused_bytes(model) for pristine in models)
-        return float(held + sum(one.values.nbytes for one in data)) / 2**20
+        return held + sum(int(one.values.nbytes) for one in data)
 
 
 @dataclass
