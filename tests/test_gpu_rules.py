@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 import threading
 import warnings
 from collections import OrderedDict
@@ -468,6 +469,12 @@ def test_arithmetic_is_exact_within_and_as_before_after():
     assert torch.backends.cudnn.allow_tf32 is before
     assert not torch.are_deterministic_algorithms_enabled()
     assert torch.backends.cuda.flash_sdp_enabled()
+
+
+def test_a_later_cell_of_a_process_may_be_deterministic(monkeypatch):
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    with arithmetic(Settings()):  # cuBLAS reads it at its first product, whoever asks for that
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
 
 
 def test_the_checks_of_a_card_run_on_tiny_networks_and_say_what_they_saw(tmp_path, monkeypatch):

@@ -22,6 +22,9 @@ def arithmetic(settings: Settings) -> Iterator[None]:
     Deterministic: the backward passes of flash and memory-efficient attention and of bilinear
     upsampling add up in the order in which threads arrive. The slower kernels are taken.
     """
+    # Whoever asks: it is read once, at the first matrix product of a process on a GPU. Without it
+    # cells that ask for determinism later on would be refused (torch before 2.15) or not have it.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     before = torch.are_deterministic_algorithms_enabled()
     exact = settings.deterministic
     with ExitStack() as stack:
@@ -31,8 +34,6 @@ def arithmetic(settings: Settings) -> Iterator[None]:
             )
         )
         if exact:
-            # cuBLAS reads it when its first handle is made, and refuses determinism without it
-            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
             stack.callback(torch.use_deterministic_algorithms, before)
             torch.use_deterministic_algorithms(True)
