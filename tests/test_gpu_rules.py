@@ -33,11 +33,12 @@ from benchmark.sweep.resolve import Resolver
 from benchmark.trained import external, load
 from benchmark.training import memory, prefetch, provenance
 from benchmark.training.arithmetic import arithmetic
-from benchmark.training.checkpoint import Clock, Interrupted, Progress
+from benchmark.training.checkpoint import Clock, Interrupted, Progress, resume
 from benchmark.training.fit import evaluate, fit
 from benchmark.training.head import Classifier
 from benchmark.training.layout import cast_frozen
 from benchmark.training.neighbours import Neighbours, memorize
+from benchmark.training.optimizer import optimizer_of
 from benchmark.training.run import run
 from benchmark.training.session import OnCard, Session
 from benchmark.training.source import Subset
@@ -353,6 +354,17 @@ def test_images_that_lie_on_the_device_are_those_of_the_disk():
         strict=True,
     ):
         assert torch.equal(a, b)
+
+
+def test_a_checkpoint_is_read_on_the_host_and_not_beside_the_model_on_a_card(tmp_path):
+    setup, one_cell = make_setup(tmp_path), cell(steps=4, evaluations=2)
+    with pytest.raises(Interrupted):
+        fit(setup, subset(16), subset(8, 1), one_cell, lambda step: step == 3)
+    there = dataclasses.replace(setup, device=torch.device("meta"))  # would keep no value
+    progress = resume(there, optimizer_of(setup.model, one_cell))
+    assert progress.step == 3
+    assert {tensor.device.type for tensor in progress.best.values()} == {"cpu"}
+    assert [loss.device.type for loss in progress.losses] == ["meta"]  # as those of later steps
 
 
 def test_a_checkpoint_that_takes_long_is_written_less_often(monkeypatch):
