@@ -98,13 +98,13 @@ def _whole(column: Column) -> bool:
 
 def _difference(claim: Claim, compared: Comparison, reason: str) -> Finding:
     """Return the finding of a difference in points that should be above `claim.value`."""
-    column, measured = compared.columns[0], f"{compared.difference:+.1f}"
+    column, measured = compared.columns[0], f"{compared.difference:+z.1f}"
     verdict = "not comparable"
     if compared.interval is None:
         measured, reason = f"{measured} ({TOO_FEW})", reason or TOO_FEW
     else:
         low, high = compared.interval
-        measured += f" [{low:+.1f}, {high:+.1f}]"
+        measured += f" [{low:+z.1f}, {high:+z.1f}]"
         if not reason:
             verdict, reason = _above(compared.difference, compared.interval, claim.value)
     name = f"{column.name} {column.share}"

@@ -84,5 +84,5 @@ def _row(ours: pd.DataFrame, theirs: pd.DataFrame, metric: str) -> dict[str, Any
         ONE: score(one[name]),
         FIRST: score(first[name]),
         AUTHORS: score(best),
-        "gain": None if gain is None else f"{gain:+.{known.decimals}f}",
+        "gain": None if gain is None else f"{gain:+z.{known.decimals}f}",
     }

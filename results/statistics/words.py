@@ -89,8 +89,8 @@ def _row(s: Statistics, method: str) -> list[str]:
         counts += f" ({verdicts['n = 1']} n = 1)"
     return [
         *start,
-        f"{against.difference:+.1f}",
-        " to ".join(f"{v:+.1f}" for v in against.interval) if against.interval else "n = 1",
+        f"{against.difference:+z.1f}",
+        " to ".join(f"{v:+z.1f}" for v in against.interval) if against.interval else "n = 1",
         "" if against.probability is None else f"{against.probability:.2f}",
         counts,
     ]
