@@ -111,6 +111,8 @@ def test_local_workers_give_the_records_of_one_process_bit_for_bit(tmp_path, mon
 def start(runs, *arguments):
     command = [sys.executable, "-m", "benchmark", *COMMAND, "--steps", "5000", "--evaluations"]
     command += ["1000", "--runs", str(runs), *arguments]
+    # a suite that a script runs in the background ignores Ctrl-C, and so would its children
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 

@@ -6,11 +6,14 @@ from pathlib import Path
 import pytest
 
 from benchmark.core.record import read_records
+from results import frame
+from results.papers import protocols
 from results.reporting import report
+from results.tables.sheet import markdown
 
 RESULTS = Path(__file__).parent.parent / "results"
-STUDY, TRIALS, EQUAL_STEPS = (
-    RESULTS / name for name in ("reference", "reference_trials", "equal_steps")
+STUDY, FIRST, TRIALS, EQUAL_STEPS = (
+    RESULTS / name for name in ("reference", "reference_first", "reference_trials", "equal_steps")
 )
 
 
@@ -18,15 +21,18 @@ def test_the_tables_of_the_page_are_what_the_records_say(tmp_path):
     made = report([STUDY], tmp_path / "report")
     assert not made.faults
     page = (RESULTS / "README.md").read_text()
-    for stem in ("table", "peek"):
-        text = (tmp_path / "report" / f"{stem}.md").read_text()
+    texts = {n: (tmp_path / "report" / f"{n}.md").read_text() for n in ("table", "peek")}
+    texts["protocols"] = "".join(map(markdown, protocols.sheets(frame.load([STUDY, FIRST]))))
+    for stem, text in texts.items():
         rows = [line for line in text.splitlines() if line.startswith("|")]
         (shown,) = re.findall(f"<!-- study {stem} -->\n(.*?)\n<!-- end -->", page, re.DOTALL)
         assert shown.splitlines() == rows, "run .ci/refresh_figures"
-        assert len(rows) > 6
+        assert len(rows) > 5
 
 
-@pytest.mark.parametrize(("folder", "count"), [(STUDY, 66), (TRIALS, 44), (EQUAL_STEPS, 113)])
+@pytest.mark.parametrize(
+    ("folder", "count"), [(STUDY, 66), (FIRST, 4), (TRIALS, 44), (EQUAL_STEPS, 113)]
+)
 def test_every_cell_names_clean_code(folder, count):
     records, faults = read_records(folder)
     assert not faults
@@ -37,7 +43,8 @@ def test_every_cell_names_clean_code(folder, count):
 def test_every_method_of_the_study_was_tuned_alike():
     """By the trials beside it, of the same data; nearest neighbours have no rate."""
     trials = read_records(TRIALS)[0]
-    tuned = [r for r in read_records(STUDY)[0] if not r.cell.method.startswith("knn")]
+    told = [record for folder in (STUDY, FIRST) for record in read_records(folder)[0]]
+    tuned = [r for r in told if not r.cell.method.startswith("knn")]
     for record in tuned:
         earlier = record.provenance["earlier"]
         assert (earlier["trials"], earlier["seeds"], earlier["steps"]) == (4, [100], [100])
