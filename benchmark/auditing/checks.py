@@ -193,8 +193,9 @@ def check_device(method: Method, make: Maker) -> None:
     body = attached(method, make)
     set_mode(body, method.live_batch_norm)
     with on_a_gpu(body) as device:
+        x = images().to(device)
         try:
-            for out in (body(images().to(device)), *dense(body, images().to(device))):
+            for out in (body(x), *dense(body, x)):
                 assert out.device == device, f"the output is on {out.device}"
         except RuntimeError as error:
             # as releases of torch say it; what asks for values, which are not there, is no fault
