@@ -7,15 +7,41 @@ import importlib
 import io
 import pkgutil
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from benchmark import commands
 from benchmark.core.notes import warn_in_notes
 from benchmark.core.registry import DeviceLost, InputError
 
 
+class Once(argparse.Action):
+    """A flag that holds one value: of two, none may win in silence."""
+
+    _filled: argparse.Namespace | None = None  # what this flag has given its value to
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        """Keep the value; raise ArgumentError for a second one."""
+        if option_string and self._filled is namespace:
+            once = "write its values as one comma list" if self.metavar == "A,B" else "give it once"
+            raise argparse.ArgumentError(self, f"given twice; {once}")
+        self._filled = namespace
+        setattr(namespace, self.dest, values)
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are one sentence, like those of all other bad input."""
+
+    def __init__(self, **options: Any) -> None:
+        """Make a parser whose flags are given once, unless they collect values."""
+        super().__init__(**options)
+        for name in (None, "store"):
+            self.register("action", name, Once)
 
     def error(self, message: str) -> NoReturn:
         """Raise InputError in place of printing the usage, which is longer than most terminals."""

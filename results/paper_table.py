@@ -80,10 +80,14 @@ def read(path: Path, changes: Sequence[str] = ()) -> Design:
         InputError: for a file that cannot be read, an unknown key, or a value of the wrong type.
     """
     values = read_toml(path)
+    changed_keys = set()
     for change in changes:
         key, equals, value = change.partition("=")
         if not equals:
             raise InputError(f"{change!r} is not KEY=VALUE, such as digits=2")
+        if key.strip() in changed_keys:
+            raise InputError(f"{key.strip()!r} is given two values; leave one out")
+        changed_keys.add(key.strip())
         try:
             changed = tomllib.loads(f"{key.strip()} = {value}")
         except (ValueError, RecursionError):

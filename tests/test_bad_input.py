@@ -17,9 +17,10 @@ def tree(tmp_path):
     return tmp_path / "data"
 
 
-def run(tree, runs, *flags):
-    axes = "--methods linear --backbones tiny_vit --fractions 1.0 --steps 2 --evaluations 1"
-    return main(["run", *axes.split(), "--datasets", str(tree), "--runs", str(runs), *flags])
+def run(tree, runs, *flags, method="linear", steps=2):
+    axes = f"--methods {method} --backbones tiny_vit --fractions 1.0 --steps {steps}"
+    places = ["--datasets", str(tree), "--runs", str(runs)]
+    return main(["run", *axes.split(), "--evaluations", "1", *places, *flags])
 
 
 @pytest.mark.parametrize("flags", [[], ["--executor", "local", "--jobs", "1"]])
@@ -37,7 +38,7 @@ def test_half_an_image_is_told_before_any_training(tree, tmp_path, capsys, flags
 
 
 def test_when_every_cell_fails_the_table_says_so(tree, tmp_path, capsys):
-    assert run(tree, tmp_path / "runs", "--lr", "1e30", "--methods", "full", "--steps", "6") == 1
+    assert run(tree, tmp_path / "runs", "--lr", "1e30", method="full", steps=6) == 1
     shown = capsys.readouterr()
     assert "failed" in shown.out.split("files in")[0]
     assert f"failed: {tmp_path / 'runs'}/data/tiny_vit/full" in shown.err

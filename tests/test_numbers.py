@@ -108,6 +108,11 @@ def test_numbers_joined_by_plus_are_a_text_and_no_sum():
         (["run", "--executor", "x"], "argument --executor: invalid choice: 'x'"),
         (["run", "--tune-budget", "99999"], "--tune-budget: 99999 must be a whole number from 1"),
         (["nothing"], "invalid choice: 'nothing'"),
+        (["run", "--methods", "lora", "--methods=dvpt"], "--methods: given twice; write its val"),
+        (["run", "--method", "lora", "--methods", "dvpt"], "--methods: given twice; write its val"),
+        (["run", "--runs", "runs", "--runs", "b"], "argument --runs: given twice; give it once"),
+        (["bench", "--rounds", "5", "--rounds", "5"], "argument --rounds: given twice"),
+        (["list", "methods", "--format", "markdown", "--format", "terminal"], "given twice"),
     ],
 )
 def test_a_flag_is_one_sentence(flags, told, capsys):

@@ -207,6 +207,8 @@ def test_files_that_are_no_design_are_one_sentence(tmp_path):
     (tmp_path / "good.toml").write_text("digits = 1\n")
     with pytest.raises(InputError, match="not KEY=VALUE"):
         paper.read(tmp_path / "good.toml", ["digits"])
+    with pytest.raises(InputError, match="'digits' is given two values"):
+        paper.read(tmp_path / "good.toml", ["digits=2", "digits = 3"])
     changed = paper.read(tmp_path / "good.toml", ["digits=2", "layout=lncs", 'methods=["lora"]'])
     assert (changed.digits, changed.layout, changed.methods) == (2, "lncs", ("lora",))
     (tmp_path / "good.toml").write_text('names = {full = "F"}\n')

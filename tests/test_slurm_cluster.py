@@ -56,10 +56,10 @@ def with_images(runs):
         shutil.copytree(DECODED[0], runs / "cache")
 
 
-def submit(runs, *arguments, slurm="mem_gb=2", per_job=2):
+def submit(runs, *arguments, slurm="mem_gb=2", per_job=2, backbone="tiny_vit"):
     with_images(runs)
     command = ["run", "--executor", "slurm", "--runs", runs, "--slurm", slurm]
-    command += ["--backbones", "tiny_vit", "--batch-size", "8", "--cells-per-job", per_job]
+    command += ["--backbones", backbone, "--batch-size", "8", "--cells-per-job", per_job]
     answer = benchmark(*command, *arguments)
     assert answer.returncode == 0, answer.stderr
     return answer.stdout
@@ -476,8 +476,8 @@ def test_weights_that_a_node_lacks_are_one_sentence_in_status(tmp_path, monkeypa
     runs, path = tmp_path / "runs", tmp_path / "w.safetensors"
     save_file(timm.create_model("resnet10t", num_classes=0).state_dict(), path)
     blocker = occupy()
-    submit(runs, "--methods", "bitfit", "--backbones", f"file:{path}@resnet10t",
-           "--image-size", "32", *SHORT)  # fmt: skip
+    submit(runs, "--methods", "bitfit", "--image-size", "32", *SHORT,
+           backbone=f"file:{path}@resnet10t")  # fmt: skip
     path.unlink()
     subprocess.run(["scancel", blocker], check=True)
     wait_for(lambda: not queue())

@@ -25,7 +25,7 @@ CELLS = Number(int, above=0, most=10_000_000)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this verb's flags."""
-    parser.add_argument("--methods", default=METHODS, help="comma list of specs")
+    parser.add_argument("--methods", default=METHODS, metavar="A,B", help="specs")
     parser.add_argument("--backbone", default="vit_s14_imgfocus")
     parser.add_argument("--image-size", type=flag(COUNT), help="side; left out: the backbone's own")
     parser.add_argument("--batch-size", type=flag(MANY), default=16)
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--parts",
         metavar="A,B",
-        help="comma list (default: steps,input,overhead, and usage on a GPU: MFU, share of time in "
+        help="(default: steps,input,overhead, and usage on a GPU: MFU, share of time in "
         "kernels, kernels per step, memory; data: preparing and opening, minutes)",
     )
     for name, number in (("images", 256), ("rows", 100_000)):
@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             f"--data-{name}", type=flag(MANY), default=number, metavar="N", help=what
         )
-    parser.add_argument("--plan-sizes", metavar="N,N", help="measure planning over N cells instead")
+    parser.add_argument("--plan-sizes", metavar="A,B", help="measure planning of so many cells")
     parser.add_argument(
         "--doctor-gpu", action="store_true", help="check instead whether this GPU is used well"
     )
