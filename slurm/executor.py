@@ -127,16 +127,23 @@ def describe(order: Order) -> str:
 
 @dataclass(frozen=True)
 class Sent:
-    """What was submitted: cells, jobs, the sweep's name and ids; `waiting` were queued before."""
+    """What was submitted: cells, jobs, the sweep's name and ids; `waiting` were queued before.
+
+    `stuck` of those wait in jobs that waiting alone will not start.
+    """
 
     cells: int = 0
     jobs: int = 0
     sweep: str = ""
     ids: tuple[str, ...] = ()
     waiting: int = 0
+    stuck: int = 0
 
     def __str__(self) -> str:
         text = [f"{self.waiting} cells are in the queue already"] * bool(self.waiting)
+        text += [f"{self.stuck} of them will not start by waiting: status says why"] * bool(
+            self.stuck
+        )
         if self.cells:
             ids = ", ".join(self.ids)
             text.append(f"{self.cells} cells in {self.jobs} jobs, sweep {self.sweep}: {ids}")
@@ -159,9 +166,10 @@ def send(
             queue.call("scancel", *lost)
         waiting = queue.queued(runs, [job for job in jobs if job.job not in lost])
         fresh = [cell for cell in cells if cell.slug not in waiting]
+        stuck = sum(cell.slug in waiting and waiting[cell.slug].is_stuck for cell in cells)
         if not fresh:
-            return Sent(waiting=len(cells))
+            return Sent(waiting=len(cells), stuck=stuck)
         prefetch(fresh, runs, sources)
         wanted = order(fresh, runs, sources, settings, request)
         name, ids = submit.submit(wanted)
-    return Sent(len(fresh), len(wanted.batches), name, tuple(ids), len(cells) - len(fresh))
+    return Sent(len(fresh), len(wanted.batches), name, tuple(ids), len(cells) - len(fresh), stuck)

@@ -189,7 +189,8 @@ kicker() {
 case ${1:-} in
     start) start ;;
     stop) stop ;;
-    restart) kill -9 "$(cat "$DIR/run/slurmctld.pid")"; sleep 1; start ;;
+    # slurmctld writes its state every 6 s at most: a job whose start it forgot would be killed, and held
+    restart) sleep 7; kill -9 "$(cat "$DIR/run/slurmctld.pid")"; sleep 1; start ;;
     status) scontrol ping && sinfo && squeue && ready ;;
     env) echo "export SLURM_CONF=$SLURM_CONF"; echo "export PATH=\$PATH:/usr/sbin" ;;
     run) shift; up slurmctld slurmctld || trap stop EXIT; start; rc=0; "$@" || rc=$?; exit $rc ;;

@@ -34,8 +34,14 @@ HOPELESS = (
     "InvalidQOS",
     "AccountNotAllowed",
     "QOSNotAllowed",
+)
+# Reasons behind which Slurm waits for a person; the last two are its own answer to a failed launch.
+HELD = (
     "JobHeldUser",
     "JobHeldAdmin",
+    "JobHoldMaxRequeue",
+    "job requeued in held state",
+    "launch failed requeued held",
 )
 T = TypeVar("T")
 
@@ -58,10 +64,22 @@ class Waiting:
     def describe(self) -> str:
         """Return "pending (Priority)"; a reason that does not go away by waiting is marked."""
         why = "" if self.reason in ("None", "") else f" ({self.reason})"
-        never = "; it will not start: cancel, and ask for something else" * (
-            self.reason in HOPELESS
-        )
-        return f"{self.state.lower()}{why}{never}"
+        advice = ""
+        if self.is_held:
+            advice = f"; Slurm holds it until you call: scontrol release {self.job}"
+        elif self.reason in HOPELESS:
+            advice = "; it will not start: cancel, and ask for something else"
+        return f"{self.state.lower()}{why}{advice}"
+
+    @property
+    def is_held(self) -> bool:
+        """Whether Slurm waits for a person; newer versions write reasons with underscores."""
+        return self.reason.replace("_", " ") in HELD
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether waiting alone will not start it."""
+        return self.is_held or self.reason in HOPELESS
 
 
 @dataclass(frozen=True)
@@ -203,9 +221,17 @@ def cancel(runs: Path) -> int:
 
 
 def await_end(runs: Path) -> None:
-    """Return when no job of `runs` is in the queue, however long Slurm does not answer."""
+    """Return when no job of `runs` is in the queue, however long Slurm does not answer.
+
+    A job that waiting alone will not start is told once: only a person can end that.
+    """
     names = {sweep.name for sweep in sweeps(runs)}
-    while any(is_of(runs, job, names) for job in patiently(waiting)):
+    told: set[tuple[str, str]] = set()
+    while ours := [job for job in patiently(waiting) if is_of(runs, job, names)]:
+        for job in ours:
+            if job.is_stuck and (job.job, job.reason) not in told:
+                told.add((job.job, job.reason))
+                sys.stderr.write(f"job {job.job}: {job.describe()}\n")
         time.sleep(POLL_S)
 
 

@@ -425,7 +425,7 @@ def test_a_cell_that_kills_its_process_is_given_up_and_its_job_mates_are_trained
 
 def test_a_preemption_in_the_first_second_is_survived(tmp_path):
     runs = tmp_path / "runs"
-    submit(runs, "--methods", "bitfit", *SHORT, slurm="mem_gb=2,partition=low")
+    submit(runs, "--methods", "bitfit", *LONG, slurm="mem_gb=2,partition=low")
     wait_for(lambda: queue("running"))
     occupy(1, "high")  # Python has not even begun to import torch
     wait_for(lambda: not queue())

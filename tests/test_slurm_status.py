@@ -196,6 +196,27 @@ def test_a_job_that_can_never_start_is_told(tmp_path, monkeypatch, capsys):
     assert "queued: d/b/m/x: pending (PartitionTimeLimit); it will not start" in told[1]
 
 
+@pytest.mark.parametrize("reason", ["launch_failed_requeued_held", "JobHeldUser"])
+def test_a_job_that_slurm_holds_is_told_with_the_command_that_frees_it(
+    tmp_path, monkeypatch, capsys, reason
+):
+    # seen where a controller forgot that a job ran, and could not launch it a second time
+    fake(monkeypatch, tmp_path, "squeue", f"bench-S-0|7|0|PENDING|{reason}")
+    submitted(tmp_path, [["d/b/m/x"]], [])
+    _, told = status_of(tmp_path, capsys)
+    assert f"pending ({reason}); Slurm holds it until you call: scontrol release 7_0" in told[1]
+
+
+def test_wait_tells_once_of_a_job_that_waiting_does_not_start(tmp_path, monkeypatch, capsys):
+    jobs = [queue.Waiting("S", 0, 0, "7_0", "7", "PENDING", "launch failed requeued held")]
+    answers = iter([jobs, jobs, []])
+    monkeypatch.setattr(queue, "waiting", lambda: next(answers))
+    monkeypatch.setattr(queue, "POLL_S", 0.01)
+    submitted(tmp_path, [["d/b/m/x"]], [])
+    queue.await_end(tmp_path)
+    assert capsys.readouterr().err.count("scontrol release 7_0") == 1
+
+
 def failing_once(monkeypatch, tmp_path, answer):
     """Put a squeue on the path that fails at its first call."""
     calls = fake(monkeypatch, tmp_path, "squeue", answer)
