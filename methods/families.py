@@ -209,13 +209,6 @@ def linear(block: nn.Module, role: str) -> nn.Linear | None:
     return None
 
 
-def linears(block: nn.Module) -> Iterator[nn.Linear]:
-    """Yield every linear layer inside the attention and MLP branches of a block."""
-    for name in ("attn", "mlp"):
-        part = getattr(block, name, None)
-        yield from (m for m in (part.modules() if part else ()) if isinstance(m, nn.Linear))
-
-
 def width(block: nn.Module) -> int:
     """Return C, the width of the residual stream that leaves a block."""
     norm: Any = getattr(block, "norm2", None) or block.norm  # ConvNeXt has one norm

@@ -11,12 +11,10 @@ Legend: B images, N tokens, C channels, (H, W) a map's size.
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-
-M = TypeVar("M", bound=nn.Module)
 
 # What `extend` puts in front of a module's class derives from one of these. To a type checker they
 # are that class; when the program runs they are empty, so that `super()` leads to the class which
@@ -32,11 +30,6 @@ if TYPE_CHECKING:
     LinearExtension = nn.Linear
 else:
     Extension = LinearExtension = object
-
-
-def freeze(module: M) -> M:
-    """Stop the training of every tensor of `module` and return it."""
-    return module.requires_grad_(False)
 
 
 @functools.cache

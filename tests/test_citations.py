@@ -8,6 +8,7 @@ import pytest
 
 import methods
 from benchmark.core.citation import OTHERS, Citation, source
+from benchmark.core.typed import typed
 from benchmark.training.citations import described, lookup, of_method
 from results.tables.sources import Source, bibtex
 
@@ -30,7 +31,7 @@ def test_every_method_cites_whole_works(name):
         if work.arxiv:  # the preprint is not younger than what it became
             assert 2000 + int(work.arxiv[:2]) <= work.year
         assert (work.entry == "misc") == (not work.venue or work.venue.startswith("https://"))
-        assert Citation.from_json(work.to_json()) == work
+        assert typed(Citation, work.to_json(), "a work") == work
     assert cls.works[0].who in cls.paper
     assert cls.paper.count(";") == len(cls.works) - 1
 

@@ -12,6 +12,7 @@ import trees
 
 from benchmark.core.citation import OTHERS, Citation
 from benchmark.core.registry import InputError
+from benchmark.core.typed import typed
 from benchmark.data import datasets, located, open_dataset
 from benchmark.data.readers import layout, table
 from benchmark.data.sets.medmnist import SETS, SIZES, fetched, name_of
@@ -261,7 +262,7 @@ def test_every_card_can_be_cited_and_says_where_its_groups_come_from(name):
         assert "et al" not in " ".join(work.authors)
         assert not re.search(r"https?:|doi|arXiv", work.doi + work.arxiv)
         assert work.entry == "misc" or work.venue
-        assert Citation.from_json(json.loads(json.dumps(work.to_json()))) == work
+        assert typed(Citation, json.loads(json.dumps(work.to_json())), "a work") == work
         assert str(work.year) in work.short
     assert card.licence
     assert card.url

@@ -228,11 +228,11 @@ def test_volumes_cut_along_different_axes_are_asked_about(tmp_path):
 def test_a_last_axis_of_one_is_none_and_a_longer_one_is_refused(tmp_path):
     values = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
     one = nifti(tmp_path / "a.nii", values[..., None])
-    assert volumes.shape_of(one) == (3, 4, 5)
+    assert volumes.geometry(one).shape == (3, 4, 5)
     assert np.array_equal(volumes.read_slice(one, 2)[..., 0], images.to_uint8(values)[:, :, 2].T)
     two = nifti(tmp_path / "b.nii", np.stack([values, values], -1))
     with pytest.raises(InputError, match=r"b\.nii.*\(3, 4, 5, 2\).*3-D"):
-        volumes.shape_of(two)
+        volumes.geometry(two)
     nifti(tmp_path / "x" / "0.nii", np.stack([values] * 3, -1))
     nifti(tmp_path / "x" / "1.nii", np.stack([values] * 3, -1))
     rows = [("x/0.nii", "a"), ("x/1.nii", "b")]

@@ -73,14 +73,9 @@ class Citation:
         return {name: value for name, value in values.items() if value}
 
     def to_json(self) -> dict[str, Any]:
-        """Return what a record keeps; `from_json` reads it again."""
+        """Return what a record keeps; `typed` makes a citation of it again."""
         values = asdict(self)
         return values | {"authors": list(self.authors)}
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Citation:
-        """Return the citation that `to_json` wrote."""
-        return cls(**{**values, "authors": tuple(values["authors"])})
 
 
 def line(citations: tuple[Citation, ...]) -> str:

@@ -182,11 +182,6 @@ def check_overlay(image: Path, mask: Path, declared: Declaration = PLAIN) -> Non
         )
 
 
-def shape_of(path: Path) -> tuple[int, int, int]:
-    """Return (X, Y, Z) from the header."""
-    return geometry(path).shape
-
-
 def extent_of(
     path: Path, axis: int = 2, declared: Declaration = PLAIN
 ) -> tuple[float, float, float]:
