@@ -93,8 +93,26 @@ def test_a_value_of_another_type_is_one_sentence_with_the_file(tmp_path, place):
 
 @pytest.mark.parametrize("name", ["train_s", "delta_bytes", "peak_mib", "micro_batch"])
 def test_costs_are_not_negative(tmp_path, name):
-    with pytest.raises(InputError, match=rf"record.json .*cost.{name} is -1, not 0 or more"):
+    with pytest.raises(InputError, match=rf"record.json .*cost.{name} -1 must be .* 0 or more"):
         read_record(written(tmp_path, ("cost", name), -1))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("fraction", 7.5, "a number above 0"),
+        ("fraction", 0.0, "a number above 0"),
+        ("steps", 0, "a whole number from 1"),
+        ("warmup", 1.0, "a number of 0 or more and below 1"),
+        ("lr", -0.1, "a number from 1e-30"),
+        ("seed", -1, "a whole number of 0 or more"),
+        ("image_size", 0, "a whole number from 1 to 8192"),
+    ],
+)
+def test_a_cell_out_of_its_range_is_refused_though_its_key_fits(tmp_path, name, value, wanted):
+    path = write_record(tmp_path, full_record(**{name: value}))
+    with pytest.raises(InputError, match=rf"record.json .*cell.{name} {value!r} must be {wanted}"):
+        read_record(path)
 
 
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity", "1e400", "1" * 5000, "1e300"])

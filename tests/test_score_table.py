@@ -151,6 +151,27 @@ def test_a_report_of_a_csv_has_tables_ranks_and_figures(tmp_path):
     assert not made.faults
 
 
+@pytest.mark.parametrize("fractions", [("",), ("0.1", "1")])
+def test_scores_that_tell_neither_backbone_nor_labels_are_reported_without(
+    tmp_path, capsys, fractions
+):
+    rows = [
+        f"{method},a,{seed},{share},0.{80 + seed},accuracy"
+        for method in ("lora", "full")
+        for seed in range(2)
+        for share in fractions
+    ]
+    path = written(tmp_path, "method,dataset,seed,fraction,score,metric\n" + "\n".join(rows))
+    out = tmp_path / "out"
+    assert main(["report", "--from", str(path), "--out", str(out)]) == 0
+    assert "Scores on unnamed backbone\n" in capsys.readouterr().out
+    written_files = [p for p in out.iterdir() if p.suffix in (".md", ".tex", ".txt", ".svg")]
+    for text in (p.read_text() for p in written_files):
+        assert " 0 px" not in text
+        assert "(0)" not in text
+    assert (out / "unnamed backbone-heatmap.svg").exists()
+
+
 def test_the_command_reports_a_csv(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     lines = "".join(f"{m},a,{s},{60 + s},accuracy\n" for m, s in itertools.product("xy", range(3)))

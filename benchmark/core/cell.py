@@ -15,7 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.core.files import digest
+from benchmark.core.numbers import COUNT, FROM_ZERO, N, Number
 from benchmark.core.typed import typed
+
+# What single precision holds: a smaller rate trains nothing, a larger one is none.
+RATE = Number(float, least=1e-30, most=1e30)
+
+
+def within(numbers: Number[N], default: N, **metadata: bool) -> Any:
+    """Return the field of a number in a range, wherever a cell comes from."""
+    return field(default=default, metadata={"range": numbers, **metadata})
+
 
 _SORTED = json.JSONEncoder(sort_keys=True)
 
@@ -44,26 +54,26 @@ class Cell:
     weights: str
     normalize: str
     method: str
-    fraction: float = 1.0
-    split_seed: int = 0
-    seed: int = 0
-    lr: float = 1e-3
-    weight_decay: float = 1e-4
-    steps: int = 100
-    batch_size: int = 16
-    warmup: float = 0.1
-    clip: float = 1.0
-    evaluations: int = 5
-    image_size: int = 56
+    fraction: float = within(Number(float, above=0, most=1), 1.0)
+    split_seed: int = within(FROM_ZERO, 0)
+    seed: int = within(FROM_ZERO, 0)
+    lr: float = within(RATE, 1e-3)
+    weight_decay: float = within(Number(float, least=0, most=1e30), 1e-4)
+    steps: int = within(Number(int, least=1, most=10**9), 100)
+    batch_size: int = within(Number(int, least=1, most=2**16), 16)
+    warmup: float = within(Number(float, least=0, below=1), 0.1)
+    clip: float = within(RATE, 1.0)
+    evaluations: int = within(COUNT, 5)
+    image_size: int = within(Number(int, least=1, most=8192), 56)
     augment: str = "default"
     precision: str = "fp32"
-    head_lr: float = field(default=0.0, metadata={"later": True})
-    shots: int = field(default=0, metadata={"later": True})
+    head_lr: float = within(Number(float, least=0, most=RATE.most), 0.0, later=True)
+    shots: int = within(FROM_ZERO, 0, later=True)
     balance: str = field(default="none", metadata={"later": True})
     output: str = field(default="softmax", metadata={"later": True})
-    views: int = field(default=0, metadata={"later": True})
+    views: int = within(FROM_ZERO, 0, later=True)
     tuned: str = field(default="", metadata={"later": True})
-    patience: int = field(default=0, metadata={"later": True})
+    patience: int = within(FROM_ZERO, 0, later=True)
     subset: str = field(default="drawn", metadata={"later": True})
 
     @functools.cached_property

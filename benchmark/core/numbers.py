@@ -50,6 +50,12 @@ class Number(Generic[N]):
             parts.append(f"up to {self.most:.12g}")
         return " ".join([text, " and ".join(parts)]).strip()
 
+    @property
+    def inside(self) -> tuple[float, float]:
+        """Return two ends between which every value is allowed; the ends themselves may be."""
+        limit = MOST if self.kind is int else LARGEST
+        return max(self.least, self.above, -limit), min(self.most, self.below, limit)
+
     def read(self, text: object, name: str) -> N:
         """Return the number that `text`, or a value of a program or file, says.
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypedDict
 
 from benchmark.core.cell import Cell
 from benchmark.core.files import RECORD, RESCORED, read_json, write_json
+from benchmark.core.numbers import Number
 from benchmark.core.registry import InputError
 from benchmark.core.typed import typed
 
@@ -21,7 +22,7 @@ Scores = dict[str, float | None]
 
 def count(default: float | None = None) -> Any:
     """Return the field of a number that is not negative; with `default`, older records lack it."""
-    metadata = {"least": 0}
+    metadata = {"range": Number(float, least=0)}
     return (
         field(metadata=metadata) if default is None else field(default=default, metadata=metadata)
     )

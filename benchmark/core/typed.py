@@ -24,8 +24,8 @@ def typed(hint: Callable[..., T], value: Any, where: str) -> T:
 
     Dataclasses and TypedDicts are made from objects, tuples from lists. A bool is no number, an
     integer is a float, a float is no integer; a number is finite. Fields of a dataclass with
-    `metadata={"least": 0}` are not less than that. Fields with a default may be absent; in a class
-    that marks some as `later`, which older files lack, only those.
+    `metadata={"range": Number(...)}` are in that range. Fields with a default may be absent; in a
+    class that marks some as `later`, which older files lack, only those.
 
     Raises:
         InputError: what is wrong and where: "`where`.train_s is 'x', not a number".
@@ -140,7 +140,8 @@ def _object(hint: Any) -> Check:
     later = {i.name for i in items if "later" in i.metadata}
     required = {i.name for i in items} - (later or optional)
     needed = required if strict else hint.__required_keys__
-    least = {i.name: i.metadata["least"] for i in items if "least" in i.metadata}
+    ranges = [(i.name, i.metadata["range"]) for i in items if "range" in i.metadata]
+    bounds = [(name, *numbers.inside, numbers) for name, numbers in ranges]
 
     def check(value: Any, where: str) -> Any:
         if not isinstance(value, Mapping):
@@ -154,9 +155,9 @@ def _object(hint: Any) -> Check:
             name: checks[name](v, _at(where, name)) if name in checks else v
             for name, v in value.items()
         }
-        for name, smallest in least.items():
-            if name in found and found[name] < smallest:
-                raise _wrong(_at(where, name), found[name], f"{smallest} or more")
+        for name, low, high, numbers in bounds:
+            if name in found and not low < found[name] < high:  # the usual case costs no call
+                numbers.check(found[name], _at(where, name))
         return hint(**found)
 
     return check

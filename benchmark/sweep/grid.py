@@ -13,8 +13,9 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from benchmark.core.cell import RATE, Cell
 from benchmark.core.files import read_toml
-from benchmark.core.numbers import COUNT, FROM_ZERO, POSITIVE, Number
+from benchmark.core.numbers import POSITIVE, Number
 from benchmark.core.registry import InputError, unknown
 from benchmark.core.spec import format_spec, parse_spec, split_list
 
@@ -60,9 +61,14 @@ SINGULAR = {
     "seeds": "seed",
 }
 
-# What single precision holds: a smaller rate trains nothing, a larger one is none.
-_RATE = Number(float, least=1e-30, most=1e30)
-STEPS = Number(int, least=1, most=10**9)
+
+def _range(name: str) -> Number[Any]:
+    """Return which numbers a field of a cell may be."""
+    numbers: Number[Any] = Cell.__dataclass_fields__[name].metadata["range"]
+    return numbers
+
+
+STEPS = _range("steps")
 BUDGET = Number(int, least=1, most=1000)  # Halton points are drawn anew up to each trial
 
 # Axis: which numbers an item may be (None: it is a text), and what it is.
@@ -74,36 +80,42 @@ AXES: dict[str, tuple[Number[Any] | None, str]] = {
     ),
     "datasets": (None, "data sets; see `list datasets`; or a manifest.csv, a folder, an .npz"),
     "fractions": (
-        Number(float, above=0, most=1),
+        _range("fraction"),
         "label fractions in (0, 1] of the development images",
     ),
     "shots": (
-        FROM_ZERO,
+        _range("shots"),
         "images per class for training, as many for validation, instead of a fraction",
     ),
-    "split_seeds": (FROM_ZERO, "seeds of the split into test, validation and training images"),
+    "split_seeds": (
+        _range("split_seed"),
+        "seeds of the split into test, validation and training images",
+    ),
     "subset": (None, "training images of a fraction: drawn, or the first of each class"),
-    "seeds": (FROM_ZERO, "training seeds (initialisation, batches, augmentation)"),
-    "lr": (_RATE, "learning rates; left out: each method's own"),
-    "head_lr": (_RATE, "learning rate of the head; left out: as `lr`, but at least 1e-3"),
-    "weight_decay": (Number(float, least=0, most=1e30), "weight decay of AdamW on matrices"),
+    "seeds": (_range("seed"), "training seeds (initialisation, batches, augmentation)"),
+    "lr": (_range("lr"), "learning rates; left out: each method's own"),
+    "head_lr": (RATE, "learning rate of the head; left out: as `lr`, but at least 1e-3"),
+    "weight_decay": (_range("weight_decay"), "weight decay of AdamW on matrices"),
     "steps": (STEPS, "optimiser steps, the same for every label fraction"),
     "patience": (
-        FROM_ZERO,
+        _range("patience"),
         "train until so many evaluations in a row are no better; 0: all the steps",
     ),
     "epochs": (POSITIVE, "length in epochs instead of steps"),
-    "batch_size": (Number(int, least=1, most=2**16), "images in a batch"),
-    "warmup": (Number(float, least=0, below=1), "share of the steps with a rising learning rate"),
-    "clip": (_RATE, "largest norm of the gradient"),
-    "evaluations": (COUNT, "how often the validation set is scored; the best point is kept"),
+    "batch_size": (_range("batch_size"), "images in a batch"),
+    "warmup": (_range("warmup"), "share of the steps with a rising learning rate"),
+    "clip": (_range("clip"), "largest norm of the gradient"),
+    "evaluations": (
+        _range("evaluations"),
+        "how often the validation set is scored; the best point is kept",
+    ),
     "image_size": (
-        Number(int, least=1, most=8192),
+        _range("image_size"),
         "side of the input in pixels; left out: the backbone's own default",
     ),
     "augment": (None, "augmentation policies: none, flip, default, rotate, dvpt (the authors')"),
     "views": (
-        FROM_ZERO,
+        _range("views"),
         "fixed augmented views per image to draw from; 0: a fresh one in every step",
     ),
     "balance": (None, "against class imbalance: none, loss (weighted), sampler"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import methods
@@ -13,7 +13,7 @@ from benchmark.core.cell import Cell
 from benchmark.core.numbers import POSITIVE, Number
 from benchmark.core.registry import InputError
 from benchmark.data import Dataset, located, open_dataset, split
-from benchmark.sweep.grid import AXES, SINGULAR, STEPS, Grid, expand
+from benchmark.sweep.grid import SINGULAR, STEPS, Grid, expand
 from benchmark.sweep.tuning import Tuned, trial
 from benchmark.training import balance, head
 from benchmark.training.augment import MOST_VIEWS, Augmentation, policies
@@ -169,9 +169,6 @@ def precision(name: str, *, on_gpu: bool) -> str:
 
 def _check(cell: Cell) -> None:
     """Raise InputError for a number outside its range: a method or a trial may have made it."""
-    for axis, (number, _) in AXES.items():
-        name = SINGULAR.get(axis, axis)
-        value = getattr(cell, name, None)
-        same_as_lr = name == "head_lr" and value == 0
-        if number is not None and value is not None and not same_as_lr:
-            number.check(value, name)
+    for item in fields(cell):
+        if "range" in item.metadata:
+            item.metadata["range"].check(getattr(cell, item.name), item.name)

@@ -16,12 +16,13 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from benchmark.core.files import read_json
+from benchmark.core.numbers import Number
 from benchmark.core.registry import InputError
 from benchmark.core.typed import typed
 from benchmark.scores import metric_of
 from results.costs.pareto import pareto
 from results.frame import Frame
-from results.tables import Table
+from results.tables import Table, place
 from results.tables.naming import brief
 from results.tables.sheet import Sheet
 
@@ -113,7 +114,7 @@ class Times:
     image_size: int
     method: str
     ms: float
-    bare_ms: float = field(metadata={"least": 1e-9})
+    bare_ms: float = field(metadata={"range": Number(float, least=1e-9)})
     gflop: float = 0.0
     active: int = 0
     merged_ms: float | None = None
@@ -261,7 +262,7 @@ def sheet(ledger: Ledger) -> Sheet:
         values = [getattr(e, name) for e in ledger.entries]
         if any(value is not None for value in values):
             data[heading] = values
-    where = f"Efficiency on {ledger.backbone}, {ledger.image_size} px"
+    where = f"Efficiency on {place(ledger.backbone, ledger.image_size)}"
     return Sheet(
         f"{where}, {', '.join(ledger.devices) or 'no device'}",
         pd.DataFrame(data, dtype=object),

@@ -62,8 +62,8 @@ def draw(
             shown = Shown(table, frame.rows, tuple(runs), s, width, titles, display)
             with theme():
                 for name, figure in KINDS[kind].draw(shown):
-                    parts = filter(None, (name, kind))
-                    found[stem_of(table.name, table.image_size, *parts)] = figure
+                    parts = filter(None, (table.name, table.image_size, name, kind))
+                    found[stem_of(*parts)] = figure
             problems |= shown.problems
         # of what is drawn by itself, nobody asked why it is not
         if len(found) == before and not KINDS[kind].default:

@@ -112,7 +112,7 @@ def draw(shown: Shown, methods: Sequence[str]) -> Figure:
     axes.spines[:].set_visible(False)
     _label_columns(axes, shown)
     if shown.titles:
-        axes.set_title(f"{shown.backbone}, {table.image_size} px", pad=8)
+        axes.set_title(shown.place, pad=8)
     explain(figure, "; ".join(["bold: best", *(f"{m} {MEANING[m]}" for m in sorted(used))]))
     return figure
 
@@ -121,7 +121,7 @@ def _label_columns(axes: Axes, shown: Shown) -> None:
     """Label the columns by share and labels, and below them each data set once."""
     columns = shown.table.columns
     axes.set_xticks(np.arange(len(columns)) + 0.5)
-    axes.set_xticklabels([f"{c.share}\n({c.labels})" for c in columns], rotation=0, size=6.5)
+    axes.set_xticklabels([c.amount.replace(" ", "\n") for c in columns], rotation=0, size=6.5)
     names = [shown.dataset(c) for c in columns]
     for name in dict.fromkeys(names):
         places = [i for i, other in enumerate(names) if other == name]

@@ -18,12 +18,13 @@ DODGE = 0.012  # of the axis, between the error bars of two methods
 @kind(
     "labels",
     "score against the number of labels",
-    "no data set has two label fractions of one method",
+    "no data set has two label fractions of one method, with known numbers of labels",
     default=True,
 )
 def figures(shown: Shown) -> Iterator[tuple[str, Figure]]:
     """Yield the curves of each data set with several label fractions."""
-    for name, columns in shown.datasets.items():
+    for name, found in shown.datasets.items():
+        columns = [c for c in found if c.labels]  # of scores of others the number may be unknown
         methods = [m for m in shown.table.methods if len(_points(shown, m, columns)) > 1]
         if methods:
             yield name, draw(shown, columns, methods)

@@ -54,8 +54,7 @@ def draw(shown: Shown, ranking: Ranking) -> Figure:
         y = -0.25 * (number + 1)
         axes.plot([min(span) - 0.06, max(span) + 0.06], [y, y], color="0.1", linewidth=2.5)
     if shown.titles:
-        where = f"{shown.backbone}, {shown.table.image_size} px"
-        axes.set_title(f"{where}: average rank over {ranking.num_blocks} columns")
+        axes.set_title(f"{shown.place}: average rank over {ranking.num_blocks} columns")
     return figure
 
 

@@ -24,7 +24,7 @@ from benchmark.core.spec import base_name
 from benchmark.scores import metric_of
 from results.figures.style import COLUMN, PAGE, Look, looks, new
 from results.frame.predictions import read_arrays
-from results.tables import Column, Table
+from results.tables import UNNAMED, Column, Table, place
 from results.tables.naming import displayed
 
 if TYPE_CHECKING:
@@ -127,7 +127,12 @@ class Shown:
     def backbone(self) -> str:
         """Return the backbone for readers, with what tells the table from others."""
         note = f" ({self.table.note})" if self.table.note else ""
-        return self.display("backbone", self.table.backbone) + note
+        return (self.display("backbone", self.table.backbone) or UNNAMED) + note
+
+    @property
+    def place(self) -> str:
+        """Return the backbone with the size of its images."""
+        return place(self.backbone, self.table.image_size)
 
     def title(self, column: Column, *, share: bool = True) -> str:
         """Return data set, share of the labels and backbone; "" where titles are off."""
@@ -135,7 +140,7 @@ class Shown:
             return ""
         used = f", {column.share} of the labels" if share and not column.shots else ""
         used = f", {column.share}" if share and column.shots else used
-        return f"{self.dataset(column)}{used} ({self.backbone}, {self.table.image_size} px)"
+        return f"{self.dataset(column)}{used} ({self.place})"
 
     def spread(self, columns: Sequence[Column]) -> str:
         """Return what error bars are: "bars: standard deviation over 3 seeds"; "" without any."""

@@ -28,7 +28,7 @@ from results.html.provenance import provenance
 from results.statistics import comparison, rank_table, stats, words
 from results.statistics.stats import Statistics
 from results.statistics.summary import Summary, summarise
-from results.tables import Column, Table, marks
+from results.tables import UNNAMED, Column, Table, marks
 from results.tables.naming import displayed
 from results.tables.select import GROUP, RULE, TUNED
 from results.tables.sheet import MEANING, Score, Sheet
@@ -165,7 +165,7 @@ def _table(
     # most flags are the same in all cells of a table: written once they take a quarter of the bytes
     common, commands = _commands(page, table)
     return {
-        "backbone": (shown("backbone", table.backbone) or table.backbone)
+        "backbone": (shown("backbone", table.backbone) or table.backbone or UNNAMED)
         + (f" ({table.note})" if table.note else ""),
         "title": table.title,
         "size": table.image_size,
@@ -445,7 +445,7 @@ def _failures(page: Page) -> list[list[Any]]:
                 reason = "not stored"
         share = f"{row['shots']}-shot" if row["shots"] else f"{100 * row['fraction']:g}%"
         dataset = page.outside.display("data", row["dataset"]) or row["dataset"]
-        where = f"{row['backbone']}, {row['image_size']} px"
+        where = built_tables.place(row["backbone"], row["image_size"])
         found.append([row["state"], row["method"], dataset, share, int(row["seed"]), where, reason])
     return found
 

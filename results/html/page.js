@@ -17,6 +17,7 @@ const DRAWN = 10; // methods that a chart shows at first: more lines cannot be t
 
 // `places` are columns of the view, of one data set, by rising number of labels.
 function labelCurve(host, table, view, places) {
+  places = places.filter((k) => table.columns[view.columns[k]].labels); // unknown of scores of others
   const columns = places.map((k) => table.columns[view.columns[k]]), metric = metricOf(view, columns[0]);
   const x = (column) => Math.log10(column.labels);
   const series = table.methods.map((method, m) => ({

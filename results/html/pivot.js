@@ -11,7 +11,7 @@ function controls() {
   const ownText = own.length === 1 ? capital(data.metrics[own[0]].label) : "each data set's own";
   const distinct = (key) => [...new Set(table.columns.map(key))];
   const choices = [
-    select("table", "Backbone", data.tables.map((t, i) => [String(i), t.title === t.backbone ? t.title : `${t.backbone}, ${t.size} px`])),
+    select("table", "Backbone", data.tables.map((t, i) => [String(i), t.size ? `${t.backbone}, ${t.size} px` : t.backbone])),
     select("metric", "Metric", table.views.map((v) => [v.metric, v.metric ? capital(data.metrics[v.metric].label) : ownText])),
     select("share", "Labels", [["", "all fractions"], ...distinct((c) => c.share).map((v) => [v, v])]),
     select("set", "Data set", [["", "all data sets"], ...distinct((c) => c.dataset).map((v) => [v, v])]),

@@ -74,7 +74,7 @@ function scoreText(score, metric) {
 }
 
 function labelsOf(column) {
-  return `${column.share} (${column.labels.toLocaleString("en")})`;
+  return column.labels ? `${column.share} (${column.labels.toLocaleString("en")})` : column.share;
 }
 
 function nameOf(column) {

@@ -13,7 +13,7 @@ import pandas as pd
 
 from benchmark.scores import metric_of
 from results.frame import Frame
-from results.tables import Score, build, peek
+from results.tables import Score, build, peek, place
 from results.tables.naming import brief
 from results.tables.sheet import Sheet
 
@@ -46,7 +46,7 @@ def sheets(loaded: Frame) -> list[Sheet]:
                         where = {"data": f"{column.name} {column.share}"}
                         rows.append({"method": brief(method, table.methods), **where, **row})
         if rows:
-            title = f"Protocols on {table.backbone}, {table.image_size} px"
+            title = f"Protocols on {place(table.backbone, table.image_size)}"
             found.append(Sheet(title, pd.DataFrame(rows, dtype=object), note=NOTE))
     return found
 

@@ -23,7 +23,18 @@ from results.tables.columns import Column, columns_of
 from results.tables.select import SETTING, best_trials
 from results.tables.sheet import BEST, CHANCE, ONCE, RISING, TIED, Score
 
-__all__ = ["Column", "Costs", "Score", "Table", "best_of", "build", "marks", "named", "with_ties"]
+__all__ = [
+    "Column",
+    "Costs",
+    "Score",
+    "Table",
+    "best_of",
+    "build",
+    "marks",
+    "named",
+    "place",
+    "with_ties",
+]
 
 
 class Costs(NamedTuple):
@@ -37,6 +48,14 @@ class Costs(NamedTuple):
     share: float
     stored_mib: float
     copy_share: float
+
+
+UNNAMED = "unnamed backbone"  # of scores of others that say nothing of it
+
+
+def place(backbone: str, image_size: int) -> str:
+    """Return "vit_s14_imgfocus, 56 px"; scores of others may name neither."""
+    return f"{backbone or UNNAMED}, {image_size} px" if image_size else backbone or UNNAMED
 
 
 NO_COSTS = Costs(math.nan, math.nan, math.nan, math.nan)
@@ -75,17 +94,20 @@ class Table:
     @property
     def name(self) -> str:
         """Return the backbone with what tells the table from others."""
-        return f"{self.backbone} ({self.note})" if self.note else self.backbone
+        backbone = self.backbone or UNNAMED
+        return f"{backbone} ({self.note})" if self.note else backbone
 
     @property
     def title(self) -> str:
         """Return the heading, such as "vit_s14_imgfocus, 56 px, bf16"."""
-        return f"{self.backbone}, {self.image_size} px" + (f", {self.note}" if self.note else "")
+        where = place(self.backbone, self.image_size)
+        return f"{where}, {self.note}" if self.note else where
 
     @property
     def stem(self) -> str:
         """Return the start of file names, unlike that of any other table."""
-        return re.sub(r"[^\w.+-]+", "_", f"{self.name}-{self.image_size}")
+        size = f"-{self.image_size}" if self.image_size else ""
+        return re.sub(r"[^\w.+-]+", "_", f"{self.name}{size}")
 
     def of(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Return the rows of this table's setting."""

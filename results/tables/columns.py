@@ -35,7 +35,7 @@ class Column:
     def title(self) -> str:
         """Return the heading, such as "busi kappa 10% (62)"."""
         mark = " synthetic" if self.synthetic else ""
-        return f"{self.name}{mark} {metric_of(self.metric).display} {self.share} ({self.labels})"
+        return f"{self.name}{mark} {metric_of(self.metric).display} {self.amount}"
 
     @property
     def name(self) -> str:
@@ -46,6 +46,11 @@ class Column:
     def share(self) -> str:
         """Return how many labels are used, such as "10%" or "5-shot"."""
         return f"{self.shots}-shot" if self.shots else f"{100 * self.fraction:g}%"
+
+    @property
+    def amount(self) -> str:
+        """Return the share with the number of labels, such as "10% (62)", where it is known."""
+        return f"{self.share} ({self.labels})" if self.labels else self.share
 
     @property
     def source(self) -> tuple[str, str, int | None]:

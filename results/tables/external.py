@@ -69,7 +69,7 @@ def _sheet(table: Table, problems: list[str]) -> Sheet | None:
                 rows.append(
                     {
                         "method": brief(str(method), table.methods),
-                        "trained on": f"{column.name} {column.share} ({column.labels})",
+                        "trained on": f"{column.name} {column.amount}",
                         "tested on": dataset,
                         "images": images,
                         "metric": metric_of(metric).display,

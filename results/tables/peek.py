@@ -92,7 +92,7 @@ def _sheet(table: Table, problems: list[str]) -> Sheet | None:
             rows.append(
                 {
                     "method": brief(str(method), table.methods),
-                    "data": f"{column.name} {column.share} ({column.labels})",
+                    "data": f"{column.name} {column.amount}",
                     "metric": metric_of(files[0]["metric"]).display,
                     **{
                         name: averaged([v[name] for v in values], files[0]["metric"])

@@ -31,7 +31,7 @@ def sheet(table: Table) -> Sheet:
     for j, column in enumerate(table.columns, 1):
         mark = " (synthetic)" if column.synthetic else ""
         metric = metric_of(column.metric).display
-        head = (column.name + mark, metric, f"{column.share} ({column.labels})")
+        head = (column.name + mark, metric, column.amount)
         data[head] = [table.scores[m, column] for m in table.methods]
         for i, method in enumerate(table.methods):
             if found := places[column].get(method):
