@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from benchmark.core.registry import InputError
-from benchmark.data import open_dataset
+from benchmark.data import open_dataset, show
 from benchmark.data.readers import declared, images, volumes
 from benchmark.data.readers.declared import PLAIN, Declaration
 
@@ -836,6 +836,44 @@ def test_a_declaration_is_strict(text, sentence, tmp_path):
     with pytest.raises(InputError, match=sentence) as caught:
         open_dataset(spec)
     assert "dataset.toml" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("held", "toml"),
+    [
+        ((0, 255), {}),
+        ((0, 1, 2, 255), {}),
+        ((0, 1, 2, 255), {"classes": ("nothing", "kidney", "tumour")}),
+        ((0, 1), {"mask_values": {"1": "background", "0": "lesion"}}),
+        ((0, 90, 255), {"mask_threshold": 128, "modality": "skin"}),
+    ],
+)
+def test_the_declaration_that_is_shown_reads_the_same(tmp_path, held, toml):
+    mask = np.repeat(np.array(held, np.uint8), 8)[:, None].repeat(12, 1)
+    spec = masked(tmp_path, [mask, np.rot90(mask, 2)], **toml)
+    before = open_dataset(spec)
+    (tmp_path / "dataset.toml").write_text(show.proposal(before))
+    after = open_dataset(spec)
+    assert after.card == before.card
+    assert all(np.array_equal(after.read_mask(i), before.read_mask(i)) for i in range(2))
+    assert show.proposal(after) == show.proposal(before)
+
+
+def test_the_declaration_that_is_shown_names_mask_values_and_keeps_what_is_declared(tmp_path):
+    lines = show.proposal(open_dataset(masked(tmp_path / "a", [lesion(high=255)]))).splitlines()
+    assert lines[0] == 'mask_values = {"0" = "background", "255" = "foreground"}'
+    spec = pictures(tmp_path / "b", ["ill", "well"], alpha="black", licence="CC0")
+    assert show.proposal(open_dataset(spec)).splitlines()[:4] == [
+        'classes = ["ill", "well"]',
+        "ordinal = false",
+        'alpha = "black"',
+        'licence = "CC0"',
+    ]
+    grades = pictures(tmp_path / "c", ["low", "high"], classes=("low", "high"), ordinal=True)
+    before = show.proposal(open_dataset(grades))
+    (tmp_path / "c" / "dataset.toml").write_text(before)
+    assert open_dataset(grades).card.classes == ("low", "high")
+    assert open_dataset(grades).card.ordinal
 
 
 def test_what_is_declared_of_the_pixels_is_in_the_fingerprint(tmp_path):

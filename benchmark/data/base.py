@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -97,6 +97,7 @@ class Dataset:
     `volumes` holds what is scored as one: the volume of a slice (slices in order), or the group.
     `read_image.reduced(i, s)`, where it exists, may decode fewer pixels: at least 2 s a side.
     `notes` are sentences on what was taken or left out in opening; commands print `remarks`.
+    `declaration` holds the keys of a dataset.toml that reads a user's set as it was read.
     """
 
     card: Card
@@ -111,6 +112,7 @@ class Dataset:
     extent: np.ndarray | None = field(default=None, repr=False)
     volumes: tuple[str, ...] = field(default=(), repr=False)
     notes: tuple[str, ...] = ()
+    declaration: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.ids)

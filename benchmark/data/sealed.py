@@ -71,6 +71,7 @@ def opened(
     # nothing of the files is asked until a pixel is missing in the cache of decoded images
     pixels = _Pixels(fingerprint, reopen)
     extent = values["extent"]
+    texts: dict[str, Any] = {name: tuple(values[name]) for name in _TEXTS}
     return Dataset(
         card=Card(**card),
         labels=np.array(values["labels"], np.int64),
@@ -80,7 +81,7 @@ def opened(
         files=tuple(map(Path, values["files"])),
         extent=None if extent is None else np.array(extent),
         notes=tuple(values["notes"]),
-        **{name: tuple(values[name]) for name in _TEXTS},
+        **texts,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from tabulate import tabulate
 
 from benchmark.core.files import written
 from benchmark.data.base import Dataset, Split
+from benchmark.data.readers.declared import as_toml
 from benchmark.data.readers.images import resize
 
 SIDE, COLUMNS, ROWS = 112, 8, 4
@@ -98,12 +98,7 @@ def open_pixels(dataset: Dataset, everything: bool) -> int:
 
 def proposal(dataset: Dataset) -> str:
     """Return a dataset.toml that says what was understood: to be corrected, beside the data."""
-    names = json.dumps(list(dataset.card.classes), ensure_ascii=False)
-    lines = [f"classes = {names}"]
-    if dataset.card.task == "classification":
-        lines.append(f"ordinal = {str(dataset.card.ordinal).lower()}")
-    if dataset.card.task == "multilabel":
-        lines.append("multilabel = true")
+    lines = [as_toml(dataset.declaration)]
     if dataset.card.grouping == "unknown":
         lines.append('# group = "patient_id"  # the column of a manifest that names the patient')
     return "\n".join(lines)

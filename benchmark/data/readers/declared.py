@@ -6,7 +6,9 @@ first. Everything in it is checked; an unknown key is an error, never ignored.
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -91,6 +93,26 @@ class Declaration:
 
 
 PLAIN = Declaration()
+
+
+def completed(declared: Declaration, **understood: Any) -> dict[str, Any]:
+    """Return the keys of a declaration, with what was `understood` where it says nothing."""
+    keys = {item.name: getattr(declared, item.name) for item in fields(Declaration)}
+    keys = {k: v for k, v in keys.items() if k != "origin" and v != getattr(PLAIN, k)}
+    return understood | keys
+
+
+def as_toml(keys: Mapping[str, Any]) -> str:
+    """Return the text of a dataset.toml with these keys, in the order of `Declaration`."""
+
+    def text(key: str, value: Any) -> str:
+        if key == "mask_values":
+            pairs = (f"{json.dumps(k)} = {json.dumps(v, ensure_ascii=False)}" for k, v in value)
+            return f"{{{', '.join(pairs)}}}"
+        return json.dumps(value, ensure_ascii=False)
+
+    order = [item.name for item in fields(Declaration) if item.name in keys]
+    return "\n".join(f"{key} = {text(key, keys[key])}" for key in order)
 
 
 def beside(path: Path) -> Declaration:

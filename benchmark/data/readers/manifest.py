@@ -31,7 +31,7 @@ from benchmark.core.spelling import (
 )
 from benchmark.data.base import Card, Dataset, TaskName, stratum
 from benchmark.data.readers import dicom, images, masks, table, volumes
-from benchmark.data.readers.declared import PLAIN, Declaration, beside
+from benchmark.data.readers.declared import PLAIN, Declaration, beside, completed
 from benchmark.data.readers.digests import remembered
 from benchmark.data.readers.table import Headers, Reading, Row
 
@@ -102,7 +102,8 @@ def _labelled(
     if declared.multilabel:
         classes = declared.classes or _findings(rows, origin)
         card = own_card(name, "multilabel", classes, False, rows, declared)
-        return table.multilabel(rows, card, reading, headers)
+        understood = completed(declared, classes=classes)
+        return replace(table.multilabel(rows, card, reading, headers), declaration=understood)
     several = next((row for row in rows if "|" in row.label), None)
     if several is not None:
         raise InputError(
@@ -138,7 +139,8 @@ def _labelled(
         )
     ordinal = ordinal if declared.ordinal is None else declared.ordinal
     card = own_card(name, "classification", found, ordinal, rows, declared)
-    return table.classification(rows, card, reading, headers)
+    understood = completed(declared, classes=found, ordinal=ordinal)
+    return replace(table.classification(rows, card, reading, headers), declaration=understood)
 
 
 def _findings(rows: Sequence[Row], origin: str) -> tuple[str, ...]:
@@ -208,7 +210,9 @@ def _masked(
     card = own_card(name, "segmentation", coding.classes, False, rows, declared)
     codes = np.array([shown(row) for row in expanded], np.int64)
     reading = Reading(image, read, declared=declared)
-    return table.segmentation(expanded, card, reading, headers, codes)
+    dataset = table.segmentation(expanded, card, reading, headers, codes)
+    shown_values = {value for fact in facts.values() for value, _, _ in fact["values"]}
+    return replace(dataset, declaration=masks.declaration(coding, declared, shown_values))
 
 
 def _rows(path: Path, declared: Declaration) -> list[Row]:

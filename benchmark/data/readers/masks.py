@@ -6,7 +6,7 @@ the lesions of one half of a set into "ignored"; nothing is guessed then.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 from benchmark.core.registry import InputError
 from benchmark.data.base import IGNORE
 from benchmark.data.readers import images, volumes
-from benchmark.data.readers.declared import IGNORED, Declaration
+from benchmark.data.readers.declared import IGNORED, Declaration, completed
 
 MOST_CLASSES = 31  # of the foreground: their set is kept as bits
 _MOST_VALUES = 64  # noted of one file; more are no class numbers
@@ -53,6 +53,19 @@ class Coding:
         return np.array([self.table[int(v)] for v in values], np.uint8)[
             inverse.reshape(codes.shape)
         ]
+
+
+def declaration(coding: Coding, declared: Declaration, values: Collection[int]) -> dict[str, Any]:
+    """Return the keys of a dataset.toml by which masks with these `values` are read the same."""
+    if declared.mask_values:
+        return completed(declared)
+    if declared.mask_threshold or declared.classes:
+        return completed(declared, classes=coding.classes)
+    table = coding.table or {k: k for k in range(len(coding.classes))}
+    named = [(str(value), coding.classes[k]) for value, k in table.items()]
+    if IGNORE in values and IGNORE not in table:
+        named.append((str(IGNORE), IGNORED))
+    return completed(declared, mask_values=tuple(named))
 
 
 def facts(path: Path, declared: Declaration) -> dict[str, Any]:

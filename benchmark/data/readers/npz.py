@@ -19,7 +19,7 @@ from benchmark.core.citation import OTHERS, Citation
 from benchmark.core.files import cache_folder, digest, write_text, written
 from benchmark.core.registry import InputError
 from benchmark.data.base import Card, Dataset
-from benchmark.data.readers.declared import beside
+from benchmark.data.readers.declared import beside, completed
 from benchmark.data.readers.digests import digests
 from benchmark.data.readers.table import SPLITS, class_names
 
@@ -83,6 +83,7 @@ def open_npz(path: Path) -> Dataset:
         # models take three channels; the cache keeps one where all three are the same
         return image if image.ndim == 3 else np.repeat(image[..., None], 3, 2)
 
+    kind = {"multilabel": True} if multilabel else {"ordinal": ordinal}
     # numbers within the part: an archive has no other names
     ids = tuple(f"{split}/{i}" for i, split in enumerate(splits))
     return Dataset(
@@ -93,6 +94,7 @@ def open_npz(path: Path) -> Dataset:
         splits=splits,
         fingerprint=fingerprint,
         read_image=read_image,
+        declaration=completed(declared, classes=classes, **kind),
     )
 
 
