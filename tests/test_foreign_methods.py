@@ -109,3 +109,15 @@ def test_names_that_lead_elsewhere_are_refused(name, tmp_path, capsys):
 def test_values_of_another_type_or_range_are_refused_before_training(spec, tmp_path, capsys):
     assert main(["run", "--methods", spec, "--runs", str(tmp_path / "runs")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_worker_may_start_processes_as_it_does_to_decode_images(train, tmp_path):
+    source = f"""{HEAD}    def edit(self, backbone):
+        from concurrent.futures import ProcessPoolExecutor
+        from multiprocessing import get_context
+        with ProcessPoolExecutor(1, get_context("fork")) as pool:
+            assert pool.submit(abs, -1).result() == 1
+    def count(self, backbone): return 0
+"""
+    assert train("starter", source, "--executor", "local", "--jobs", "1") == 0
+    assert len(list(tmp_path.rglob("record.json"))) == 2

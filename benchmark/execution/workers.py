@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import signal
@@ -63,11 +64,13 @@ class Worker:
         self.place = place
         self.order: tuple[Cell, int] | None = None
         self._start()
+        atexit.register(self.end)  # before Python waits for its processes, wherever this one stops
 
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")  # a fork would share torch's threads
         self.pipe, other = context.Pipe()
-        self.process = context.Process(target=_serve, args=(other, self.place), daemon=True)
+        # no daemon: such a process may have none of its own, and images are decoded in several
+        self.process = context.Process(target=_serve, args=(other, self.place))
         self.process.start()
         other.close()  # so that the death of the process ends the pipe
 
@@ -93,6 +96,7 @@ class Worker:
 
     def end(self) -> None:
         """Ask the process to end: after this step, with a checkpoint."""
+        atexit.unregister(self.end)
         self.pipe.close()
 
 
