@@ -5,6 +5,7 @@ import dataclasses
 import os
 import threading
 import warnings
+import weakref
 from collections import OrderedDict
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import tiny_backbones
 import torch
 from PIL import Image
+from sweep_helpers import with_images
 from test_train import cell, make_setup, subset
 
 from benchmark import Sweep
@@ -275,6 +277,41 @@ def test_results_leave_the_card_batch_by_batch(tmp_path, monkeypatch):
     found = evaluate(setup, subset(130))
     batch = ["pass", *["sent"] * len(found)]
     assert told == batch * 3  # masks of 25,000 images of 512 px would be 13 GB on it
+
+
+def test_results_under_way_from_a_card_are_those_of_two_batches(tmp_path, monkeypatch):
+    # they are pinned: masks of 25,000 images of 512 px would be 13 GB that the host cannot swap,
+    # and torch gives none of them back
+    setup, sent, most = make_setup(tmp_path), [], []
+    to = torch.Tensor.to
+
+    def pinned(tensor, *arguments, **options):
+        if not options.get("non_blocking"):
+            return to(tensor, *arguments, **options)
+        there = tensor.clone()
+        sent.append((len(tensor), weakref.ref(there)))
+        most.append(sum(size for size, kept in sent if kept() is not None))
+        return there
+
+    monkeypatch.setattr(torch.Tensor, "to", pinned)
+    found = evaluate(setup, subset(300))
+    assert len(found["loss"]) == 300
+    assert max(most) == 2 * 64 * len(found)
+
+
+def test_images_lie_on_a_card_only_for_cells_that_read_them(tmp_path, monkeypatch):
+    asked, resolver, images = [], Resolver(), with_images(tmp_path / "runs")
+    axes = {"datasets": ("phantom_grading",), "backbones": ("tiny_vit",), "augment": ("none",)}
+    short = {"steps": (2,), "evaluations": (1,), "batch_size": (4,), "image_size": (32,)}
+    grid = Grid(methods=("linear", "bitfit"), fractions=(0.1,), seeds=(0,), **axes, **short)
+    session = Session(images / "cache", resolver.sources, CPU)
+    monkeypatch.setattr(
+        Session, "on_card", lambda _, key, values, rows: asked.append(key[0]) or values
+    )
+    for one_cell, wanted in zip(resolver.cells([grid]), ("values", "images"), strict=True):
+        run(one_cell, session, tmp_path)
+        assert asked.pop() == wanted
+        assert not asked
 
 
 def test_rows_are_sent_to_a_card_once_and_piece_by_piece(monkeypatch):

@@ -20,6 +20,7 @@ from benchmark.core.cell import Cell, seed
 from benchmark.scores import is_better, metric_of
 from benchmark.training import balance, compiled, memory, prefetch
 from benchmark.training.checkpoint import Clock, Interrupted, Progress, State, resume, save
+from benchmark.training.gathered import Gathered
 from benchmark.training.head import Model
 from benchmark.training.optimizer import optimizer_of
 from benchmark.training.schedule import decay_start, evaluation_steps, last_step, learning_rate
@@ -164,16 +165,14 @@ def evaluate(setup: Setup, source: Source) -> Arrays:
             many = compiled.filled(inputs, chunks.size) if setup.compiled else inputs
             with setup.autocast():
                 logits = setup.model(many)[: len(inputs)]
-            found = setup.task.reduce(logits.float(), targets)
-            # off the GPU, which the masks of a large set would fill; the host does not wait here
-            return {name: t.to("cpu", non_blocking=True) for name, t in found.items()}
+            return setup.task.reduce(logits.float(), targets)
 
     setup.model.eval()
     chunks = memory.chunks(setup.device, setup.processes_per_gpu, fixed=setup.compiled)
-    parts = list(chunks.map(len(source), results))
-    if setup.device.type == "cuda":
-        torch.cuda.synchronize(setup.device)  # what was sent has arrived
-    return {name: torch.cat([p[name] for p in parts]).numpy() for name in parts[0]}
+    gathered = Gathered(len(source))
+    for found in chunks.map(len(source), results):
+        gathered.add(found)  # off the GPU, which the masks of a large set would fill
+    return gathered.arrays()
 
 
 def evaluate_point(setup: Setup, val: Source, progress: Progress, cell: Cell) -> None:

@@ -98,7 +98,7 @@ def run(
 def _run(
     cell: Cell, session: Session, folder: Path, on_step: Listener, micro_batch: int
 ) -> Record | None:
-    data = session.data(cell)
+    data = session.decoded(cell)
     _check_identity(cell, {"data": data.dataset.fingerprint, "weights": session.weights(cell)})
     backbone = session.backbone(cell)
     own = {id(parameter) for parameter in backbone.parameters()}
@@ -116,6 +116,8 @@ def _run(
     if session.settings.peek:
         setup = replace(setup, on_evaluation=peek.keep(folder))
     setup, splits, kept = from_kept(setup, prepared.splits, cell, session)
+    if not kept:  # nobody reads images for which features stand
+        splits = splits_of(session.data(cell), cell, session)
     done: Provenance = {}
     if session.settings.compiles:
         done = session.compiler.take(setup.model, cell, session.settings, micro_batch)
@@ -236,15 +238,19 @@ def prepare(
     own, bare = {id(parameter) for parameter in backbone.parameters()}, set(backbone.modules())
     model, task = assemble(cell, backbone, data.dataset.card)
     setup = setup_of(cell, session, model, _weighted(task, cell, data), checkpoint)
-    splits = Splits(
-        *(images_of(part, cell, session.device) for part in (data.train, data.val, data.test))
-    )
+    splits = splits_of(data, cell, session)
     calibration = calibrate(setup, model, splits.train, cell)
     probe = probe_once(setup, model, splits.train, cell, session.probes)
     check_reached(model, probe.unreached, own, cell)
     freeze_unreached(model, probe.unreached)
     lay_out(model, bare, cell.precision, session.device)
     return Prepared(model, setup, splits, probe, calibration)
+
+
+def splits_of(data: Data, cell: Cell, session: Session) -> Splits:
+    """Return the three splits of `data` as the loop reads them, normalised as `cell` says."""
+    parts = (data.train, data.val, data.test)
+    return Splits(*(images_of(part, cell, session.device) for part in parts))
 
 
 def _unsupported(cell: Cell, backbone: nn.Module, card: Card) -> str | None:
