@@ -174,6 +174,21 @@ def test_every_latex_file_compiles(tied, tmp_path):
             assert answer.returncode == 0, answer.stdout[-500:]
 
 
+def test_all_columns_that_name_a_row_come_again_in_each_part_of_a_wide_table():
+    data = pd.DataFrame({"method": ["x", "x"], "data": ["a", "b"], "one": [1, 2], "two": [3, 4]})
+    lines = terminal(Sheet("T", data, keys=2), width=20).splitlines()
+    heads = [i for i, line in enumerate(lines) if line.startswith("method")]
+    parts = [[line.split() for line in lines[i : i + 4]] for i in heads]
+    assert [part[0] for part in parts] == [["method", "data", "one"], ["method", "data", "two"]]
+    assert [part[2:] for part in parts] == [
+        [["x", "a", "1"], ["x", "b", "2"]],
+        [["x", "a", "3"], ["x", "b", "4"]],
+    ]
+    text = latex.latex(Sheet("T", data, keys=2), 60.0)
+    rows = [line for line in text.splitlines() if line.startswith("x &")]
+    assert rows == [r"x & a & 1 \\", r"x & b & 2 \\", r"x & a & 3 \\", r"x & b & 4 \\"]
+
+
 def test_the_same_table_in_all_formats():
     data = pd.DataFrame({"m": ["x", "y"], "a_b": [Score(1.04, 2.0, 3), Score(3.0, None, 1)]})
     made = Sheet("T", data, "c & d.", "protocol", marks={(1, 1): "*¹"})

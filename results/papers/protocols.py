@@ -47,7 +47,7 @@ def sheets(loaded: Frame) -> list[Sheet]:
                         rows.append({"method": brief(method, table.methods), **where, **row})
         if rows:
             title = f"Protocols on {place(table.backbone, table.image_size)}"
-            found.append(Sheet(title, pd.DataFrame(rows, dtype=object), note=NOTE))
+            found.append(Sheet(title, pd.DataFrame(rows, dtype=object), note=NOTE, keys=2))
     return found
 
 

@@ -128,6 +128,7 @@ def _sheet(
         "The best is that of a row.",
         _note(rows),
         marks=marks,
+        keys=2,
     )
 
 

@@ -154,16 +154,18 @@ def _width(sheet: Sheet, cells: Any, part: Sequence[int], size: Any) -> float:
 
 
 def _stack(sheet: Sheet, cells: Any, size: Any, room: float) -> list[list[int]]:
-    """Return the columns of each tabular, the first column in all, broken between headings."""
+    """Return the columns of each tabular, those that name rows in all, broken at headings."""
+    keys = list(range(sheet.keys))
     parts: list[list[int]] = []
-    blocks = [list(range(a, b + 1)) for a, b in _spans(sheet, range(len(sheet.header)), 0) if a > 0]
+    spans = _spans(sheet, range(len(sheet.header)), 0)
+    blocks = [list(range(a, b + 1)) for a, b in spans if a >= sheet.keys]
     for block in blocks:
-        fits = _width(sheet, cells, [0, *block], size) <= room
+        fits = _width(sheet, cells, [*keys, *block], size) <= room
         for piece in [block] if fits else [[j] for j in block]:
             if parts and _width(sheet, cells, [*parts[-1], *piece], size) <= room:
                 parts[-1] += piece
             else:
-                parts.append([0, *piece])
+                parts.append([*keys, *piece])
     return parts
 
 
@@ -193,7 +195,9 @@ def _tabular(sheet: Sheet, cells: Any, part: Sequence[int], size: Any) -> list[s
     for i, row in enumerate(cells):
         title = starts.get(i, title)
         # in one of several parts, a row with nothing in it is left out
-        if len(part) < len(cells[0]) and all(row[j].main in ("", NOTHING) for j in part[1:]):
+        if len(part) < len(cells[0]) and all(
+            row[j].main in ("", NOTHING) for j in part[sheet.keys :]
+        ):
             continue
         if title is not None or first_row:
             lines.append(r"\midrule")

@@ -112,4 +112,4 @@ def _sheet(table: Table, problems: list[str]) -> Sheet | None:
         if row[name].num_seeds == 1
     }
     note = f"{NOTE} Cells: {num_cells}. {table.groups}".strip()
-    return Sheet(f"Peek gap on {table.title}", data, note=note, forms=forms, marks=once)
+    return Sheet(f"Peek gap on {table.title}", data, note=note, forms=forms, marks=once, keys=2)

@@ -64,8 +64,8 @@ class Sheet:
     """A table that is printed: `data` holds numbers, texts and `Score`s; missing values are blank.
 
     The columns of `data` are names, or tuples of equal length: a header over a header, from the
-    outermost to the innermost. The first column names the rows. `forms` says how the values of a
-    column are written. `marks` are by (row, column) number. `groups` are (title, first row) of
+    outermost to the innermost. The first `keys` columns name the rows. `forms` says how the values
+    of a column are written. `marks` are by (row, column) number. `groups` are (title, first row) of
     consecutive rows that belong together. `caption` is short, `note` is the protocol behind it.
     """
 
@@ -77,6 +77,7 @@ class Sheet:
     marks: Mapping[tuple[int, int], str] = field(default_factory=dict)
     groups: Sequence[tuple[str, int]] = ()
     label: str = ""
+    keys: int = 1
 
     @property
     def header(self) -> list[tuple[str, ...]]:
@@ -166,13 +167,14 @@ def terminal(sheet: Sheet, width: int = WIDTH) -> str:
     widths = [2 + max(len(line) for row in cells for line in row[j]) for j in range(len(heads))]
     starts = {row: title for title, row in sheet.groups}
     bodies = []
-    for part in _parts(sheet.header, widths, width):
+    for part in _parts(sheet.header, widths, width, sheet.keys):
         rule = "  ".join("-" * (widths[j] - 2) for j in part)
         # a row with nothing in this part comes in another one
         kept = [
             i
             for i, row in enumerate(texts)
-            if len(part) == len(heads) or any(row[j] not in ("", NOTHING) for j in part[1:])
+            if len(part) == len(heads)
+            or any(row[j] not in ("", NOTHING) for j in part[sheet.keys :])
         ]
         lines: list[str] = []
         for i in (-1, *kept):
@@ -199,16 +201,19 @@ def terminal(sheet: Sheet, width: int = WIDTH) -> str:
     return "\n".join([sheet.title, "\n\n".join(bodies), *below]) + "\n"
 
 
-def _parts(header: Sequence[tuple[str, ...]], widths: Sequence[int], width: int) -> list[list[int]]:
-    """Return the columns of each part: the first, and as many others as fit.
+def _parts(
+    header: Sequence[tuple[str, ...]], widths: Sequence[int], width: int, num_keys: int
+) -> list[list[int]]:
+    """Return the columns of each part: the first `num_keys`, and as many others as fit.
 
     Columns of one outermost heading stay together where they fit into one part.
     """
+    keys = list(range(num_keys))
     blocks: list[list[int]] = []
-    for j in range(1, len(header)):
+    for j in range(num_keys, len(header)):
         together = len(header[j]) > 1 and header[j][0] == header[j - 1][0]
         blocks = [*blocks[:-1], [*blocks[-1], j]] if blocks and together else [*blocks, [j]]
-    room = width - widths[0] + 2
+    room = width - sum(widths[:num_keys]) + 2
     small = [b for b in blocks if sum(widths[j] for j in b) <= room]
     pieces = [p for b in blocks for p in ([b] if b in small else [[j] for j in b])]
     parts: list[list[int]] = []
@@ -219,9 +224,9 @@ def _parts(header: Sequence[tuple[str, ...]], widths: Sequence[int], width: int)
             parts[-1] += piece
             used += size
         else:
-            parts.append([0, *piece])
+            parts.append([*keys, *piece])
             used = size
-    return parts or [[0]]
+    return parts or [keys]
 
 
 def fold(text: str, width: int) -> list[str]:
