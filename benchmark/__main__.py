@@ -79,8 +79,13 @@ def main(argv: list[str] | None = None) -> int:
         place = f"{str(error.filename)!r}: " if error.filename else ""
         sys.stderr.write(f"error: {place}{error.strerror or error}\n")
         return 2
-    except MemoryError as error:
-        sys.stderr.write(f"error: not enough memory ({error}); take smaller batches or images\n")
+    except (MemoryError, RuntimeError) as error:
+        from benchmark.training.memory import is_out_of_memory
+
+        if not is_out_of_memory(error):
+            raise
+        reason = " ".join(str(error).split()).split(". ")[0]  # torch goes on for a paragraph
+        sys.stderr.write(f"error: not enough memory ({reason}); take smaller batches or images\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; run the same command again to continue\n")

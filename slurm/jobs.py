@@ -83,14 +83,19 @@ class Batch:
         from benchmark.execution.signals import Bell
         from benchmark.execution.workers import device_of
         from benchmark.training.checkpoint import Interrupted
-        from benchmark.training.session import Session
+        from benchmark.training.session import Session, has_bfloat16
 
         self._check_gpus(torch.cuda.device_count())
         torch.set_num_threads(int(os.environ.get("SLURM_CPUS_PER_TASK", "1")))
         device = device_of(environment.local_rank, torch.cuda.device_count())
-        session = Session(
-            self.runs / "cache", self.sources, torch.device(device), settings=self.settings
-        )
+        try:
+            session = Session(
+                self.runs / "cache", self.sources, torch.device(device), settings=self.settings
+            )
+        except InputError as error:  # a card that this torch has no kernels for
+            raise self._refused(str(error)) from None
+        if session.device.type == "cuda" and not has_bfloat16(session.device):
+            self._note_emulation(torch.cuda.get_device_name(session.device))
         watch = HangClock(60.0 * self.hang_min)
         current: list[Cell] = []
         with Bell(stop_signal) as bell:
@@ -165,14 +170,34 @@ class Batch:
     def _check_gpus(self, seen: int) -> None:
         """Refuse to train on the CPU what asked for GPUs: it would crawl for days."""
         if seen < self.gpus:
-            text = (
-                f"{os.uname().nodename}: {self.gpus} GPUs were asked for and torch sees {seen}: "
-                "its driver does not fit this torch, or --slurm does not ask Slurm for them; "
-                "nothing was trained\n"
+            raise self._refused(
+                f"{self.gpus} GPUs were asked for and torch sees {seen}: its driver does not fit "
+                "this torch, or --slurm does not ask Slurm for them"
             )
-            with suppress(OSError):
-                (self.sweep / "note-gpu.txt").write_text(text)
-            raise InputError(text.strip())
+
+    def _refused(self, reason: str) -> InputError:
+        """Return why this node trains nothing, once `status` knows it."""
+        text = f"{os.uname().nodename}: {reason}; nothing was trained"
+        self._note("gpu", text)
+        return InputError(text)
+
+    def _note_emulation(self, card: str) -> None:
+        """Tell `status` of cells in bfloat16 on a card that has none: they take much longer.
+
+        They stay what they are: the card computes the same, and a record names it.
+        """
+        if any(cell.precision == "bf16" for cell in self.cells):
+            text = (
+                f"{os.uname().nodename}: {card} emulates bfloat16, several times slower than "
+                "float32; ask Slurm for newer cards, or plan other cells with --precision fp32"
+            )
+            self._note("bfloat16", text)
+            sys.stderr.write(f"{text}\n")
+
+    def _note(self, about: str, text: str) -> None:
+        """Leave a sentence beside the plan, where `status` finds it."""
+        with suppress(OSError):
+            (self.sweep / f"note-{about}.txt").write_text(f"{text}\n")
 
     def _in_order(self, rank: int) -> list[Cell]:
         """Return the cells in the order of one task: each begins elsewhere, bad ones are last.

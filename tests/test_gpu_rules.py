@@ -118,6 +118,8 @@ MESSAGES = {
     "CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)": "memory",
     "cuDNN error: CUDNN_STATUS_NOT_INITIALIZED": "memory",
     "[enforce fail at alloc_cpu.cpp:117] data. DefaultCPUAllocator: not enough memory": "memory",
+    "cusolver error: CUSOLVER_STATUS_INTERNAL_ERROR, when calling cusolverDnCreate": "memory",
+    "cuFFT error: CUFFT_ALLOC_FAILED": "memory",
     "CUDA error: device-side assert triggered": "lost",
     "CUDA error: an illegal memory access was encountered": "lost",
     "CUDA error: out of memory": "memory",
@@ -185,9 +187,40 @@ def test_a_session_takes_the_first_card_of_a_machine_that_has_one(monkeypatch):
     taken = []
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch._C._cuda_setDevice", taken.append, raising=False)
+    monkeypatch.setattr("torch.cuda.get_arch_list", lambda: [])
     session = Session(Path(), {})  # torch itself looks at the device that it is given
     assert taken == [0]
     assert session.device == torch.device("cuda:0")
+
+
+@pytest.mark.parametrize(
+    ("card", "kernels", "runs"),
+    [
+        ((7, 0), ["sm_75", "sm_80", "sm_90"], False),  # a V100, and a torch for CUDA 13
+        ((7, 5), ["sm_75", "sm_80", "sm_90"], True),
+        ((8, 6), ["sm_75", "sm_80", "sm_90"], True),  # as a card of its generation
+        ((8, 0), ["sm_75", "sm_86"], False),
+        ((12, 0), ["sm_80", "sm_90a"], False),
+        ((12, 0), ["sm_80", "compute_90"], True),
+        ((12, 1), ["sm_90", "sm_120"], True),
+        ((6, 1), [], True),  # nothing is known
+    ],
+)
+def test_a_card_that_torch_has_no_kernels_for_is_refused(card, kernels, runs, monkeypatch):
+    monkeypatch.setattr("torch.cuda.get_arch_list", lambda: kernels)
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda device: card)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda device: "Tesla V100")
+    monkeypatch.setattr("torch.cuda.set_device", lambda device: None)
+    monkeypatch.setattr("torch.version.hip", None)
+    device = torch.device("cuda:0")
+    told = f"no kernels for Tesla V100 .compute capability {card[0]}.{card[1]}., but for"
+    refused = contextlib.nullcontext() if runs else pytest.raises(InputError, match=told)
+    with refused:
+        Session(Path(), {}, device)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    monkeypatch.setattr(execution, "local", lambda *_: iter(()))
+    with refused:  # not by workers, each of which would die
+        execution.train([], Path(), {}, Settings(), Forecast([]), executor="local")
 
 
 @pytest.mark.parametrize(("processes", "fits"), [(1, True), (2, False)])
@@ -205,6 +238,7 @@ def test_a_process_that_trains_nothing_itself_takes_no_card(tmp_path, monkeypatc
     taken = []
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch._C._cuda_setDevice", taken.append, raising=False)
+    monkeypatch.setattr("torch.cuda.get_arch_list", lambda: [])
     monkeypatch.setattr(execution, "local", lambda *_: iter(()))
     execution.train([], tmp_path, {}, Settings(), Forecast([]), executor="local")
     execution.prefetch([], tmp_path, {})
@@ -550,6 +584,40 @@ def test_the_checks_of_a_card_run_on_tiny_networks_and_say_what_they_saw(tmp_pat
 def test_the_checks_of_a_card_ask_for_a_card(capsys):
     assert main(["bench", "--doctor-gpu"]) == 2
     assert capsys.readouterr().err == "error: there is no GPU here: --doctor-gpu is about one\n"
+
+
+def test_the_use_of_a_card_is_measured_with_the_batch_that_its_memory_holds(tmp_path, monkeypatch):
+    tried, measure = [], card.usage.measure
+
+    def hungry_measure(cell, session, runs):
+        tried.append(cell.batch_size)
+        if cell.batch_size > 64:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return measure(dataclasses.replace(cell, batch_size=8), session, runs)
+
+    monkeypatch.setattr(card.usage, "measure", hungry_measure)
+    bench = card.Bench(tmp_path, CPU, small=True)
+    monkeypatch.setattr(card, "SMALL_BATCH", 256)
+    assert card.well_used(bench).text.startswith("batch 64, ")
+    assert tried == [256, 128, 64]  # 256 images of 224 px take 8 GiB and more
+    monkeypatch.setattr(card, "LEAST_BATCH", 128)
+    with pytest.raises(torch.OutOfMemoryError):
+        card.well_used(bench)
+
+
+def test_memory_that_ends_in_a_command_is_a_sentence(monkeypatch, capsys):
+    def end(_):
+        raise torch.OutOfMemoryError(
+            "CUDA out of memory. Tried to allocate 2 GiB. GPU 0 has a total capacity of 4 GiB."
+        )
+
+    monkeypatch.setattr("benchmark.commands.bench.run", end)
+    assert main(["bench"]) == 2
+    wanted = "error: not enough memory (CUDA out of memory); take smaller batches or images\n"
+    assert capsys.readouterr().err == wanted
+    monkeypatch.setattr("benchmark.commands.bench.run", lambda _: torch.zeros(2) @ torch.zeros(3))
+    with pytest.raises(RuntimeError, match="size"):  # a fault of ours stays one
+        main(["bench"])
 
 
 @pytest.mark.parametrize(("multiplies", "precision"), [(True, "bf16"), (False, "fp32")])

@@ -34,11 +34,11 @@ def batch(tmp_path, monkeypatch):
     monkeypatch.setattr(jobs, "DISK_POLL_S", 0.01)
     before = signal.getsignal(signal.SIGUSR2)
 
-    def run(train, **options):
+    def run(train, precision="fp32", **options):
         monkeypatch.setattr(inline_module, "inline", train)
         sweep = tmp_path / "sweeps" / "S"
         sweep.mkdir(parents=True, exist_ok=True)
-        return jobs.Batch(tuple(cells(3)), tmp_path, sweep, {}, **options)()
+        return jobs.Batch(tuple(cells(3, precision=precision)), tmp_path, sweep, {}, **options)()
 
     yield run
     signal.signal(signal.SIGUSR2, before)
@@ -183,6 +183,37 @@ def test_a_gpu_that_is_not_seen_ends_the_job_before_anything_is_trained(batch, t
     with pytest.raises(InputError, match="99 GPUs were asked for and torch sees"):
         batch(train, gpus=99)
     assert "nothing was trained" in (tmp_path / "sweeps" / "S" / "note-gpu.txt").read_text()
+
+
+def test_a_card_without_kernels_ends_the_job_as_well(batch, tmp_path, monkeypatch):
+    def refuse(device):
+        raise InputError("torch has no kernels for it")
+
+    monkeypatch.setattr("benchmark.training.session.check_card", refuse)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    with pytest.raises(InputError, match=r"no kernels for it; nothing was trained"):
+        batch(all_done)
+    assert "no kernels" in (tmp_path / "sweeps" / "S" / "note-gpu.txt").read_text()
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_cells_in_bfloat16_on_a_card_that_emulates_it_are_told(batch, tmp_path, monkeypatch,
+        capsys, precision):  # fmt: skip
+    known = {
+        "benchmark.training.session.check_card": lambda device: None,
+        "benchmark.training.session.has_bfloat16": lambda device: False,
+        "torch.cuda.device_count": lambda: 1,
+        "torch.cuda.set_device": lambda device: None,
+        "torch.cuda.get_device_name": lambda device: "Tesla T4",
+    }
+    for name, value in known.items():
+        monkeypatch.setattr(name, value)
+    assert batch(all_done, precision=precision)["done"] == 3
+    note = tmp_path / "sweeps" / "S" / "note-bfloat16.txt"
+    assert note.exists() is (precision == "bf16")
+    assert ("Tesla T4 emulates bfloat16" in capsys.readouterr().err) is note.exists()
+    if note.exists():  # `status` prints it
+        assert "--precision fp32" in note.read_text()
 
 
 def test_a_job_waits_for_cells_of_its_own_tasks_only(tmp_path, monkeypatch):

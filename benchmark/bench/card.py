@@ -30,10 +30,11 @@ from benchmark.training.provenance import hardware
 from benchmark.training.run import run
 from benchmark.training.session import Session
 
-LARGE, SIDE, BATCH = "random:vit_b16_in21k", 224, 64
+LARGE, SIDE, BATCH, SMALL_BATCH = "random:vit_b16_in21k", 224, 64, 8
 INPUT_SHARE = 0.15  # of a step that augmentation may cost
 GRAPH = 0.02  # share of the loss by which rounding may differ where kernels are fused
 FULL_BATCH, MFU = 256, 0.4  # the goal of benchmark/bench/README.md, for LoRA on ViT-B/16
+LEAST_BATCH = 32  # of a card with less memory: halves are tried down to it
 BUSY = 0.9  # share of the time in kernels, for a card whose peak is not known
 
 
@@ -56,7 +57,7 @@ class Bench:
 
     def cell(self, method: str, backbone: str = LARGE, **axes: Any) -> Cell:
         """Return a short cell of the generated grading set."""
-        side, batch = (32, 8) if self.small else (SIDE, BATCH)
+        side, batch = (32, SMALL_BATCH) if self.small else (SIDE, BATCH)
         network = "tiny_vit" if self.small and backbone == LARGE else backbone
         short = Grid(
             (method,),
@@ -189,17 +190,31 @@ def graphed(bench: Bench) -> Verdict:
 
 def well_used(bench: Bench) -> Verdict:
     """A step with its input, at a batch that fills a card, does the share of work that it can."""
-    side, batch = (32, 8) if bench.small else (SIDE, FULL_BATCH)
-    axes: dict[str, Any] = {"augment": "default", "steps": usage.STEPS + 1}
-    cell = bench.cell("lora", image_size=side, batch_size=batch, **axes)
-    found = usage.measure(cell, bench.session(), bench.folder)
-    busy = f"{found.images_per_s:.0f} images/s"
+    batch = SMALL_BATCH if bench.small else FULL_BATCH
+    found = None
+    while found is None:
+        try:
+            found = _usage(bench, batch)
+        except RuntimeError as error:
+            if not memory.is_out_of_memory(error) or batch <= LEAST_BATCH:
+                raise
+        if found is None:  # here, where no traceback holds tensors any more
+            batch //= 2
+            torch.cuda.empty_cache()
+    busy = f"batch {batch}, {found.images_per_s:.0f} images/s"
     if found.busy_share is not None:
         busy += f", busy {found.busy_share:.0%}, {found.kernels_per_step:.0f} kernels a step"
     if found.mfu is None:
         return Verdict("use of the card", (found.busy_share or 0) >= BUSY, f"{busy}, MFU unknown")
     text = f"MFU {found.mfu:.0%} (goal {MFU:.0%}), {busy}"
     return Verdict("use of the card", found.mfu >= MFU, text)
+
+
+def _usage(bench: Bench, batch: int) -> usage.Usage:
+    side = 32 if bench.small else SIDE
+    axes: dict[str, Any] = {"augment": "default", "steps": usage.STEPS + 1}
+    cell = bench.cell("lora", image_size=side, batch_size=batch, **axes)
+    return usage.measure(cell, bench.session(), bench.folder)
 
 
 CHECKS: tuple[Callable[[Bench], Verdict], ...] = (

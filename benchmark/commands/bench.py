@@ -113,9 +113,10 @@ def _watch(arguments: argparse.Namespace) -> Watch:
     import torch
 
     from benchmark.bench.timing import Watch
-    from benchmark.training.session import best_device
+    from benchmark.training.session import best_device, check_card
 
     device = best_device()
+    check_card(device)
     if arguments.clock == "cpu" and (device.type != "cpu" or torch.get_num_threads() > 1):
         raise InputError("--clock cpu needs --threads 1 and no GPU: it counts one processor's time")
     return Watch(device, arguments.rounds, arguments.repeats, arguments.clock)

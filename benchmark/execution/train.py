@@ -21,7 +21,7 @@ from benchmark.execution.signals import Bell
 from benchmark.sweep.estimate import Forecast
 from benchmark.training import compiled
 from benchmark.training.checkpoint import Interrupted
-from benchmark.training.session import Session, best_device
+from benchmark.training.session import Session, best_device, check_card
 
 JOBS = 2  # worker processes where there is no GPU
 # Of a process that trains nothing itself: it would hold memory of a GPU as long as others train
@@ -73,6 +73,8 @@ def train(
     compiled.check(settings, best_device())
     with Display(forecast) as display:
         if executor == "local":
+            for number in range(torch.cuda.device_count()):
+                check_card(torch.device("cuda", number))  # here: a worker would only die of it
             decode(cells, Session(cache, sources, CPU))
             display.wait()
             ended = local(cells, runs, cache, sources, forecast.jobs, settings)

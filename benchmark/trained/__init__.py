@@ -33,7 +33,7 @@ from benchmark.training.head import Model
 from benchmark.training.pixels import normalized, statistics
 from benchmark.training.probe import freeze_unreached, without_gradient
 from benchmark.training.run import assemble, load_state
-from benchmark.training.session import best_device
+from benchmark.training.session import best_device, check_card
 
 BATCH = 16
 Read = Callable[[Path], np.ndarray]
@@ -164,6 +164,7 @@ def load(
             does not fit, or a method that is not allowed.
     """
     folder, device = Path(folder), device or best_device()
+    check_card(device)
     if not (folder / RECORD).exists():
         raise InputError(f"there is no finished cell in {str(folder)!r}; `status` lists them")
     record = read_record(folder / RECORD)

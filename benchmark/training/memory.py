@@ -11,11 +11,12 @@ import numpy as np
 import torch
 
 T = TypeVar("T")
-# The last two lines are what cuBLAS and cuDNN say where their first workspace does not fit.
+# From the second line on: what libraries say where their first workspace does not fit.
 _MEMORY = re.compile(
     r"out of memory|can't allocate memory|not enough memory"
     r"|CUBLAS_STATUS_(ALLOC_FAILED|NOT_INITIALIZED)"
-    r"|CUDNN_STATUS_(ALLOC_FAILED|NOT_INITIALIZED|INTERNAL_ERROR)",
+    r"|CU(DNN|SOLVER)_STATUS_(ALLOC_FAILED|NOT_INITIALIZED|INTERNAL_ERROR)"
+    r"|CUFFT_ALLOC_FAILED",
     re.IGNORECASE,
 )
 MOST = 512  # images at once

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from benchmark import backbones
 from benchmark.backbones.shared import Pristine
 from benchmark.core.cell import Cell
+from benchmark.core.registry import InputError
 from benchmark.core.settings import Settings
 from benchmark.data import Dataset, decoded, open_dataset, sealed, split
 from benchmark.training import compiled, memory
@@ -67,6 +69,7 @@ class Session:
     def __post_init__(self) -> None:
         compiled.check(self.settings, self.device)
         if self.device.type == "cuda":
+            check_card(self.device)
             torch.cuda.set_device(self.device)  # what takes "the current device" takes this one
 
     def dataset(self, name: str, fingerprint: str = "") -> Dataset:
@@ -249,6 +252,34 @@ def best_device() -> torch.device:
     """Return the first GPU, else the CPU."""
     # by its number: `torch.cuda.set_device` refuses a GPU without one
     return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+
+
+def check_card(device: torch.device) -> None:
+    """Refuse a GPU for which this torch was built without kernels.
+
+    Its first kernel would fail in words like those of a GPU that is lost, in each cell anew.
+
+    Raises:
+        InputError: says what the card is, and what torch has kernels for.
+    """
+    if device.type != "cuda" or torch.version.hip:
+        return
+    built = re.findall(r"(sm|compute)_(\d+)(\d)", " ".join(torch.cuda.get_arch_list()))
+    if not built:
+        return
+    card = torch.cuda.get_device_capability(device)
+    # kernels run on later cards of their generation, and PTX ("compute") is compiled for any later
+    runs = [
+        (int(major), int(minor)) <= card and (kind == "compute" or int(major) == card[0])
+        for kind, major, minor in built
+    ]
+    if not any(runs):
+        known = ", ".join(dict.fromkeys(f"{major}.{minor}" for _, major, minor in built))
+        raise InputError(
+            f"torch {torch.__version__} has no kernels for {torch.cuda.get_device_name(device)} "
+            f"(compute capability {card[0]}.{card[1]}), but for {known}; install a torch that is "
+            "built for an older CUDA, or set CUDA_VISIBLE_DEVICES= to do without the GPU"
+        )
 
 
 def has_bfloat16(device: torch.device) -> bool:

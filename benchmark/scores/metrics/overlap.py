@@ -13,19 +13,24 @@ import numpy as np
 from benchmark.data.base import IGNORE
 from benchmark.scores.metric import Metric, PerClass, Predictions, Weighted, add, divide, mean_over
 
+AT_ONCE = 64  # images
+
 
 def overlap(predicted: np.ndarray, truth: np.ndarray, num_classes: int) -> dict[str, np.ndarray]:
     """Return pixel counts (n, K) "tp", "fp" and "fn": true and false positives, false negatives.
 
     `predicted` and `truth` are (n, H, W) class maps; pixels whose truth is IGNORE do not count.
     """
-    counted = truth != IGNORE
-    counts: dict[str, list[np.ndarray]] = {"tp": [], "fp": [], "fn": []}
-    for k in range(num_classes):
-        p, t = (predicted == k) & counted, (truth == k) & counted
-        for name, pixels in (("tp", p & t), ("fp", p & ~t), ("fn", ~p & t)):
-            counts[name].append(pixels.sum((1, 2)))
-    return {name: np.stack(columns, 1).astype(np.int32) for name, columns in counts.items()}
+    counts = {n: np.zeros((len(truth), num_classes), np.int32) for n in ("tp", "fp", "fn")}
+    # some at a time: what is made on the way is several times as large as the maps themselves
+    for start in range(0, len(truth), AT_ONCE):
+        rows = slice(start, start + AT_ONCE)
+        counted = truth[rows] != IGNORE
+        for k in range(num_classes):
+            p, t = (predicted[rows] == k) & counted, (truth[rows] == k) & counted
+            for name, pixels in (("tp", p & t), ("fp", p & ~t), ("fn", ~p & t)):
+                counts[name][rows, k] = pixels.sum((1, 2))
+    return counts
 
 
 def dice(tp: np.ndarray, fp: np.ndarray, fn: np.ndarray) -> np.ndarray:
