@@ -241,3 +241,71 @@ def test_what_cannot_be_read_is_one_sentence(harm, tmp_path):
     with pytest.raises(InputError, match=r"a\.dcm") as caught:
         images.read_rgb(path)
     assert "\n" not in str(caught.value)
+
+
+def enhanced(path, **tags):
+    """Two frames whose scale and window stand in functional groups."""
+    scale, curve, shared, own = Header(), Header(), Header(), Header()
+    scale.RescaleSlope, scale.RescaleIntercept = UNITS.values()
+    curve.WindowCenter, curve.WindowWidth = 500.5, 2001
+    shared.PixelValueTransformationSequence = [scale]
+    own.FrameVOILUTSequence = [curve]
+    return write(
+        path,
+        NumberOfFrames=2,
+        PixelData=STORED.tobytes() * 2,
+        SharedFunctionalGroupsSequence=[shared],
+        PerFrameFunctionalGroupsSequence=[own, own],
+        **tags,
+    )
+
+
+def test_the_first_frame_has_the_scale_and_window_of_its_functional_groups(tmp_path):
+    path = enhanced(tmp_path / "a.dcm")
+    shown = images.read_rgb(path, Declaration(pages="first"))[..., 0]
+    assert shown.tolist() == [[0, 64], [191, 255]]  # -1000, 0, 1000, 2000 from -500 to 1500
+    declared = Declaration(pages="first", window=(-1000.0, 2000.0))
+    assert images.read_rgb(path, declared)[..., 0].tolist() == [[0, 85], [170, 255]]
+    assert images.header(path, declared).note == "scale of the first frame"
+
+
+@pytest.mark.parametrize(
+    ("photometric", "tags", "sentence"),
+    [
+        ("MONOCHROME2", {"RescaleSlope": 0, "RescaleIntercept": -1024}, "has RescaleSlope 0"),
+        ("MONOCHROME2", {"HighBit": 15}, "HighBit 15 with BitsStored 12, where only 11"),
+        ("PALETTE COLOR", {}, "no colours for its palette"),
+        ("MONOCHROME2", {"PixelPaddingValue": b"\0\0\0"}, "a.dcm"),
+    ],
+)
+def test_a_header_that_cannot_be_right_is_one_sentence(tmp_path, photometric, tags, sentence):
+    path = write(tmp_path / "a.dcm", photometric)
+    header = pydicom.dcmread(path)
+    for name, value in tags.items():
+        if isinstance(value, bytes):
+            header.add_new(name, "OB", value)
+        else:
+            setattr(header, name, value)
+    header.save_as(path, enforce_file_format=True)
+    with pytest.raises(InputError, match=sentence) as caught:
+        images.read_rgb(path)
+    assert "\n" not in str(caught.value)
+    assert "a.dcm" in str(caught.value)
+
+
+def test_values_that_are_no_number_are_refused(tmp_path):
+    path = write(tmp_path / "a.dcm")
+    header = pydicom.dcmread(path)
+    del header.PixelData
+    header.BitsAllocated = 32
+    header.FloatPixelData = np.array([[0, np.nan], [1, 2]], np.float32).tobytes()
+    header.save_as(path, enforce_file_format=True)
+    with pytest.raises(InputError, match=r"a\.dcm.*1 values that are no number"):
+        images.read_rgb(path)
+
+
+def test_an_empty_file_is_called_empty(tmp_path):
+    path = tmp_path / "a.dcm"
+    path.touch()
+    with pytest.raises(InputError, match=r"a\.dcm' is empty"):
+        images.header(path)

@@ -4,6 +4,7 @@ import csv
 import gzip
 import os
 import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -245,6 +246,37 @@ def test_a_header_without_orientation_is_read_as_stored(tmp_path):
     assert np.array_equal(volumes.read_slice(path, 2)[..., 0], images.to_uint8(values)[:, :, 2].T)
 
 
+def with_two_affines(path, values, sform, qform):
+    image = nibabel.Nifti1Image(values, sform)
+    image.set_sform(sform, 1)
+    image.set_qform(qform, 1)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(image, path)
+    return path
+
+
+def test_two_orientations_in_one_header_are_refused_unless_stored_is_declared(tmp_path):
+    values = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
+    path = with_two_affines(tmp_path / "a.nii", values, np.eye(4), np.diag([-1, 1, 1, 1]))
+    with pytest.raises(InputError, match=r"a\.nii.*RAS \(sform\) and LAS \(qform\)"):
+        volumes.geometry(path)
+    stored = Declaration(orientation="stored")
+    shown = volumes.read_slice(path, 2, declared=stored)[..., 0]
+    assert np.array_equal(shown, images.to_uint8(values)[:, :, 2].T)
+    # scanner and atlas space: turned by 20 degrees and moved, and the order is the same
+    cos, sin = np.cos(0.35), np.sin(0.35)
+    turn = np.array([[cos, -sin, 0, 7], [sin, cos, 0, -9], [0, 0, 1, 2], [0, 0, 0, 1]])
+    path = with_two_affines(tmp_path / "b.nii", values, turn, np.eye(4))
+    assert volumes.geometry(path).stored == ((0, 1), (1, 1), (2, 1))
+
+
+def test_a_volume_that_is_gzip_under_another_name_is_told_so(tmp_path):
+    path = nifti(tmp_path / "a.nii", np.zeros((3, 4, 5), np.int16))
+    path.write_bytes(gzip.compress(path.read_bytes()))
+    with pytest.raises(InputError, match=r"a\.nii.*name it \.nii\.gz"):
+        volumes.geometry(path)
+
+
 @pytest.mark.parametrize(
     ("slope", "intercept", "expected"),
     [(np.nan, np.nan, 1.0), (0, 5, 1.0), (0.5, -10, 0.5), (-1, 0, -1.0)],
@@ -425,6 +457,29 @@ def test_usual_names_of_parts_are_parts_in_any_case(tmp_path):
     assert [data.splits.count(part) for part in ("train", "val", "test")] == [4, 4, 4]
     with pytest.raises(InputError, match="two folders for train"):
         open_dataset(tree(tmp_path, "train/a/1.png", "train/b/1.png"))
+
+
+def test_one_file_under_two_names_of_a_tree_is_refused(tmp_path):
+    spec = tree(tmp_path / "links", "a/1.png", "a/2.png", "b/3.png", "b/4.png")
+    link = tmp_path / "links/b/5.png"
+    link.symlink_to("../a/1.png")
+    with pytest.raises(InputError, match=r"'a/1\.png' and 'b/5\.png' are the same image"):
+        open_dataset(spec)
+    link.unlink()
+    (tmp_path / "links/c").symlink_to(tmp_path / "links")
+    with pytest.raises(InputError, match=r"'c/a/1\.png' are the same image"):
+        open_dataset(spec)
+
+
+@pytest.mark.parametrize("name", [b"x\xff.png", b"x\n.png", b"x\x1b[2J.png", b"p\x9b/x.png"])
+def test_a_name_that_cannot_be_written_down_is_refused(tmp_path, name):
+    spec = tree(tmp_path, "a/1.png", "a/2.png", "b/3.png", "b/4.png")
+    path = os.fsencode(tmp_path / "a") + b"/" + name
+    os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120
+    shutil.copy(tmp_path / "a/1.png", path)
+    with pytest.raises(InputError, match="not UTF-8 or holds control characters; rename") as caught:
+        open_dataset(spec)
+    assert str(caught.value).isprintable()
 
 
 def test_what_is_left_out_is_counted(tmp_path):
@@ -1080,6 +1135,25 @@ def test_transparent_pixels_are_refused_or_declared(tmp_path):
     grey.save(tmp_path / "b.png", transparency=int(noise(0)[0, 0]))
     with pytest.raises(InputError, match=r"b\.png.*transparent"):
         images.read_rgb(tmp_path / "b.png")
+
+
+@pytest.mark.parametrize("colours", [False, True])
+def test_16_bits_that_a_png_calls_transparent_are_refused_or_dropped(tmp_path, colours):
+    values = np.arange(0, 3000, 100, dtype=np.uint16)[:12].reshape(2, 2, 3)
+    write, values = (png16, values) if colours else (save, values[..., 0])
+    path = write(tmp_path / "a.png", values)
+    plain = images.read_rgb(path)
+    for key, hidden in ((values[0, 1], True), (values[0, 1] + 1, False)):
+        body = b"tRNS" + np.asarray(key, ">u2").tobytes()
+        chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+        content = write(path, values).read_bytes()
+        path.write_bytes(content[:33] + chunk + content[33:])
+        if hidden:
+            with pytest.raises(InputError, match=r"a\.png.*16 bits and transparent"):
+                images.read_rgb(path)
+            assert np.array_equal(images.read_rgb(path, Declaration(alpha="drop")), plain)
+        else:
+            assert np.array_equal(images.read_rgb(path), plain)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -10,6 +10,7 @@ from benchmark.core.registry import InputError
 
 # 18 digits fit into an int64; "²" is a digit to Python, and none here
 _NUMBER = re.compile(r"-?\d{1,18}(\.0*)?", re.ASCII)
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # the last: bytes that are not UTF-8
 # zero-width blanks and byte order marks, which spreadsheets and web pages leave in cells
 _INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff"))
 _MISSING = {"", "nan", "na", "n/a", "#n/a", "null", "<na>", "?", "-", "--", "."}

@@ -7,6 +7,8 @@ curves are applied by pydicom's own functions.
 from __future__ import annotations
 
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,27 @@ _OPTIONAL = (
     *("PixelPaddingValue", "PixelPaddingRangeLimit", "PresentationLUTShape", "NumberOfFrames"),
     *("VOILUTSequence", "ModalityLUTSequence"),
 )
+
+
+# what an enhanced multi-frame object says in its functional groups (PS3.3 C.7.6.16)
+_OF_FRAMES = {
+    "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept"),
+    "FrameVOILUTSequence": ("WindowCenter", "WindowWidth", "VOILUTFunction"),
+}
+
+
+@contextmanager
+def _sentence(path: Path, what: str = "read the image") -> Iterator[None]:
+    """Turn what pydicom and its decoders raise into one sentence: they have no common class."""
+    try:
+        yield
+    except InputError:
+        raise
+    except FileNotFoundError:
+        raise InputError(f"there is no image {str(path)!r}; correct the manifest") from None
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"cannot {what} {str(path)!r} ({reason})") from None
 
 
 def first_bytes(path: Path) -> bytes:
@@ -51,8 +74,14 @@ def is_dicom(path: Path) -> bool:
 
 def header_of(path: Path, declared: Declaration = PLAIN) -> tuple[int, int, str]:
     """Return (W, H, what is special about reading it) from the header alone."""
-    header = _read(path, pixels=False)
-    _check_frames(path, header, declared)
+    with _sentence(path):
+        header = _read(path, pixels=False)
+        _check_frames(path, header, declared)
+        return int(header.Columns), int(header.Rows), ", ".join(_notes(header, declared))
+
+
+def _notes(header: Any, declared: Declaration) -> list[str]:
+    """Return what is special about reading an image, for the fingerprint of its set."""
     notes = []
     if header.get("VOILUTSequence") and not declared.window:
         notes.append("VOI LUT")
@@ -64,7 +93,9 @@ def header_of(path: Path, declared: Declaration = PLAIN) -> tuple[int, int, str]
         notes.append("padding")
     if header.PhotometricInterpretation == "PALETTE COLOR" and _palette_bits(header) > 8:
         notes.append("palette of 16 bits")
-    return int(header.Columns), int(header.Rows), ", ".join(notes)
+    if _of_first_frame(header):
+        notes.append("scale of the first frame")
+    return notes
 
 
 def read_rgb(path: Path, declared: Declaration = PLAIN) -> np.ndarray:
@@ -76,14 +107,36 @@ def read_rgb(path: Path, declared: Declaration = PLAIN) -> np.ndarray:
     Raises:
         InputError: an unreadable file, several frames, a window that has no width.
     """
-    header = _read(path, pixels=True)
-    _check_frames(path, header, declared)
-    try:
-        from pydicom.pixels import apply_color_lut, apply_modality_lut, pixel_array
+    with _sentence(path):
+        header = _read(path, pixels=True)
+        _check_frames(path, header, declared)
+        _check_stored(path, header)
+        stored = _pixels(path, header)
+        if stored.ndim == 3 and stored.shape[2] == 3:
+            return stored if stored.dtype == np.uint8 else to_uint8(stored)
+        if stored.ndim != 2:
+            raise InputError(f"{str(path)!r} has the shape {stored.shape}; grey or RGB is needed")
+        values = _rescaled(path, header, stored)
+        grey = _shown(path, header, values, _padding(header, stored), declared)
+        return np.repeat(grey[..., None], 3, 2)
 
-        for table in header.get("ModalityLUTSequence") or ():
-            _widened(table)
 
+def _check_stored(path: Path, header: Any) -> None:
+    """Refuse bits that are not where they are read: pydicom takes the lowest, whatever is said."""
+    bits, high = header.get("BitsStored"), header.get("HighBit")
+    packed = header.file_meta.TransferSyntaxUID.is_compressed  # whose decoder knows its own bits
+    if bits and high is not None and high != bits - 1 and not packed:
+        raise InputError(
+            f"{str(path)!r} has HighBit {high} with BitsStored {bits}, where only {bits - 1} is "
+            "allowed; save it again"
+        )
+
+
+def _pixels(path: Path, header: Any) -> np.ndarray:
+    """Return the stored values of the first frame, (H, W), or colours (H, W, 3)."""
+    from pydicom.pixels import apply_color_lut, pixel_array
+
+    with _sentence(path, "decode"):
         # of several frames the user declared the first; YCbCr becomes RGB on the way
         stored = pixel_array(header, index=0 if int(header.get("NumberOfFrames", 1)) > 1 else None)
         if header.PhotometricInterpretation == "PALETTE COLOR":
@@ -91,16 +144,26 @@ def read_rgb(path: Path, declared: Declaration = PLAIN) -> np.ndarray:
             stored = apply_color_lut(stored, header)
             if stored.dtype != np.uint8:
                 stored = to_uint8(stored, (0.0, 2.0 ** _palette_bits(header) - 1))
-        colour = stored.ndim == 3
-        values = stored if colour else apply_modality_lut(stored, header).astype(np.float32)
-    except Exception as error:  # pydicom and its decoders have no common class
-        raise InputError(f"cannot decode {str(path)!r} ({' '.join(str(error).split())})") from None
-    if values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[2] != 3):
-        raise InputError(f"{str(path)!r} has the shape {values.shape}; grey or RGB is needed")
-    if colour:
-        return values if values.dtype == np.uint8 else to_uint8(values)
-    grey = _shown(path, header, values, _padding(header, stored), declared)
-    return np.repeat(grey[..., None], 3, 2)
+    return np.asarray(stored)
+
+
+def _rescaled(path: Path, header: Any, stored: np.ndarray) -> np.ndarray:
+    """Return (H, W) float32 in the units of the file: by its table, or slope and intercept."""
+    from pydicom.pixels import apply_modality_lut
+
+    slope = float(header.get("RescaleSlope", 1))
+    if slope == 0 and not header.get("ModalityLUTSequence"):
+        raise InputError(
+            f"{str(path)!r} has RescaleSlope 0, which makes all its pixels alike; save it with the "
+            "right slope"
+        )
+    with _sentence(path, "decode"):
+        for table in header.get("ModalityLUTSequence") or ():
+            _widened(table)
+        values: np.ndarray = apply_modality_lut(stored, header).astype(np.float32)
+    if unlike := int((~np.isfinite(values)).sum()):
+        raise InputError(f"{str(path)!r} holds {unlike} values that are no number")
+    return values
 
 
 def _widened(table: Any) -> int:
@@ -212,6 +275,19 @@ def _window(path: Path, header: Any) -> tuple[float, float]:
     return low, low + max(width - 1, 1e-6)
 
 
+def _of_first_frame(header: Any) -> dict[str, Any]:
+    """Return scale and window of the first frame, where an enhanced object has them per frame."""
+    found: dict[str, Any] = {}
+    for groups in ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"):
+        for sequence, names in _OF_FRAMES.items():
+            for group in (header.get(groups) or ())[:1]:
+                for item in (group.get(sequence) or ())[:1]:
+                    for name in names:
+                        if name in item and not item[name].is_empty:
+                            found.setdefault(name, item[name].value)
+    return found
+
+
 def _check_frames(path: Path, header: Any, declared: Declaration) -> None:
     count = int(header.get("NumberOfFrames", 1))
     if count > 1 and declared.pages != "first":
@@ -227,27 +303,30 @@ def _read(path: Path, pixels: bool) -> Any:
         import pydicom
     except ModuleNotFoundError:
         raise InputError(f"reading {path.name} needs pydicom; run {INSTALL}") from None
-    try:
+    with _sentence(path):
         # files of before 1995 and of some scanners start without preamble and file meta: their
         # encoding is then the default one, implicit VR little endian (PS3.5, 10.1)
-        bare = not starts_dicom(first_bytes(path))
+        start = first_bytes(path)
+        bare = not starts_dicom(start)
         header = pydicom.dcmread(path, stop_before_pixels=not pixels, force=bare)
         if bare and "TransferSyntaxUID" not in header.file_meta:
             header.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
         for name in _OPTIONAL:
             if name in header and header[name].is_empty:
                 del header[name]
+        for name, value in _of_first_frame(header).items():
+            if name not in header:
+                setattr(header, name, value)
         if "RescaleSlope" in header or "RescaleIntercept" in header:
             # pydicom rescales only where both are there
             header.RescaleSlope = header.get("RescaleSlope", 1)
             header.RescaleIntercept = header.get("RescaleIntercept", 0)
-    except FileNotFoundError:
-        raise InputError(f"there is no image {str(path)!r}; correct the manifest") from None
-    except Exception as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"cannot read the image {str(path)!r} ({reason})") from None
     if any(name not in header or header[name].is_empty for name in ("Rows", "Columns")):
-        raise InputError(f"{str(path)!r} is a DICOM file without an image")
+        what = "is a DICOM file without an image" if start else "is empty"
+        raise InputError(f"{str(path)!r} {what}")
     if not header.get("PhotometricInterpretation"):
         raise InputError(f"{str(path)!r} does not say how its pixels are meant; save it again")
+    palette = header.PhotometricInterpretation == "PALETTE COLOR"
+    if palette and "RedPaletteColorLookupTableDescriptor" not in header:
+        raise InputError(f"{str(path)!r} has no colours for its palette; save it again")
     return header

@@ -258,6 +258,7 @@ def read_rgb(path: Path, declared: Declaration = PLAIN, at_least: int = 0) -> np
         shown = ImageOps.exif_transpose(image)
         if shown.mode.startswith(("I", "F")):
             values = np.asarray(shown)
+            _check_hidden(values, image, path, declared)
             if _is_unsigned(image):
                 values = values.view(np.uint32)
             if _is_white_zero(image):
@@ -287,6 +288,25 @@ def _without_alpha(image: Image.Image, path: Path, declared: Declaration) -> np.
     return (whole[..., :3] * share + behind * (1 - share)).round().astype(np.uint8)
 
 
+def _check_hidden(
+    values: np.ndarray, image: Image.Image, path: Path, declared: Declaration
+) -> None:
+    """Refuse 16-bit pixels of the value that a PNG calls transparent (tRNS), unless declared."""
+    key = image.info.get("transparency")
+    if key is None or declared.alpha == "drop":
+        return
+    same = values == np.asarray(key)
+    if (same if values.ndim == 2 else same.all(2)).any():
+        raise _deep_and_transparent(path)
+
+
+def _deep_and_transparent(path: Path) -> InputError:
+    return InputError(
+        f"the image {str(path)!r} has 16 bits and transparent pixels; save it without an alpha "
+        'channel, or declare alpha = "drop" in dataset.toml'
+    )
+
+
 def _deep(path: Path, image: Image.Image, raw: str, declared: Declaration) -> np.ndarray:
     """Return 16-bit colour scaled to 8 bits as 16-bit grey is, by percentiles of all colours.
 
@@ -304,11 +324,9 @@ def _deep(path: Path, image: Image.Image, raw: str, declared: Declaration) -> np
         ]
         low = np.asarray(ImageOps.exif_transpose(again)).astype(np.uint16)
     values = high << 8 | low
+    _check_hidden(values, image, path, declared)
     if values.shape[2] == 4 and not ((values[..., 3] == 65535).all() or declared.alpha == "drop"):
-        raise InputError(
-            f"the image {str(path)!r} has 16 bits and transparent pixels; save it without an alpha "
-            'channel, or declare alpha = "drop" in dataset.toml'
-        )
+        raise _deep_and_transparent(path)
     return to_uint8(values[..., :3])
 
 

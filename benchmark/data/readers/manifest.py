@@ -59,6 +59,7 @@ def from_rows(rows: Sequence[Row], name: str, declared: Declaration, origin: str
         InputError: for rows, files or a declaration that cannot be taken as they are.
     """
     table.check_rows(rows, origin)
+    _check_links(rows)
     check_spelled_alike(dict.fromkeys(row.group for row in rows), "groups", origin)
     masked = rows[0].mask is not None
     for key in ("ordinal", "multilabel") if masked else ("mask_values", "mask_threshold"):
@@ -389,11 +390,7 @@ class _Folder:
         return below
 
     def relative(self, rows: list[Row]) -> list[Row]:
-        """Return `rows` with ids that hold no absolute path: those start at their common folder.
-
-        Raises:
-            InputError: two rows of one file, whatever their names.
-        """
+        """Return `rows` with ids that hold no absolute path: those start at their common folder."""
         if self._outside:
             base = os.path.commonpath([Path(name).parent for name in self._outside])
             rows = [
@@ -402,19 +399,20 @@ class _Folder:
                 else row
                 for row in rows
             ]
-        # links are followed, per folder: one file under two names could be in two parts
-        first: dict[str, str] = {}
-        parents: dict[Path, str] = {}
-        for row in rows:
-            if row.image.parent not in parents:
-                parents[row.image.parent] = os.path.realpath(row.image.parent)
-            real = os.path.join(parents[row.image.parent], row.image.name)  # noqa: PTH118
-            real = os.path.realpath(real) if row.image.is_symlink() else real
-            if (other := first.setdefault(real, row.id)) != row.id:
-                raise InputError(
-                    f"{other!r} and {row.id!r} are the same image, listed twice; keep one"
-                )
         return rows
+
+
+def _check_links(rows: Sequence[Row]) -> None:
+    """Raise InputError for one file under two names, which could be in two parts or classes."""
+    first: dict[str, str] = {}
+    parents: dict[Path, str] = {}  # followed once per folder
+    for row in rows:
+        if row.image.parent not in parents:
+            parents[row.image.parent] = os.path.realpath(row.image.parent)
+        real = os.path.join(parents[row.image.parent], row.image.name)  # noqa: PTH118
+        real = os.path.realpath(real) if row.image.is_symlink() else real
+        if (other := first.setdefault(real, row.id)) != row.id:
+            raise InputError(f"{other!r} and {row.id!r} are the same image, listed twice; keep one")
 
 
 def _stem(name: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.core.registry import InputError
-from benchmark.core.spelling import check_spelled_alike, clean, whole_number
+from benchmark.core.spelling import CONTROL, check_spelled_alike, clean, whole_number
 from benchmark.data.base import Card, Dataset
 from benchmark.data.readers import strata, volumes
 from benchmark.data.readers.declared import PLAIN, Declaration
@@ -40,12 +40,18 @@ class Row:
 
 
 def check_rows(rows: Sequence[Row], origin: str) -> None:
-    """Raise InputError for repeated images, unknown splits, or a group that sits in two splits."""
+    """Raise InputError for repeated images, odd names, unknown splits, a group in two splits."""
     if not rows:
         raise InputError(f"{origin} lists no image")
     seen: dict[str, str] = {}
     ids: set[str] = set()
     for row in rows:
+        for name in (row.id, row.label, row.group):
+            if CONTROL.search(name):  # no record, table or page could name it
+                raise InputError(
+                    f"{origin}: {name!r} is not UTF-8 or holds control characters; rename that "
+                    "file, folder, class or group"
+                )
         if os.path.normpath(row.id) in ids:
             raise InputError(f"{origin} lists the image {row.id!r} twice; keep one row")
         ids.add(os.path.normpath(row.id))

@@ -22,6 +22,7 @@ import numpy as np
 
 from benchmark.core.registry import InputError
 from benchmark.data.readers.declared import PLAIN, Declaration
+from benchmark.data.readers.dicom import first_bytes
 from benchmark.data.readers.images import as_bytes, whole_numbers
 from benchmark.data.readers.scaling import to_uint8
 
@@ -106,6 +107,7 @@ def _header(path: Path, as_stored: bool, channels: tuple[int, ...]) -> Geometry:
     known = any(codes) and not as_stored
     order = np.array([[0, 1], [1, 1], [2, 1]], float)
     if known:
+        _check_directions(path, image)
         finite = np.isfinite(image.affine).all()
         order = io_orientation(image.affine) if finite else np.full((3, 2), np.nan)
         if not np.isfinite(order).all():
@@ -131,6 +133,30 @@ def _header(path: Path, as_stored: bool, channels: tuple[int, ...]) -> Geometry:
         tuple((int(axis), int(direction)) for axis, direction in order),
         affine,
     )
+
+
+def _check_directions(path: Path, image: Any) -> None:
+    """Refuse a header whose two affines turn or mirror the volume differently.
+
+    Programs that follow the other one would show left for right. Two spaces (scanner and atlas)
+    are rotated and moved against each other, but by less than half a turn of an axis.
+    """
+    from nibabel.orientations import aff2axcodes
+
+    header = image.header
+    if not all(k in header and int(header[k]) for k in ("sform_code", "qform_code")):
+        return
+    sform, qform = header.get_sform(), header.get_qform()
+    with np.errstate(invalid="ignore", divide="ignore"):  # what cannot be is refused elsewhere
+        steps = sform[:3, :3] / np.linalg.norm(sform[:3, :3], axis=0)
+        others = qform[:3, :3] / np.linalg.norm(qform[:3, :3], axis=0)
+    # axes that point apart by more than 60 degrees: less is a rotation, and no other order
+    if ((steps * others).sum(0) < 0.5).any() and aff2axcodes(sform) != aff2axcodes(qform):
+        one, other = ("".join(map(str, aff2axcodes(form))) for form in (sform, qform))
+        raise InputError(
+            f"the header of {str(path)!r} gives two orientations, {one} (sform) and {other} "
+            '(qform); correct it, or declare orientation = "stored" in dataset.toml'
+        )
 
 
 def common_axis(paths: Sequence[Path], declared: Declaration = PLAIN) -> int:
@@ -293,7 +319,9 @@ def _load(path: Path) -> Any:
             image: Any = nibabel.load(path)
         np.asanyarray(image.dataobj[..., :1])  # most truncated files fail here, before training
     except Exception as error:  # nibabel, gzip and zlib have no common class
-        raise _unreadable(path, error) from None
+        packed = not path.name.lower().endswith(".gz") and first_bytes(path)[:2] == b"\x1f\x8b"
+        reason = ValueError("it is compressed by gzip: name it .nii.gz") if packed else error
+        raise _unreadable(path, reason) from None
     return image
 
 
