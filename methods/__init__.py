@@ -7,8 +7,11 @@ model = build("lora(rank=8)").attach(timm.create_model("vit_base_patch16_224", n
 from benchmark.core.registry import discover
 from methods import families, seams
 from methods.base import (
+    Count,
+    Factor,
     Method,
     Range,
+    Share,
     build,
     delta,
     load_delta,
@@ -20,8 +23,11 @@ from methods.base import (
 )
 
 __all__ = [
+    "Count",
+    "Factor",
     "Method",
     "Range",
+    "Share",
     "build",
     "delta",
     "families",

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from benchmark.core.citation import Citation
 from methods import families
-from methods.base import Method, positive, register
+from methods.base import Count, Method, register
 from methods.parts import adapters, stream
 
 PAPER = Citation(
@@ -47,16 +47,13 @@ class AdapterPlus(Method):
     stochastic depth of the adapter (.1 in the paper).
     """
 
-    bottleneck: int = 8
+    bottleneck: Count = 8
 
     display = "Adapter+"
     family = "Adapters"
     works = (PAPER,)
     passage = "sec. 3"
     lr = 2e-3
-
-    def __post_init__(self) -> None:
-        positive(bottleneck=self.bottleneck)
 
     def edit(self, backbone: nn.Module) -> None:
         """Add one adapter per block."""

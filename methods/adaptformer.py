@@ -9,7 +9,7 @@ from torch import nn
 from benchmark.core.citation import Citation
 from benchmark.core.registry import unknown
 from methods import families, seams
-from methods.base import Method, Range, later, positive, register, share
+from methods.base import Count, Factor, Method, Range, Share, later, register
 from methods.parts import adapters
 from methods.parts.beside import put_beside_mlp
 
@@ -40,9 +40,9 @@ class AdaptFormer(Method):
     "residual": what the authors' code reads, the stream before the norm, and outside LayerScale.
     """
 
-    bottleneck: int = 64
-    scale: float = 0.1
-    dropout: float = later(0.1, recorded=0.0)
+    bottleneck: Count = 64
+    scale: Factor = 0.1
+    dropout: Share = later(0.1, recorded=0.0)
     reads_from: str = later("norm", recorded="norm")
 
     display = "AdaptFormer"
@@ -61,8 +61,7 @@ class AdaptFormer(Method):
     )
 
     def __post_init__(self) -> None:
-        positive(bottleneck=self.bottleneck)
-        share(dropout=self.dropout)
+        super().__post_init__()
         if self.reads_from not in ("norm", "residual"):
             raise unknown("reads_from of adaptformer", self.reads_from, ("norm", "residual"))
 

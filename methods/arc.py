@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from benchmark.core.citation import Citation
 from methods import families
-from methods.base import Method, positive, register
+from methods.base import Count, Method, register
 from methods.parts import adapters
 from methods.parts.inputs import AdaptedInput
 
@@ -46,16 +46,13 @@ class ARC(Method):
     One D for attention and one for the MLP of all blocks of a stage. Without the authors' dropout.
     """
 
-    bottleneck: int = 50
+    bottleneck: Count = 50
 
     display = "ARC"
     family = "Adapters"
     works = (PAPER,)
     passage = "eq. 4-5"
     lr = 2e-3
-
-    def __post_init__(self) -> None:
-        positive(bottleneck=self.bottleneck)
 
     def edit(self, backbone: nn.Module) -> None:
         """Share two projections within each stage."""

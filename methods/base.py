@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import importlib
 import importlib.metadata
 import traceback
 import typing
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from benchmark.core.cell import Cell
 from benchmark.core.citation import Citation, source
+from benchmark.core.numbers import Number
 from benchmark.core.registry import ENTRY_POINTS, InputError, Registry, unknown
 from benchmark.core.spec import format_spec, parse_spec
 from benchmark.core.typed import is_checked, typed
@@ -27,6 +29,12 @@ methods: Registry[type[Method]] = Registry("method")
 M = TypeVar("M", bound="type[Method]")
 Batches = Iterable[tuple[Tensor, Tensor]]  # images (B, 3, S, S) and targets; may be read twice
 Loss = Callable[[Tensor, Tensor], Tensor]  # the task's mean loss of images and targets
+
+# What a field may hold is said by its type, and `Method` checks it.
+Count = Annotated[int, Number(int, least=1, most=10**6)]  # no machine has the memory for more
+# of what is trained: smaller ones take it out, larger ones overflow
+Factor = Annotated[float, Number(float, least=1e-30, most=1e30)]
+Share = Annotated[float, Number(float, least=0, below=1)]
 
 
 def later(default: Any, recorded: Any) -> Any:
@@ -87,6 +95,13 @@ class Method:
     reads: ClassVar[Literal["", "last", "maps"]] = ""
     head: ClassVar[str] = "trained"  # or "neighbours": the harness votes instead of training one
     calibration_images: ClassVar[int] = 0  # at most so many `calibrate` is shown; 0: never called
+
+    def __post_init__(self) -> None:
+        """Raise InputError for a field outside of the range that its type declares."""
+        cls: Any = type(self)  # a key like any class, though checkers read its instances' hash
+        for name, number in _numbers(cls).items():
+            if (value := getattr(self, name)) is not None:
+                number.check(value, f"{getattr(self, 'name', cls.__name__)}: {name}")
 
     def __str__(self) -> str:
         fields = {
@@ -233,6 +248,18 @@ class Method:
         raise InputError(f"{self} cannot be merged into the weights of the backbone")
 
 
+@functools.cache
+def _numbers(cls: type[Method]) -> dict[str, Number[Any]]:
+    """Return the numbers that fields of a method may have, by name, where their types say so."""
+    return {
+        name: note
+        for name, hint in typing.get_type_hints(cls, include_extras=True).items()
+        for kind in (hint, *typing.get_args(hint))  # alone, or "or None"
+        for note in getattr(kind, "__metadata__", ())
+        if isinstance(note, Number)
+    }
+
+
 def build(spec: str, *, recorded: bool = False) -> Method:
     """Return the method of a spec such as "lora(rank=8)" or "my_module:MyMethod(width=4)".
 
@@ -258,21 +285,8 @@ def build(spec: str, *, recorded: bool = False) -> Method:
             before = {f.name: f.metadata["recorded"] for f in fields if "recorded" in f.metadata}
             arguments = before | arguments
         method = cls(**arguments)
-        if ":" not in name and not recorded:
-            _check_scales(method)
         str(method)  # a cell's name needs it, so what is wrong with it is said here as well
     return method
-
-
-def _check_scales(method: Method) -> None:
-    """Raise InputError for a factor that takes out what is trained, or that overflows."""
-    for name in ("alpha", "scale"):
-        value = getattr(method, name, None)
-        if isinstance(value, int | float) and not 1e-30 <= abs(value) <= 1e30:
-            raise InputError(
-                f"{name}={value:g} of {method.name} leaves nothing of what is trained; give a "
-                "number from 1e-30 to 1e+30"
-            )
 
 
 @contextlib.contextmanager
@@ -379,22 +393,3 @@ def load_delta(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 def merge(method: Method, module: nn.Module) -> nn.Module:
     """Fold `module`, trained with `method`, into plain weights; nothing is trainable after."""
     return method.fold(module).requires_grad_(False)
-
-
-MOST_WIDE = 10**6  # of ranks, prompts, widths: more asks for memory that no machine has
-
-
-def positive(**values: Any) -> None:
-    """Raise InputError for a hyper-parameter that is not an integer above 0."""
-    for name, value in values.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise InputError(f"{name}={value!r} must be an integer above 0")
-        if value > MOST_WIDE:
-            raise InputError(f"{name}={value!r} must be an integer from 1 to {MOST_WIDE}")
-
-
-def share(**values: Any) -> None:
-    """Raise InputError for a hyper-parameter that is not a share in [0, 1)."""
-    for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
-            raise InputError(f"{name}={value!r} must be a share in [0, 1)")

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from benchmark.core.citation import Citation
 from benchmark.core.registry import InputError
-from methods.base import positive, register
+from methods.base import Count, register
 from methods.oft import Rotated
 from methods.parts import targets
 from methods.parts.updates import Update, WeightMethod
@@ -79,8 +79,8 @@ class BOFT(WeightMethod):
     Hugging Face's library, but for its trained scale of every output.
     """
 
-    block: int = 8
-    factors: int = 2
+    block: Count = 8
+    factors: Count = 2
 
     display = "BOFT"
     family = "Orthogonal"
@@ -90,7 +90,6 @@ class BOFT(WeightMethod):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        positive(block=self.block, factors=self.factors)
         if self.block % 2:
             raise InputError(f"block={self.block} of boft must be even: factors exchange halves")
 

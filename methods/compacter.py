@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from benchmark.core.citation import Citation
 from benchmark.core.registry import InputError
 from methods import families, seams
-from methods.base import Method, positive, register
+from methods.base import Count, Method, register
 from methods.parts import adapters
 
 PAPER = Citation(
@@ -66,8 +66,8 @@ class Compacter(Method):
     the authors' tiny starts step 0 would only nearly be the backbone.
     """
 
-    bottleneck: int = 24
-    terms: int = 4
+    bottleneck: Count = 24
+    terms: Count = 4
 
     display = "Compacter"
     family = "Adapters"
@@ -76,7 +76,7 @@ class Compacter(Method):
     lr = 3e-3
 
     def __post_init__(self) -> None:
-        positive(bottleneck=self.bottleneck, terms=self.terms)
+        super().__post_init__()
         if self.bottleneck % self.terms:
             raise InputError(
                 f"bottleneck={self.bottleneck} must be a multiple of terms={self.terms}"

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from benchmark.core.citation import Citation
 from methods import families, seams
-from methods.base import Method, Range, later, positive, register, share
+from methods.base import Count, Factor, Method, Range, Share, later, register
 from methods.parts import adapters, lean
 from methods.parts.bottlenecks import quick_gelu
 from methods.parts.grid import on_grid
@@ -67,9 +67,9 @@ class Convpass(Method):
     the identity, as in 9 of the authors' 19 tasks (Xavier in the others); they tune s per task.
     """
 
-    bottleneck: int = 8
-    scale: float = 1.0
-    dropout: float = later(0.1, recorded=0.0)
+    bottleneck: Count = 8
+    scale: Factor = 1.0
+    dropout: Share = later(0.1, recorded=0.0)
 
     display = "Convpass"
     family = "Adapters"
@@ -79,10 +79,6 @@ class Convpass(Method):
     ranges = (
         Range("scale", 0.01, 100, "the authors' search per task, github.com/JieShibo/PETL-ViT"),
     )
-
-    def __post_init__(self) -> None:
-        positive(bottleneck=self.bottleneck)
-        share(dropout=self.dropout)
 
     def edit(self, backbone: nn.Module) -> None:
         """Add two bypasses per block."""

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from benchmark.core.citation import OTHERS, Citation
 from methods import families
-from methods.base import Method, positive, register
+from methods.base import Count, Method, register
 from methods.parts import prompts, stream, targets
 
 PAPER = Citation(
@@ -60,7 +60,7 @@ class CVPT(Method):
     weights of cross-attention are the block's own instead of copies, which is the same function.
     """
 
-    prompts: int = 10
+    prompts: Count = 10
 
     display = "CVPT"
     family = "Prompts"
@@ -68,9 +68,6 @@ class CVPT(Method):
     passage = "eq. 4"
     identity = False
     lr = 2e-3
-
-    def __post_init__(self) -> None:
-        positive(prompts=self.prompts)
 
     def edit(self, backbone: nn.Module) -> None:
         """Let each block's stream read prompts of its own."""

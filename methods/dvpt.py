@@ -9,7 +9,7 @@ from torch import nn
 from benchmark.core.citation import OTHERS, Citation
 from benchmark.core.registry import unknown
 from methods import families
-from methods.base import Method, later, positive, register
+from methods.base import Count, Method, later, register
 from methods.parts import prompts
 from methods.parts.backbone import as_backbone
 from methods.parts.beside import put_beside_mlp
@@ -52,9 +52,9 @@ class DVPT(Method):
     kappa of the phantoms, seed 0: 64.6, 67.7, 80.2. None leads on both, so "gate" stays.
     """
 
-    bottleneck: int = 20
-    prompts: int = 50
-    share: int = 1
+    bottleneck: Count = 20
+    prompts: Count = 50
+    share: Count = 1
     merge: str = "attend"
     attention: bool = True
     start: str = later("gate", recorded="gate")
@@ -66,7 +66,7 @@ class DVPT(Method):
     lr = 2e-3
 
     def __post_init__(self) -> None:
-        positive(bottleneck=self.bottleneck, prompts=self.prompts, share=self.share)
+        super().__post_init__()
         if self.merge not in ("auto", "rows", "attend"):
             raise unknown("merge of dvpt", self.merge, ("auto", "rows", "attend"))
         if self.start not in STARTS:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from methods import families, seams
-from methods.base import Method, later, positive, register
+from methods.base import Count, Method, later, register
 from methods.dvpt import DVPT_PAPER
 from methods.parts import prompts
 from methods.parts.beside import put_beside_mlp
@@ -49,9 +49,9 @@ class DVPTReleased(Method):
     start at zero, not at PyTorch's random default; gates get no weight decay.
     """
 
-    bottleneck: int | None = None
-    prompts: int | None = None
-    share: int = 3
+    bottleneck: Count | None = None
+    prompts: Count | None = None
+    share: Count = 3
     normed: bool = later(True, recorded=False)
 
     display = "DVPT (released code)"
@@ -60,10 +60,6 @@ class DVPTReleased(Method):
     passage = "the released code, commit 180a4a4"
     identity = False
     lr = 3e-3
-
-    def __post_init__(self) -> None:
-        given = {"bottleneck": self.bottleneck, "prompts": self.prompts, "share": self.share}
-        positive(**{name: value for name, value in given.items() if value is not None})
 
     def edit(self, backbone: nn.Module) -> None:
         """Share bottlenecks within stages, then add the prompts of the family."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from benchmark.core.citation import Citation
-from methods.base import Method, positive, register
+from methods.base import Count, Method, register
 from methods.parts.union import Union
 from methods.prefix import Prefix
 from methods.vpt_deep import VPTDeep
@@ -37,17 +37,14 @@ class E2VPT(Union):
     out; keys and values have prompts of their own. It tunes both numbers per task.
     """
 
-    prompts: int = 10
-    keys: int = 5
+    prompts: Count = 10
+    keys: Count = 5
 
     display = "E2VPT"
     family = "Prompts"
     works = (PAPER,)
     passage = "eq. 4-6"
     lr = 1e-3
-
-    def __post_init__(self) -> None:
-        positive(prompts=self.prompts, keys=self.keys)
 
     def members(self) -> list[Method]:
         """Return keys and values first: the prompts stand outside of the attention."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from benchmark.core.registry import unknown
 from methods import families, seams
-from methods.base import Method, later, register
+from methods.base import Count, Factor, Method, Share, later, register
 from methods.fact_tt import FACT
 from methods.parts import factors
 
@@ -42,9 +42,9 @@ class FacTTK(Method):
     their linear layer does and all P_i as one Xavier matrix. The authors tune s per task.
     """
 
-    rank: int = 16
-    scale: float = 1.0
-    dropout: float = later(0.1, recorded=0.0)
+    rank: Count = 16
+    scale: Factor = 1.0
+    dropout: Share = later(0.1, recorded=0.0)
     start: str = later("released", recorded="xavier")
     layout: str = later("released", recorded="paper")
 
@@ -57,7 +57,8 @@ class FacTTK(Method):
     mergeable = True
 
     def __post_init__(self) -> None:
-        factors.check(self.name, self.rank, self.start, self.dropout)
+        super().__post_init__()
+        factors.check_start(self.name, self.start)
         if self.layout not in ("released", "paper"):
             raise unknown("layout of fact_tk", self.layout, ("released", "paper"))
 

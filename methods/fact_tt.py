@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from benchmark.core.citation import Citation
 from methods import families, seams
-from methods.base import Method, later, register
+from methods.base import Count, Factor, Method, Share, later, register
 from methods.parts import factors
 
 FACT = Citation(
@@ -41,9 +41,9 @@ class FacTTT(Method):
     Sigma = I) makes what V's first steps multiply four times larger. The authors tune s per task.
     """
 
-    rank: int = 16
-    scale: float = 1.0
-    dropout: float = later(0.1, recorded=0.0)
+    rank: Count = 16
+    scale: Factor = 1.0
+    dropout: Share = later(0.1, recorded=0.0)
     start: str = later("released", recorded="xavier")
 
     display = "FacT-TT"
@@ -55,7 +55,8 @@ class FacTTT(Method):
     mergeable = True
 
     def __post_init__(self) -> None:
-        factors.check(self.name, self.rank, self.start, self.dropout)
+        super().__post_init__()
+        factors.check_start(self.name, self.start)
 
     def edit(self, backbone: nn.Module) -> None:
         """Share the outer factors, give each layer its inner matrices."""

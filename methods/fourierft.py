@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.core.citation import Citation
-from methods.base import positive, register
+from methods.base import Count, Factor, register
 from methods.parts.updates import Update, WeightMethod, seeded
 
 PAPER = Citation(
@@ -58,18 +58,14 @@ class FourierFT(WeightMethod):
     the paper), so that step 0 is the backbone.
     """
 
-    number: int = 1000
-    scale: float = 150.0
+    number: Count = 1000
+    scale: Factor = 150.0
 
     display = "FourierFT"
     family = "Sparse"
     works = (PAPER,)
     passage = "eq. 2-4"
     lr = 1e-1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        positive(number=self.number)
 
     def update(self, weight: Tensor) -> Update:
         """Return the inverse transform."""

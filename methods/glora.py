@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from benchmark.core.citation import Citation
 from methods import families, seams
-from methods.base import Method, positive, register
+from methods.base import Count, Method, register
 
 PAPER = Citation(
     ("Chavan, Arnav", "Liu, Zhuang", "Gupta, Deepak", "Xing, Eric", "Shen, Zhiqiang"),
@@ -47,7 +47,7 @@ class GLoRA(Method):
     C. Deviation: every layer has all of them; the paper then searches which to keep.
     """
 
-    rank: int = 4
+    rank: Count = 4
 
     display = "GLoRA"
     family = "Mixed"
@@ -55,9 +55,6 @@ class GLoRA(Method):
     passage = "eq. 10"
     lr = 5e-4
     mergeable = True
-
-    def __post_init__(self) -> None:
-        positive(rank=self.rank)
 
     def edit(self, backbone: nn.Module) -> None:
         """Generalise the layers."""

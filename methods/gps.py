@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from benchmark.core.citation import Citation
 from benchmark.core.registry import InputError, unknown
 from methods import families, seams
-from methods.base import Batches, Loss, Method, positive, register
+from methods.base import Batches, Count, Loss, Method, register
 from methods.norm import NORMS
 from methods.parts.updates import frozen_weight
 
@@ -73,7 +73,7 @@ class GPS(Method):
     once and unchanged. A training step costs the dense gradients of `full`.
     """
 
-    connections: int = 1
+    connections: Count = 1
     loss: str = "contrastive"
 
     display = "GPS"
@@ -85,7 +85,7 @@ class GPS(Method):
     calibration_images = 512
 
     def __post_init__(self) -> None:
-        positive(connections=self.connections)
+        super().__post_init__()
         if self.loss not in LOSSES:
             raise unknown("loss of gps", self.loss, LOSSES)
 

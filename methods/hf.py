@@ -58,6 +58,7 @@ class HuggingFace(Method):
     mergeable = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         targets.check(self.targets)
         if self.tuner != "LORA" or self.options:  # else nothing can be wrong, and peft loads slowly
             self._config([])

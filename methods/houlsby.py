@@ -8,7 +8,7 @@ from torch import nn
 
 from benchmark.core.citation import Citation
 from methods import families, seams
-from methods.base import Method, positive, register
+from methods.base import Count, Method, register
 from methods.parts import adapters
 
 PAPER = Citation(
@@ -39,16 +39,13 @@ class Houlsby(Method):
     is exactly the backbone; the norms are not trained; width 16 (64 in the paper).
     """
 
-    bottleneck: int = 16
+    bottleneck: Count = 16
 
     display = "Houlsby adapter"
     family = "Adapters"
     works = (PAPER,)
     passage = "fig. 2"
     lr = 3e-3
-
-    def __post_init__(self) -> None:
-        positive(bottleneck=self.bottleneck)
 
     def edit(self, backbone: nn.Module) -> None:
         """Add two adapters per block."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from benchmark.core.citation import Citation
 from benchmark.core.registry import InputError
-from methods.base import positive, register
+from methods.base import Count, register
 from methods.parts.updates import Update, WeightMethod
 
 PAPER = Citation(
@@ -48,7 +48,7 @@ class HRA(WeightMethod):
     Without the paper's penalty on vectors that are not orthogonal to each other (lambda = 0).
     """
 
-    rank: int = 8
+    rank: Count = 8
 
     display = "HRA"
     family = "Orthogonal"
@@ -58,7 +58,6 @@ class HRA(WeightMethod):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        positive(rank=self.rank)
         if self.rank % 2:
             raise InputError(f"rank={self.rank} of hra must be even: pairs cancel at the start")
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from benchmark.core.citation import Citation
-from benchmark.core.registry import InputError
-from methods.base import Method, register
+from methods.base import Count, Method, register
 
 PAPER = Citation(
     (
@@ -38,12 +37,7 @@ class KNearestNeighbours(Method):
     works = (PAPER,)
     head = "neighbours"
     mergeable = True
-    k: int = 20
-
-    def __post_init__(self) -> None:
-        # more neighbours than training images is no fault: all of them vote then
-        if self.k < 1:
-            raise InputError(f"knn: k {self.k} must be above 0")
+    k: Count = 20  # more than there are training images is no fault: all of them vote then
 
     def edit(self, backbone: nn.Module) -> None:
         """Train nothing of the backbone."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.core.citation import Citation
-from methods.base import positive, register
+from methods.base import Count, Factor, register
 from methods.parts.updates import Update, WeightMethod
 
 LYCORIS = Citation(
@@ -62,18 +62,14 @@ class LoHa(WeightMethod):
     The start is that of LyCORIS: N(0, .1^2), N(0, 1), 0 and N(0, 1).
     """
 
-    rank: int = 4
-    alpha: float = 4.0
+    rank: Count = 4
+    alpha: Factor = 4.0
 
     display = "LoHa"
     family = "Low-rank"
     works = (PAPER, LYCORIS)
     passage = "prop. 1"
     lr = 2e-3
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        positive(rank=self.rank)
 
     def update(self, weight: Tensor) -> Update:
         """Return the product of products."""

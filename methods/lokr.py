@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.core.citation import Citation
-from methods.base import positive, register
+from methods.base import Count, Factor, register
 from methods.loha import LYCORIS
 from methods.parts.updates import Update, WeightMethod, kaiming
 
@@ -57,17 +57,13 @@ class LoKr(WeightMethod):
     The second factor is always of low rank; LyCORIS leaves it whole where r is above half its side.
     """
 
-    rank: int = 8
-    alpha: float = 8.0
+    rank: Count = 8
+    alpha: Factor = 8.0
 
     display = "LoKr"
     family = "Low-rank"
     works = (LYCORIS, KRONA)
     lr = 3e-3
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        positive(rank=self.rank)
 
     def update(self, weight: Tensor) -> Update:
         """Return the product."""

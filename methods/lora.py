@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from benchmark.core.citation import Citation
 from benchmark.core.registry import InputError
 from methods import families, seams
-from methods.base import Method, positive, register, share
+from methods.base import Count, Factor, Method, Share, register
 from methods.parts import lean, targets, updates
 
 PAPER = Citation(
@@ -146,11 +146,11 @@ class Lora(Method):
     with its own A; qkv adapts the fused layer with one A: another function of the same size.
     """
 
-    rank: int = 8
-    alpha: float = 8.0
+    rank: Count = 8
+    alpha: Factor = 8.0
     targets: str = "q+v"
     rank_stabilized: bool = False
-    dropout: float = 0.0
+    dropout: Share = 0.0
 
     branches: ClassVar[type[LowRank]] = LowRank
     display = "LoRA"
@@ -161,8 +161,7 @@ class Lora(Method):
     mergeable = True
 
     def __post_init__(self) -> None:
-        positive(rank=self.rank)
-        share(dropout=self.dropout)
+        super().__post_init__()
         targets.check(self.targets)
 
     @property

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.core.citation import Citation
-from methods.base import positive, register
+from methods.base import Count, Factor, register
 from methods.parts.updates import Update, WeightMethod, seeded
 
 PAPER = Citation(
@@ -44,18 +44,14 @@ class LoraFA(WeightMethod):
     Deviation: A is drawn from a fixed seed, alike for all layers of one width, and not stored.
     """
 
-    rank: int = 8
-    alpha: float = 8.0
+    rank: Count = 8
+    alpha: Factor = 8.0
 
     display = "LoRA-FA"
     family = "Low-rank"
     works = (PAPER,)
     passage = "sec. 3.1"
     lr = 5e-3
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        positive(rank=self.rank)
 
     def update(self, weight: Tensor) -> Update:
         """Return the product."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from benchmark.core.citation import Citation
-from benchmark.core.registry import InputError
-from methods.base import register
+from methods.base import Factor, register
 from methods.lora import Lora
 
 PAPER = Citation(
@@ -30,18 +29,13 @@ class LoraPlus(Lora):
     harness has one rate for all methods; this keeps it so.
     """
 
-    ratio: float = 16.0
+    ratio: Factor = 16.0
 
     display = "LoRA+"
     family = "Low-rank"
     works = (PAPER,)
     passage = "sec. 4"
     lr = 5e-4
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.ratio > 0:
-            raise InputError(f"ratio={self.ratio!r} must be above 0")
 
     @property
     def scaling(self) -> float:

@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmark.core.citation import Citation
-from benchmark.core.registry import InputError
 from methods import families
-from methods.base import Method, later, positive, register
+from methods.base import Count, Factor, Method, later, register
 from methods.parts.backbone import as_backbone
 from methods.parts.extensions import NetworkExtension
 from methods.parts.starts import zero
@@ -108,8 +107,8 @@ class LST(Method):
     The gates are sigmoid(alpha / T) with the authors' T = .1; T = 1 moves ten times slower.
     """
 
-    bottleneck: int = 32
-    temperature: float = later(0.1, recorded=1.0)
+    bottleneck: Count = 32
+    temperature: Factor = later(0.1, recorded=1.0)
 
     display = "LST"
     family = "Adapters"
@@ -117,11 +116,6 @@ class LST(Method):
     passage = "eq. 1"
     lr = 2e-3
     reads = "maps"
-
-    def __post_init__(self) -> None:
-        positive(bottleneck=self.bottleneck)
-        if not self.temperature > 0:
-            raise InputError(f"temperature={self.temperature!r} must be above 0")
 
     def edit(self, backbone: nn.Module) -> None:
         """Put one rung beside every map."""

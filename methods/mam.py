@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from benchmark.core.citation import Citation
 from methods.adaptformer import AdaptFormer
-from methods.base import Method, positive, register
+from methods.base import Count, Factor, Method, register
 from methods.parts.union import Union
 from methods.prefix import Prefix
 
@@ -28,18 +28,15 @@ class MAM(Union):
     The width is 64 here (a vision backbone's share, not BART's), prefixes 10; both are fields.
     """
 
-    prompts: int = 10
-    bottleneck: int = 64
-    scale: float = 4.0
+    prompts: Count = 10
+    bottleneck: Count = 64
+    scale: Factor = 4.0
 
     display = "MAM adapter"
     family = "Mixed"
     works = (PAPER,)
     passage = "sec. 4.6"
     lr = 1e-3
-
-    def __post_init__(self) -> None:
-        positive(prompts=self.prompts, bottleneck=self.bottleneck)
 
     def members(self) -> list[Method]:
         """Return the prefixes and the parallel adapters."""

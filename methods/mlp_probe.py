@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from methods import families
-from methods.base import Method, positive, register
+from methods.base import Count, Method, register
 from methods.parts.backbone import as_backbone
 from methods.parts.extensions import NetworkExtension
 from methods.seams import extend
@@ -42,7 +42,7 @@ class MLPProbe(Method):
     For dense features it reads the last map, whose channels are D.
     """
 
-    bottleneck: int = 256
+    bottleneck: Count = 256
 
     display = "MLP probe"
     family = "Reference"
@@ -52,9 +52,6 @@ class MLPProbe(Method):
     identity = False
     lr = 1e-3
     reads = "last"
-
-    def __post_init__(self) -> None:
-        positive(bottleneck=self.bottleneck)
 
     def edit(self, backbone: nn.Module) -> None:
         """Put the network behind the backbone."""

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from benchmark.core.citation import Citation
 from methods import families
-from methods.base import Method, positive, register, share
+from methods.base import Count, Method, Share, register
 from methods.parts import stream
 from methods.parts.grid import on_grid
 from methods.parts.starts import zero
@@ -66,18 +66,14 @@ class Mona(Method):
     step 0 is the backbone. Images are square.
     """
 
-    bottleneck: int = 64
-    dropout: float = 0.1
+    bottleneck: Count = 64
+    dropout: Share = 0.1
 
     display = "Mona"
     family = "Adapters"
     works = (PAPER,)
     passage = "eq. 4-6"
     lr = 1e-3
-
-    def __post_init__(self) -> None:
-        positive(bottleneck=self.bottleneck)
-        share(dropout=self.dropout)
 
     def edit(self, backbone: nn.Module) -> None:
         """Add two adapters per block."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from benchmark.core.citation import Citation
-from methods.base import Method, positive, register
+from methods.base import Count, Method, register
 from methods.lora import Lora
 from methods.parts.union import Union
 from methods.pfeiffer import Pfeiffer
@@ -28,18 +28,15 @@ class NOAH(Union):
     searches a size of each module for every depth.
     """
 
-    prompts: int = 5
-    rank: int = 4
-    bottleneck: int = 8
+    prompts: Count = 5
+    rank: Count = 4
+    bottleneck: Count = 8
 
     display = "NOAH"
     family = "Mixed"
     works = (PAPER,)
     passage = "fig. 2"
     lr = 1e-3
-
-    def __post_init__(self) -> None:
-        positive(prompts=self.prompts, rank=self.rank, bottleneck=self.bottleneck)
 
     def members(self) -> list[Method]:
         """Return prompts, low-rank branches and adapters."""

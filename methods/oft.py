@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.core.citation import Citation
-from methods.base import positive, register
+from methods.base import Count, register
 from methods.parts.updates import Update, WeightMethod
 
 PAPER = Citation(
@@ -70,17 +70,13 @@ class OFT(WeightMethod):
     width, its largest divisor below does.
     """
 
-    block: int = 32
+    block: Count = 32
 
     display = "OFT"
     family = "Orthogonal"
     works = (PAPER,)
     passage = "eq. 4"
     lr = 1e-3
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        positive(block=self.block)
 
     def update(self, weight: Tensor) -> Update:
         """Return the rotation."""

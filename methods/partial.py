@@ -8,7 +8,7 @@ from torch import nn
 
 from benchmark.core.citation import Citation
 from methods import families
-from methods.base import Method, later, positive, register
+from methods.base import Count, Method, later, register
 from methods.vpt_deep import VPT
 
 PAPER = Citation(
@@ -32,7 +32,7 @@ class Partial(Method):
     are.
     """
 
-    blocks: int = 1
+    blocks: Count = 1
     norm: bool = later(True, recorded=False)
 
     display = "Partial"
@@ -41,9 +41,6 @@ class Partial(Method):
     lr = 1e-4
     reads = "last"
     mergeable = True
-
-    def __post_init__(self) -> None:
-        positive(blocks=self.blocks)
 
     def edit(self, backbone: nn.Module) -> None:
         """Train the last blocks and the norm."""

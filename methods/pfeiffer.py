@@ -8,7 +8,7 @@ from torch import nn
 
 from benchmark.core.citation import Citation
 from methods import families, seams
-from methods.base import Method, positive, register
+from methods.base import Count, Method, register
 from methods.parts import adapters
 
 PAPER = Citation(
@@ -36,16 +36,13 @@ class Pfeiffer(Method):
     every backbone (d / 16 in the paper).
     """
 
-    bottleneck: int = 32
+    bottleneck: Count = 32
 
     display = "Pfeiffer adapter"
     family = "Adapters"
     works = (PAPER,)
     passage = "sec. 3 and fig. 3"
     lr = 1e-3
-
-    def __post_init__(self) -> None:
-        positive(bottleneck=self.bottleneck)
 
     def edit(self, backbone: nn.Module) -> None:
         """Add one adapter per block."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.core.citation import Citation
-from methods.base import positive, register
+from methods.base import Count, register
 from methods.parts.updates import Update, WeightMethod
 
 PAPER = Citation(
@@ -52,17 +52,13 @@ class PiSSA(WeightMethod):
     What is stored is A and B; W_res is made from W when the method is attached.
     """
 
-    rank: int = 8
+    rank: Count = 8
 
     display = "PiSSA"
     family = "Low-rank"
     works = (PAPER,)
     passage = "eq. 2-4"
     lr = 2e-4
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        positive(rank=self.rank)
 
     def update(self, weight: Tensor) -> Update:
         """Return the trained principal part."""

@@ -8,7 +8,7 @@ from torch import nn
 
 from benchmark.core.citation import Citation
 from methods import families
-from methods.base import Method, positive, register
+from methods.base import Count, Method, register
 from methods.parts import keys, prompts
 
 PAPER = Citation(
@@ -30,7 +30,7 @@ class Prefix(Method):
     window reads them.
     """
 
-    prompts: int = 10
+    prompts: Count = 10
 
     display = "Prefix tuning"
     family = "Prompts"
@@ -38,9 +38,6 @@ class Prefix(Method):
     passage = "eq. 3"
     identity = False
     lr = 2e-3
-
-    def __post_init__(self) -> None:
-        positive(prompts=self.prompts)
 
     def edit(self, backbone: nn.Module) -> None:
         """Add keys and values to every attention."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.core.citation import Citation
-from methods.base import positive, register
+from methods.base import Count, Factor, register
 from methods.parts.updates import Update, WeightMethod, seeded
 
 PAPER = Citation(
@@ -61,18 +61,14 @@ class RandLoRA(WeightMethod):
     l = 0 and g = 1 / max(out, in) at the start; s = `alpha` / `rank` as in Hugging Face's library.
     """
 
-    rank: int = 32
-    alpha: float = 640.0
+    rank: Count = 32
+    alpha: Factor = 640.0
 
     display = "RandLoRA"
     family = "Low-rank"
     works = (PAPER,)
     passage = "eq. 3"
     lr = 1e-3
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        positive(rank=self.rank)
 
     def update(self, weight: Tensor) -> Update:
         """Return the sum of the bases."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from benchmark.core.citation import Citation
 from benchmark.core.registry import InputError
 from methods import families, seams
-from methods.base import Method, Range, later, positive, register, share
+from methods.base import Count, Factor, Method, Range, Share, later, register
 from methods.parts import adapters, lean
 from methods.parts.inputs import AdaptedInput
 from methods.parts.starts import zero
@@ -76,10 +76,10 @@ class RepAdapter(Method):
     authors tune s per task, between .1 and 10.
     """
 
-    bottleneck: int = 8
-    groups: int = 2
-    scale: float = 1.0
-    dropout: float = later(0.1, recorded=0.0)
+    bottleneck: Count = 8
+    groups: Count = 2
+    scale: Factor = 1.0
+    dropout: Share = later(0.1, recorded=0.0)
 
     display = "RepAdapter"
     family = "Adapters"
@@ -92,8 +92,7 @@ class RepAdapter(Method):
     mergeable = True
 
     def __post_init__(self) -> None:
-        positive(bottleneck=self.bottleneck, groups=self.groups)
-        share(dropout=self.dropout)
+        super().__post_init__()
         if self.bottleneck % self.groups:
             raise InputError(
                 f"bottleneck={self.bottleneck} must be a multiple of groups={self.groups}"

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
 from benchmark.core.citation import Citation
-from benchmark.core.registry import InputError
+from benchmark.core.numbers import Number
 from methods import families
-from methods.base import Batches, Loss, Method, Range, register, share
+from methods.base import Batches, Factor, Loss, Method, Range, register
 from methods.parts import stream
 
 PAPER = Citation(
@@ -64,8 +64,8 @@ class SCT(Method):
     is left out.
     """
 
-    share: float = 0.125
-    scale: float = 0.15
+    share: Annotated[float, Number(float, above=0, below=1)] = 0.125
+    scale: Factor = 0.15
 
     display = "SCT"
     family = "Adapters"
@@ -79,11 +79,6 @@ class SCT(Method):
         Range("weight_decay", 1e-4, 1.0, "run_model_sct.sh of github.com/showlab/SCT"),
     )
     calibration_images = 512
-
-    def __post_init__(self) -> None:
-        share(share=self.share)
-        if not self.share:
-            raise InputError(f"share={self.share!r} must be above 0")
 
     def edit(self, backbone: nn.Module) -> None:
         """Put a map after each attention, on the first channels until `calibrate` has chosen."""

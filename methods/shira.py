@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.core.citation import OTHERS, Citation
-from methods.base import positive, register
+from methods.base import Count, register
 from methods.parts.updates import Update, WeightMethod, seeded
 
 PAPER = Citation(
@@ -46,17 +46,13 @@ class SHiRA(WeightMethod):
     images, as `gps` does.
     """
 
-    rank: int = 8
+    rank: Count = 8
 
     display = "SHiRA"
     family = "Sparse"
     works = (PAPER,)
     passage = "sec. 3.1"
     lr = 2e-3
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        positive(rank=self.rank)
 
     def update(self, weight: Tensor) -> Update:
         """Return the sparse sum."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.core.citation import Citation
-from methods.base import positive, register
+from methods.base import Count, register
 from methods.parts.updates import Update, WeightMethod, seeded
 
 PAPER = Citation(
@@ -48,17 +48,13 @@ class VeRA(WeightMethod):
     Layers of one shape share A and B, which are drawn from a fixed seed and not stored.
     """
 
-    rank: int = 256
+    rank: Count = 256
 
     display = "VeRA"
     family = "Low-rank"
     works = (PAPER,)
     passage = "eq. 2"
     lr = 1e-2
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        positive(rank=self.rank)
 
     def update(self, weight: Tensor) -> Update:
         """Return the scaled product."""

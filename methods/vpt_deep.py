@@ -9,7 +9,7 @@ from torch import nn
 from benchmark.core.citation import Citation
 from benchmark.core.registry import unknown
 from methods import families, seams
-from methods.base import Method, later, positive, register
+from methods.base import Count, Method, later, register
 from methods.parts import prompts
 from methods.parts.adapters import at
 
@@ -40,7 +40,7 @@ class VPTDeep(Method):
     before `normed` existed computed without.
     """
 
-    prompts: int = 10
+    prompts: Count = 10
     start: str = later("uniform", recorded="normal")
     normed: bool = later(True, recorded=False)
 
@@ -52,7 +52,7 @@ class VPTDeep(Method):
     lr = 1e-3
 
     def __post_init__(self) -> None:
-        positive(prompts=self.prompts)
+        super().__post_init__()
         if self.start not in prompts.STARTS:
             raise unknown(f"start of {self.name}", self.start, prompts.STARTS)
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from benchmark.core.registry import unknown
 from methods import families
-from methods.base import Method, later, positive, register
+from methods.base import Count, Method, later, register
 from methods.parts import prompts
 from methods.vpt_deep import VPT
 
@@ -18,7 +18,7 @@ from methods.vpt_deep import VPT
 class VPTShallow(Method):
     """m learnable tokens join the sequence after the prefix tokens and stay (eq. 4-6)."""
 
-    prompts: int = 50
+    prompts: Count = 50
     start: str = later("uniform", recorded="normal")
 
     display = "VPT-shallow"
@@ -29,7 +29,7 @@ class VPTShallow(Method):
     lr = 3e-3
 
     def __post_init__(self) -> None:
-        positive(prompts=self.prompts)
+        super().__post_init__()
         if self.start not in prompts.STARTS:
             raise unknown(f"start of {self.name}", self.start, prompts.STARTS)
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from benchmark.core.citation import Citation
 from methods import families, seams
-from methods.base import Method, positive, register, share
+from methods.base import Count, Method, Share, register
 from methods.parts import prompts
 from methods.parts.backbone import as_backbone
 from methods.parts.extensions import NetworkExtension
@@ -85,8 +85,8 @@ class VQT(Method):
     their lengths, queries start like VPT's prompts, and .1 of their values are dropped.
     """
 
-    queries: int = 5
-    dropout: float = 0.1
+    queries: Count = 5
+    dropout: Share = 0.1
 
     display = "VQT"
     family = "Prompts"
@@ -94,10 +94,6 @@ class VQT(Method):
     passage = "sec. 3"
     identity = False
     lr = 1e-3
-
-    def __post_init__(self) -> None:
-        positive(queries=self.queries)
-        share(dropout=self.dropout)
 
     def edit(self, backbone: nn.Module) -> None:
         """Put the queries beside the blocks."""

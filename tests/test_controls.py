@@ -98,7 +98,7 @@ def test_the_suite_resolves_and_holds_every_kind_of_control():
 
 
 def test_an_odd_k_is_refused():
-    with pytest.raises(InputError, match="k 0 must be above 0"):
+    with pytest.raises(InputError, match="knn: k 0 must be a whole number"):
         Resolver().cells([Grid(("knn(k=0)",), ("tiny_vit",))])
 
 

@@ -1,6 +1,7 @@
 import dataclasses
 import itertools
 import json
+import typing
 
 import pytest
 import timm
@@ -11,6 +12,7 @@ from torch import nn
 import methods
 from benchmark import auditing
 from benchmark.__main__ import main
+from benchmark.core.numbers import Number
 from benchmark.core.registry import InputError
 from methods import build, seams
 
@@ -179,13 +181,17 @@ def test_models_that_read_the_weight_do_not_bypass_lora(family):
     [
         ("lorra", "did you mean 'lora'"),
         ("lora(rnk=2)", "did you mean 'rank'"),
-        ("lora(rank=0)", "rank=0 must be an integer above 0"),
-        ("lora(rank=1000000000)", "rank=1000000000 must be an integer from 1 to"),
+        ("lora(rank=0)", "lora: rank 0 must be a whole number from 1 to 1000000"),
+        ("lora(rank=1000000000)", "rank 1000000000 must be a whole number from 1 to"),
+        ("dvpt_released(prompts=0)", "prompts 0 must be a whole number"),
+        ("fact_tt(dropout=1.0)", "dropout 1.0 must be a number of 0 or more and below 1"),
+        ("sct(share=0.0)", "share 0.0 must be a number between 0 and 1"),
+        ("lst(temperature=0.0)", "temperature 0.0 must be a number from 1e-30"),
         ("lora(targets=qq)", "unknown LoRA target 'qq'"),
         ("lora(targets=q+q)", "names q twice"),
         ("dora(targets=qkv+v)", "names v twice"),
-        ("lora(alpha=0)", "alpha=0 of lora leaves nothing"),
-        ("adaptformer(scale=1e-50)", "scale=1e-50 of adaptformer leaves nothing"),
+        ("lora(alpha=0)", "alpha 0 must be a number from 1e-30"),
+        ("adaptformer(scale=1e-50)", "scale 1e-50 must be a number from"),
         ("LoRA", "did you mean 'lora'"),
         ("dvpt(merge=add)", "unknown merge of dvpt 'add'"),
         ("no_such_module:Thing", "cannot load method"),
@@ -195,6 +201,40 @@ def test_models_that_read_the_weight_do_not_bypass_lora(family):
 def test_bad_specs(spec, message):
     with pytest.raises(InputError, match=message):
         build(spec)
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranged(methods.Method):
+    """A method of somebody else: the types of its fields say what they may hold."""
+
+    paper = "none"
+    width: methods.Count = 4
+    alpha: float = 0.0  # not a factor of anything
+
+    def edit(self, backbone):
+        pass
+
+    def count(self, backbone):
+        return 0
+
+
+def test_ranges_of_fields_hold_however_a_method_is_made():
+    assert Ranged().alpha == 0
+    for value in (0, 1.5, True, "3"):
+        with pytest.raises(InputError, match=f"Ranged: width {value!r} must be a whole number"):
+            Ranged(width=value)
+
+
+@pytest.mark.parametrize("name", methods.methods)
+def test_every_number_of_a_method_declares_its_range(name):
+    hints = typing.get_type_hints(type(build(name)), include_extras=True)
+    for field in dataclasses.fields(build(name)):
+        kinds = (hints[field.name], *typing.get_args(hints[field.name]))
+        assert not {int, float} & set(kinds) or any(map(_is_ranged, kinds)), field.name
+
+
+def _is_ranged(kind):
+    return any(isinstance(note, Number) for note in getattr(kind, "__metadata__", ()))
 
 
 def test_a_rank_above_the_width_is_refused():

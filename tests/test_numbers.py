@@ -61,6 +61,12 @@ def test_a_truth_value_is_no_number():
             read(True, "x")
 
 
+def test_a_fraction_is_no_whole_number():
+    for read in (COUNT.read, COUNT.check):
+        with pytest.raises(InputError, match=r"x 1\.5 must be a whole number above 0"):
+            read(1.5, "x")
+
+
 @pytest.mark.parametrize("text", ["nan", "1_0", "0x10", "٣"])
 def test_every_axis_reads_numbers_alike(tmp_path, text):
     file = tmp_path / "sweep.toml"

@@ -71,7 +71,8 @@ class Number(Generic[N]):
 
     def check(self, value: N, name: str) -> N:
         """Return `value`, or raise InputError where it is out of range."""
-        if isinstance(value, bool) or not isinstance(value, int | float):  # from a program
+        kinds = int if self.kind is int else int | float
+        if isinstance(value, bool) or not isinstance(value, kinds):  # from a program
             raise InputError(f"{name} {value!r} must be {self}")
         inside = self.least <= value <= self.most and self.above < value < self.below
         limit = MOST if self.kind is int else LARGEST

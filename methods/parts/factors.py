@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from benchmark.core.registry import unknown
 from methods import families, seams
-from methods.base import Range, positive, share
+from methods.base import Range
 from methods.parts.updates import frozen_weight
 
 ROLES = ("qkv", "proj", "fc1", "fc2")
@@ -119,10 +119,8 @@ def uniform(*shape: int, fan_in: int) -> Tensor:
     return torch.empty(*shape).uniform_(-(fan_in**-0.5), fan_in**-0.5)
 
 
-def check(name: str, rank: int, start: str, dropout: float) -> None:
-    """Raise InputError for fields of a FacT method that make no sense."""
-    positive(rank=rank)
-    share(dropout=dropout)
+def check_start(name: str, start: str) -> None:
+    """Raise InputError for a start that a FacT method does not have."""
     if start not in STARTS:
         raise unknown(f"start of {name}", start, STARTS)
 

@@ -73,6 +73,7 @@ class WeightMethod(Method):
     mergeable = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         targets.check(self.targets)
 
     def update(self, weight: Tensor) -> Update:
