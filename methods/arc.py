@@ -43,7 +43,10 @@ class Recomposed(nn.Module):
 class ARC(Method):
     """Re-scaled shared bottlenecks before attention and MLP (eq. 4-5), up = down transposed.
 
-    One D for attention and one for the MLP of all blocks of a stage. Without the authors' dropout.
+    One D for attention and one for the MLP of all blocks of a stage. Deviations: without the
+    authors' dropout; the scales of the MLP start at zero as those of attention do (Xavier in their
+    code), so that step 0 is the backbone; in Swin, too, the MLP's adapter reads what the norm gives
+    (their Swin adapts the stream before it).
     """
 
     bottleneck: Count = 50

@@ -34,7 +34,8 @@ class E2VPT(Union):
     """VPT-deep with key and value prompts in every attention (eq. 4-6).
 
     Deviations: the paper then prunes prompts and segments of them and trains again, which is left
-    out; keys and values have prompts of their own. It tunes both numbers per task.
+    out; keys and values have prompts of their own, N(0, .02^2) at first (one for both in the
+    authors' code, drawn like Kaiming's). It tunes both numbers per task.
     """
 
     prompts: Count = 10

@@ -17,7 +17,7 @@ KRONA = Citation(
         "Edalati, Ali",
         "Tahaei, Marzieh",
         "Kobyzev, Ivan",
-        "Nia, Vahid Partovi",
+        "Partovi Nia, Vahid",
         "Clark, James J.",
         "Rezagholizadeh, Mehdi",
     ),
@@ -54,7 +54,8 @@ class Kronecker(Update):
 class LoKr(WeightMethod):
     """W' = W + (alpha / r) C (x) (B A), C (m, n), B A (out / m, in / n), both nearly square.
 
-    The second factor is always of low rank; LyCORIS leaves it whole where r is above half its side.
+    C starts at zero, as in Hugging Face's library (in LyCORIS B does, and C is Kaiming's). The
+    second factor is always of low rank; LyCORIS leaves it whole where r is above half its side.
     """
 
     rank: Count = 8

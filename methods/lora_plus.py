@@ -25,8 +25,9 @@ class LoraPlus(Lora):
 
     Adam's step does not depend on the size of a gradient, so a B that is multiplied by `ratio`
     where it is used moves as one whose rate is multiplied: LoRA of `ratio` times the alpha is the
-    same run, but for Adam's epsilon and for the decay of B, which stays that of the rate of A. The
-    harness has one rate for all methods; this keeps it so.
+    same run, but for Adam's epsilon, for the decay of B, which stays that of the rate of A, and for
+    clipping, which sees the gradient of B `ratio` times as long. The harness has one rate for all
+    methods; this keeps it so.
     """
 
     ratio: Factor = 16.0

@@ -24,8 +24,10 @@ PAPER = Citation(
 class NOAH(Union):
     """VPT-deep, LoRA on q and v, and an adapter after each MLP together (fig. 2).
 
-    Deviation: the whole of the paper's supernet with one size for all blocks; the paper then
-    searches a size of each module for every depth.
+    Deviations: the whole of the paper's supernet with one size for all blocks; the paper then
+    searches a size of each module for every depth. The authors' code has one LoRA on the whole of
+    qkv, of the same count, and QuickGELU in the adapter, whose matrices both start as Xavier's
+    (ReLU and a zero W_up here).
     """
 
     prompts: Count = 5

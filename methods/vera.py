@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.core.citation import Citation
-from methods.base import Count, register
+from benchmark.core.registry import unknown
+from methods.base import Count, later, register
 from methods.parts.updates import Update, WeightMethod, seeded
 
 PAPER = Citation(
@@ -21,16 +22,19 @@ PAPER = Citation(
 )
 
 
+STARTS = {"kaiming": 2, "lecun": 1}
+
+
 class Scaled(Update):
     """`W + diag(b) B diag(d) A` with fixed B (out, r) and A (r, in)."""
 
     a: Tensor
     b: Tensor
 
-    def __init__(self, rows: int, columns: int, rank: int) -> None:
+    def __init__(self, rows: int, columns: int, rank: int, start: str) -> None:
         super().__init__()
-        # Kaiming's bound for each matrix, as the authors draw them
-        a, b = (3 / columns) ** 0.5, (3 / rank) ** 0.5
+        variance = STARTS[start]  # of each matrix, times its fan-in
+        a, b = (3 * variance / columns) ** 0.5, (3 * variance / rank) ** 0.5
         self.fixed(a=seeded(rank, columns, bound=a), b=seeded(rows, rank, bound=b, seed=1))
         self.vector_d = nn.Parameter(torch.full((rank,), 0.1))
         self.vector_b = nn.Parameter(torch.zeros(rows))
@@ -45,10 +49,13 @@ class Scaled(Update):
 class VeRA(WeightMethod):
     """W' = W + diag(b) B diag(d) A (eq. 2); b = 0 and d = .1 at the start.
 
-    Layers of one shape share A and B, which are drawn from a fixed seed and not stored.
+    Layers of one shape share A and B, which are drawn from a fixed seed and not stored: uniform
+    with Kaiming's variance 2 / fan-in as in the paper; records from before `start` existed have
+    LeCun's 1 / fan-in, so half of the product.
     """
 
     rank: Count = 256
+    start: str = later("kaiming", recorded="lecun")
 
     display = "VeRA"
     family = "Low-rank"
@@ -56,9 +63,14 @@ class VeRA(WeightMethod):
     passage = "eq. 2"
     lr = 1e-2
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.start not in STARTS:
+            raise unknown("start of vera", self.start, STARTS)
+
     def update(self, weight: Tensor) -> Update:
         """Return the scaled product."""
-        return Scaled(len(weight), weight.shape[1], self.rank)
+        return Scaled(len(weight), weight.shape[1], self.rank, self.start)
 
     def size(self, rows: int, columns: int) -> int:
         """Return out + r."""

@@ -63,6 +63,16 @@ def test_vera():
     )
 
 
+def test_vera_draws_its_fixed_matrices_as_kaiming_does():
+    torch.manual_seed(0)
+    update = build("vera(rank=64)").update(torch.zeros(48, 96))
+    # uniform, variance 2 / fan-in: Kaiming's for what a rectifier halves
+    for fixed, fan_in in ((update.a, 96), (update.b, 64)):
+        assert 0.98 < fixed.abs().max() / (6 / fan_in) ** 0.5 <= 1
+    before = build("vera(targets=q+v,rank=64)", recorded=True).update(torch.zeros(48, 96))
+    assert torch.allclose(update.b @ update.a, 2 * before.b @ before.a, atol=1e-6)
+
+
 def test_hra():
     layer = rival(peft.HRAConfig(r=RANK, target_modules=["0"]))
     agree(layer, mine("hra(rank=4)", layer), u=layer.hra_u["default"].T)
