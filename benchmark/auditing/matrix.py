@@ -22,6 +22,7 @@ CHECKS: dict[str, Check] = {
     for check in (
         checks.check_spec,
         checks.check_identity,
+        checks.check_repeats,
         checks.check_count,
         checks.check_alive,
         checks.check_frozen,
@@ -89,7 +90,7 @@ def examine(spec: str, family: str) -> Verdict:
         return Verdict(spec, family, "fail", faults=(Fault("unsupported", _told(error)),))
     if reason:
         return Verdict(spec, family, "n/a", reason=reason)
-    faults = []
+    faults: list[Fault] = []
     # where it cannot even be attached, every check would say the same
     every = {"attach": attached, **CHECKS}
     for name, check in every.items():
@@ -97,7 +98,8 @@ def examine(spec: str, family: str) -> Verdict:
             if applies(name, family):
                 check(method, partial(make, shallow=True) if name == "compile" else make)
         except Exception as error:  # whatever a broken method raises is the finding
-            faults.append(Fault(name, _told(error)))
+            if _told(error) not in {fault.reason for fault in faults}:
+                faults.append(Fault(name, _told(error)))
             if name == "attach":
                 break
     if faults:

@@ -28,13 +28,15 @@ def images(number: int = 0, count: int = BATCH) -> Tensor:
     return torch.randn(count, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(number))
 
 
-def attached(method: Method, make: Maker, calibrated_on: int | None = 0) -> nn.Module:
+def attached(
+    method: Method, make: Maker, calibrated_on: int | None = 0, seed: int = 1
+) -> nn.Module:
     """Return a fresh backbone with the method attached, seeded.
 
     A method that chooses by training images has seen random ones, of this number; None: none yet.
     """
     backbone = make()
-    torch.manual_seed(1)
+    torch.manual_seed(seed)
     # a count that is wrong is one fault of its own, and hides no other
     body = method.attach(backbone, counted=False).eval()
     if method.calibration_images and calibrated_on is not None:
