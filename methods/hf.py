@@ -31,8 +31,7 @@ PAPER = Citation(
     "https://github.com/huggingface/peft",
 )
 
-# Tuners whose default start changes the function.
-MOVED = {"FOURIERFT", "LILY", "RANDLORA"}
+MOVED = {"FOURIERFT"}  # tuners whose default start changes the function
 
 
 @register("hf")

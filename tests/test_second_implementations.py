@@ -206,6 +206,12 @@ def test_the_bridge_refuses_in_one_sentence(spec, message):
         build(spec)
 
 
+@pytest.mark.parametrize("tuner", ["FOURIERFT", "LILY", "LOHA", "RANDLORA"])
+def test_the_bridge_knows_which_tuners_start_as_the_backbone(tuner):
+    method = build(f"hf(tuner={tuner})")
+    auditing.CHECKS["identity"](method, lambda: tiny_backbones.make("vit"))
+
+
 @pytest.mark.parametrize("tuner", ["LORA", "LOHA", "LOKR", "OFT", "HRA"])
 def test_tuners_of_the_library_pass_the_audit(tuner):
     verdict = auditing.examine(f"hf(tuner={tuner})", "pvt")
