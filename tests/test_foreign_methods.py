@@ -68,6 +68,44 @@ def test_a_method_that_leaves_the_program_fails_its_own_cell(train, tmp_path, ca
     assert len(list(tmp_path.rglob("record.json"))) == 1
 
 
+ADAPTER = """
+from methods import families, seams
+import torch
+from torch import nn
+
+@dataclass(frozen=True)
+class Mine(Mine):
+    def edit(self, backbone):
+        for block in families.blocks(backbone):
+            seams.extend(block.mlp, Added, bias=nn.Parameter(torch.zeros(families.width(block))))
+    def count(self, backbone): return sum(map(families.width, families.blocks(backbone)))
+"""
+ADDED = """
+class Added:
+    def forward(self, x):
+        {line}
+        return super().forward(x) + self.bias
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "told"),
+    [
+        ("late", "self.more = nn.Parameter(torch.ones(1))", "makes blocks.0.mlp.more, "),
+        (
+            "writes",
+            "self.training and self.fc1.weight.data.mul_(1.1)",
+            "writes to frozen weights while it runs",
+        ),
+    ],
+)
+def test_what_a_delta_would_not_hold_fails_the_cell(train, tmp_path, capsys, name, line, told):
+    source = f"{HEAD}{GOOD}{ADAPTER}{ADDED.format(line=line)}"
+    assert train(f"made_{name}", source, "--seeds", "0,1") == 1
+    assert capsys.readouterr().err.count(f"FAILED: made_{name}:Mine {told}") == 2
+    assert len(list(tmp_path.rglob("record.json"))) == 2  # of `linear`
+
+
 LOST = "    def edit(self, b): raise RuntimeError('CUDA error: device-side assert')\n"
 
 

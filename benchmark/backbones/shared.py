@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ class Pristine:
 
     Modules and buffers of a copy are its own, its parameters share memory with all other copies:
     `own_trained` gives those that are trained memory of their own. Before each copy the shared
-    memory is compared with what it was (`_marks`); where somebody wrote to it, such as by merging a
+    memory is compared with what it was (`marks`); where somebody wrote to it, such as by merging a
     method into its weights, the model is made anew.
     """
 
@@ -28,9 +28,9 @@ class Pristine:
 
     def copy(self) -> nn.Module:
         """Return a copy of the model."""
-        if _marks(self._model) != self._before:
+        if marks(self._model.parameters()) != self._before:
             self._load()
-        # `detach` keeps the version counter that `_marks` reads; `.data` would start another
+        # `detach` keeps the version counter that `marks` reads; `.data` would start another
         parameters = self._model.parameters()
         memo: dict[int, Any] = {
             id(p): nn.Parameter(p.detach(), p.requires_grad) for p in parameters
@@ -44,7 +44,7 @@ class Pristine:
 
     def _load(self) -> None:
         self._model = self._make().to(self._device)
-        self._before = _marks(self._model)
+        self._before = marks(self._model.parameters())
 
 
 def own_trained(model: nn.Module) -> None:
@@ -54,13 +54,13 @@ def own_trained(model: nn.Module) -> None:
             parameter.data = parameter.data.clone()
 
 
-def _marks(model: nn.Module) -> Marks:
+def marks(parameters: Iterable[nn.Parameter]) -> Marks:
     """Return two marks of each parameter that change when it is written to.
 
     torch's counter of in-place changes sees all of them but those through `.data`; the sum of the
     values' bits (wrapping around) sees those, unless they only trade places.
     """
-    tensors = [p.detach() for p in model.parameters()]
+    tensors = [p.detach() for p in parameters]
     words = [t.reshape(-1).view(_WORDS[t.element_size()]).sum() for t in tensors]
     sums = torch.stack(words).tolist() if words else []  # one transfer from the device
     return [t._version for t in tensors], sums

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmark.backbones.shared import marks
 from benchmark.core.cell import Cell
 from benchmark.core.registry import InputError
 from benchmark.training.fit import Setup
@@ -44,10 +45,12 @@ def probe(setup: Setup, model: Model, train: Source, method: str) -> Probe:
     torch's counter knows.
 
     Raises:
-        InputError: the head is made for features of another width.
+        InputError: the head is made for features of another width, or the pass itself changes what
+            is not trained.
     """
     images, targets = train.still(np.arange(min(2, len(train))), setup.device)
     model.eval()
+    check = untouched(model, method)
     counter = FlopCounterMode(display=False)
     with counter:
         features = model.encode(images)
@@ -55,6 +58,7 @@ def probe(setup: Setup, model: Model, train: Source, method: str) -> Probe:
         loss = setup.task.loss(model.decide(features, images.shape[-1]), targets)
         if loss.requires_grad:  # nearest neighbours train nothing
             loss.backward()
+    check()
     unreached = without_gradient(model)
     return Probe(counter.get_total_flops() / len(images) / 1e9, unreached)
 
@@ -74,6 +78,32 @@ def without_gradient(model: nn.Module) -> tuple[str, ...]:
     found = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
     model.zero_grad(set_to_none=True)
     return tuple(found)
+
+
+def untouched(model: Model, method: str) -> Callable[[], None]:
+    """Return a check that the method has left alone in the meantime what it does not train.
+
+    Raises:
+        InputError: (the returned function) a parameter was made, or a frozen one written to; a
+            reloaded delta would hold neither.
+    """
+    known = dict(model.body.named_parameters())
+    frozen = [p for p in known.values() if not p.requires_grad]
+    before = marks(frozen)
+
+    def check() -> None:
+        if late := sorted(dict(model.body.named_parameters()).keys() - known.keys()):
+            raise InputError(
+                f"{method} makes {', '.join(late[:3])} when it is called, unknown to its "
+                "count and to a reloaded delta: make parameters in edit"
+            )
+        if marks(frozen) != before:
+            raise InputError(
+                f"{method} writes to frozen weights while it runs, which a reloaded delta "
+                "would not hold: train them, or leave them alone"
+            )
+
+    return check
 
 
 LOOKED = 3  # steps: LoRA's A gets its first gradient in the second, when B is no longer zero

@@ -51,7 +51,14 @@ from benchmark.training.kept.features import Decision, Kept, Splits, from_kept
 from benchmark.training.kept.together import Member, alike, fit_together
 from benchmark.training.layout import lay_out
 from benchmark.training.neighbours import Memory, Neighbours, memorize
-from benchmark.training.probe import Probe, check_reached, freeze_unreached, probe_once, watched
+from benchmark.training.probe import (
+    Probe,
+    check_reached,
+    freeze_unreached,
+    probe_once,
+    untouched,
+    watched,
+)
 from benchmark.training.provenance import provenance
 from benchmark.training.session import Data, Session
 from benchmark.training.source import images_of
@@ -124,8 +131,9 @@ def _run(
         setup = replace(setup, compiled=bool(done))
     setup = replace(setup, held_bytes=session.held_bytes(model))
     memory.reset_peak(session.device)
-    listen = watched(model, own, cell, on_step)
+    listen, check = watched(model, own, cell, on_step), untouched(model, cell.method)
     progress = _trained(cell, session, model, setup, splits, listen)
+    check()
     costs = cost.training(cell, progress, session.device)
     val, test = evaluate(setup, splits.val), evaluate(setup, splits.test)
     costs |= (
