@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import resource
 import stat
 import subprocess
 import sys
@@ -122,6 +123,29 @@ def test_a_full_disk_under_a_folder_is_one_sentence_as_well(tmp_path):
     assert not out.exists()
     with pytest.raises(RustError, match="another"), filled(out):
         raise RustError("another")
+
+
+def test_a_process_without_a_descriptor_left_leaves_nothing(tmp_path):
+    held, (soft, hard) = [], resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def fill():
+        with filled(tmp_path / "out") as folder:
+            (folder / "panels").mkdir()
+            (folder / "panels" / "a").write_text("x")
+            while True:
+                held.append(os.open(os.devnull, os.O_RDONLY))
+
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard))
+    try:
+        with pytest.raises(InputError, match=r"Too many open files\); raise the limit .*ulimit -n"):
+            fill()
+        left = held and not os.path.lexists(tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for descriptor in held:
+            os.close(descriptor)
+    assert left
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_disk_that_is_full_at_the_very_last_file_replaces_none(tmp_path, monkeypatch):

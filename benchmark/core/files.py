@@ -42,6 +42,7 @@ EXTERNAL = "external"  # a folder: scores on sets that were not trained on
 
 MADE = "made.json"  # in a folder that the user named: what this program wrote there, with SHA-256
 PART = ".part"  # the end of what is not whole yet: a process that is killed leaves it
+_RESERVE = 6  # open files: `shutil.rmtree` takes two, and one more for each level below
 NO_ROOM = 2**20  # bytes; a disk with less than that is full
 
 
@@ -98,10 +99,23 @@ def _disk_error(error: Exception, folder: Path) -> OSError | None:
 def _unwritable(path: Path, reason: object) -> InputError:
     # a folder of our own that is not whole yet is gone by the time this is read
     folder = next(folder for folder in path.parents if not folder.name.endswith(PART))
-    return InputError(
-        f"cannot write in {str(folder)!r}: {path.name} ({reason}); make room there, or choose "
-        "another folder"
-    )
+    remedy = "make room there, or choose another folder"
+    if reason == os.strerror(errno.EMFILE):
+        remedy = "raise the limit of this shell (`ulimit -n`)"
+    return InputError(f"cannot write in {str(folder)!r}: {path.name} ({reason}); {remedy}")
+
+
+@contextlib.contextmanager
+def _removed(folder: Path) -> Iterator[None]:
+    """Remove `folder` in the end, even where the process has no descriptor left to look into it."""
+    with contextlib.ExitStack() as reserve:
+        for _ in range(_RESERVE):
+            reserve.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+        try:
+            yield
+        finally:
+            reserve.close()
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -168,8 +182,8 @@ def written_folder(
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _beside(path)
-    temporary.mkdir()
-    try:
+    with _removed(temporary):
+        temporary.mkdir()
         yield temporary
         if path.exists() and not is_good(path):
             shutil.rmtree(path, ignore_errors=True)
@@ -178,8 +192,6 @@ def written_folder(
         except OSError:
             if not is_good(path):
                 raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -200,18 +212,19 @@ def filled(folder: Path, names: Iterable[str] = (), *, replaces: bool = False) -
     # inside, because beside it may be another file system, or a folder without the right to write
     temporary = _beside(folder / "filled")
     try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        found = [path for path in sorted(temporary.rglob("*")) if path.is_file()]
-        made = {str(path.relative_to(temporary)): sha256_of(path) for path in found}
-        if not replaces:
-            _refuse_foreign(folder, made)
-        # its room is taken before anything is replaced: without it the files would count as foreign
-        write_json(temporary / MADE, _made(folder) | made)
-        for name in (*made, MADE):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (temporary / name).replace(folder / name)
-        is_new = False
+        with _removed(temporary):
+            temporary.mkdir(parents=True)
+            yield temporary
+            found = [path for path in sorted(temporary.rglob("*")) if path.is_file()]
+            made = {str(path.relative_to(temporary)): sha256_of(path) for path in found}
+            if not replaces:
+                _refuse_foreign(folder, made)
+            # its room is taken before anything is replaced: without it files would count as foreign
+            write_json(temporary / MADE, _made(folder) | made)
+            for name in (*made, MADE):
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (temporary / name).replace(folder / name)
+            is_new = False
     except OSError as error:
         raise _unwritable(folder, error.strerror or error) from None
     except InputError:
@@ -221,7 +234,6 @@ def filled(folder: Path, names: Iterable[str] = (), *, replaces: bool = False) -
             raise
         raise _unwritable(folder, reason.strerror) from None
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
         if is_new:
             shutil.rmtree(folder, ignore_errors=True)
 
