@@ -6,7 +6,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
 from benchmark.core.registry import InputError
-from benchmark.data import open_dataset
+from benchmark.data import open_dataset, show
 from benchmark.data.readers import images
 from benchmark.data.readers.declared import Declaration
 
@@ -309,3 +309,48 @@ def test_an_empty_file_is_called_empty(tmp_path):
     path.touch()
     with pytest.raises(InputError, match=r"a\.dcm' is empty"):
         images.header(path)
+
+
+def of_patients(folder, *patients):
+    for number, patient in enumerate(patients):
+        path = folder / "ab"[number % 2] / f"{number}.dcm"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(path, PatientID=patient)
+    return str(folder)
+
+
+def test_patients_are_asked_of_the_files_where_that_is_declared(tmp_path):
+    spec = of_patients(tmp_path, "P1", "P1 ", "P2", "P3")
+    data = open_dataset(spec)
+    assert data.card.grouping == "unknown"
+    assert '# group = "PatientID"' in show.proposal(data)
+    (tmp_path / "dataset.toml").write_text('group = "PatientID"')
+    data = open_dataset(spec)
+    groups = dict(zip(data.ids, data.groups, strict=True))
+    assert groups == {"a/0.dcm": "P1", "b/1.dcm": "P1", "a/2.dcm": "P2", "b/3.dcm": "P3"}
+    assert (data.card.grouping, data.card.group_key) == ("given", "PatientID")
+    (tmp_path / "manifest.csv").write_text("image,label\na/0.dcm,x\na/2.dcm,y\nb/1.dcm,x\n")
+    assert open_dataset(spec).groups == ("P1", "P2", "P1")
+
+
+@pytest.mark.parametrize(
+    ("patients", "sentence"),
+    [
+        (("P1", "", "P2", "P3"), r"PatientID of '.*1\.dcm' is ''"),
+        (("P1", "unknown", "P2", "P3"), r"PatientID of '.*1\.dcm' is 'unknown'"),
+        (("P1", "p1", "P2", "P3"), "groups 'P1' and 'p1'"),
+    ],
+)
+def test_patients_that_files_do_not_name_well_are_refused(tmp_path, patients, sentence):
+    spec = of_patients(tmp_path, *patients)
+    (tmp_path / "dataset.toml").write_text('group = "PatientID"')
+    with pytest.raises(InputError, match=sentence):
+        open_dataset(spec)
+
+
+def test_pictures_have_no_patients_to_ask(tmp_path):
+    spec = of_patients(tmp_path, "P1", "P2", "P3", "P4")
+    images.Image.new("L", (4, 4)).save(tmp_path / "a/x.png")
+    (tmp_path / "dataset.toml").write_text('group = "PatientID"')
+    with pytest.raises(InputError, match=r"x\.png' is no DICOM file"):
+        open_dataset(spec)

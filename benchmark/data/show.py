@@ -12,7 +12,8 @@ from tabulate import tabulate
 
 from benchmark.core.files import written
 from benchmark.data.base import Dataset, Split
-from benchmark.data.readers.declared import as_toml
+from benchmark.data.readers import dicom
+from benchmark.data.readers.declared import PATIENT, as_toml
 from benchmark.data.readers.images import resize
 
 SIDE, COLUMNS, ROWS = 112, 8, 4
@@ -100,7 +101,10 @@ def proposal(dataset: Dataset) -> str:
     """Return a dataset.toml that says what was understood: to be corrected, beside the data."""
     lines = [as_toml(dataset.declaration)]
     if dataset.card.grouping == "unknown":
-        lines.append('# group = "patient_id"  # the column of a manifest that names the patient')
+        named = '"patient_id"  # the column of a manifest that names the patient'
+        if dataset.files and dicom.is_dicom(dataset.files[0]):
+            named = f'"{PATIENT}"  # as the DICOM files name the patient'
+        lines.append(f"# group = {named}")
     return "\n".join(lines)
 
 

@@ -19,6 +19,7 @@ from benchmark.core.registry import InputError, unknown
 from benchmark.core.spelling import check_spelled_alike, clean
 
 NAME = "dataset.toml"
+PATIENT = "PatientID"  # as a group: what each DICOM file says
 IGNORED = "ignore"  # a mask value of this name is counted by no loss and no metric
 _CHOICES = {
     "orientation": ("canonical", "stored"),
@@ -45,8 +46,8 @@ class Declaration:
     `mask_values` maps each value of a mask, or its colour "#rrggbb", to the name of its class, in
     the order of the classes ("background" is always the first, "ignore" is none); several values
     may share one. From `mask_threshold` on, a grey level is the foreground. `group` is the column
-    of a manifest that holds the patient; in a folder tree it is "folder" or "image". `window` are
-    the grey values that become black and white.
+    of a manifest that holds the patient; in a folder tree it is "folder" or "image"; "PatientID"
+    asks DICOM files themselves. `window` are the grey values that become black and white.
     """
 
     classes: tuple[str, ...] = ()

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from benchmark.core.registry import InputError
-from benchmark.data.readers.declared import PLAIN, Declaration
+from benchmark.core.spelling import clean
+from benchmark.data.readers.declared import PATIENT, PLAIN, Declaration
 from benchmark.data.readers.scaling import to_uint8
 
 INSTALL = "pip install 'peft-medical-benchmark[volumes]'"
@@ -96,6 +97,12 @@ def _notes(header: Any, declared: Declaration) -> list[str]:
     if _of_first_frame(header):
         notes.append("scale of the first frame")
     return notes
+
+
+def patient_of(path: Path) -> str:
+    """Return the PatientID of a file, "" where it has none."""
+    with _sentence(path):
+        return clean(str(_read(path, pixels=False).get(PATIENT) or ""))
 
 
 def read_rgb(path: Path, declared: Declaration = PLAIN) -> np.ndarray:

@@ -16,7 +16,7 @@ from benchmark.core.registry import InputError
 from benchmark.core.spelling import clean
 from benchmark.data.base import Dataset, many
 from benchmark.data.readers import images, volumes
-from benchmark.data.readers.declared import NAME, Declaration, beside
+from benchmark.data.readers.declared import NAME, PATIENT, Declaration, beside
 from benchmark.data.readers.layout import is_hidden
 from benchmark.data.readers.manifest import from_rows
 from benchmark.data.readers.table import Row
@@ -53,10 +53,10 @@ def open_folder(path: Path) -> Dataset:
         InputError: a tree of another kind, a class without a readable image, mixed levels.
     """
     declared = beside(path)
-    if declared.group not in ("", "folder", "image"):
+    if declared.group not in ("", "folder", "image", PATIENT):
         raise InputError(
-            f'{declared.origin!r}: group = {declared.group!r} must be "folder" or "image" in a '
-            "folder tree"
+            f'{declared.origin!r}: group = {declared.group!r} must be "folder", "image" or '
+            f'"{PATIENT}" (of DICOM files) in a folder tree'
         )
     tree = _Tree(path, declared)
     tops = tree.folders(path)
@@ -80,9 +80,9 @@ def open_folder(path: Path) -> Dataset:
     rows = tree.grouped(found)
     dataset = from_rows(rows, path.resolve().name, declared, str(path))
     card = dataset.card
-    if card.grouping == "given":
+    if card.grouping == "given" and declared.group != PATIENT:
         card = replace(card, group_key="folder inside a class")
-    else:
+    elif card.grouping != "given":
         card = replace(card, group_source="a folder of classes names no patients")
     return replace(dataset, card=card, notes=(*dataset.notes, *tree.notes()))
 
@@ -185,7 +185,8 @@ class _Tree:
         # CLASS/images/*.png: the same one folder in every class says nothing of patients
         sorts = all(len(names) == 1 for names in inside.values()) and len(folders) == 1
         named = {_letters(name) for name in folders} <= _PIXELS
-        if self.declared.group == "image" or (self.declared.group != "folder" and (sorts or named)):
+        asked = self.declared.group
+        if asked in ("image", PATIENT) or (asked != "folder" and (sorts or named)):
             return [replace(row, group="") for row in rows]
         # `p1` of train/ and of test/ may be two people or a leak; only the user knows
         parts: dict[str, str] = {}

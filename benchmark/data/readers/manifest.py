@@ -31,7 +31,7 @@ from benchmark.core.spelling import (
 )
 from benchmark.data.base import Card, Dataset, TaskName, stratum
 from benchmark.data.readers import dicom, images, masks, table, volumes
-from benchmark.data.readers.declared import PLAIN, Declaration, beside, completed
+from benchmark.data.readers.declared import PATIENT, PLAIN, Declaration, beside, completed
 from benchmark.data.readers.digests import remembered
 from benchmark.data.readers.table import Headers, Reading, Row
 
@@ -58,6 +58,8 @@ def from_rows(rows: Sequence[Row], name: str, declared: Declaration, origin: str
     Raises:
         InputError: for rows, files or a declaration that cannot be taken as they are.
     """
+    if declared.group == PATIENT and not any(row.group for row in rows):
+        rows = _by_patient(rows, declared)
     table.check_rows(rows, origin)
     _check_links(rows)
     check_spelled_alike(dict.fromkeys(row.group for row in rows), "groups", origin)
@@ -89,6 +91,28 @@ def from_rows(rows: Sequence[Row], name: str, declared: Declaration, origin: str
         return _labelled(expanded, name, declared, origin, reading, headers)
     table.check_sizes(expanded, headers)  # before masks are read, which takes longer
     return _masked(rows, expanded, name, declared, origin, image, headers)
+
+
+def _by_patient(rows: Sequence[Row], declared: Declaration) -> list[Row]:
+    """Return `rows` with the PatientID of their DICOM files as the group.
+
+    Raises:
+        InputError: a file of another kind, or one that names no patient.
+    """
+    files = [row.image for row in rows]
+    if other := next((path for path in files if not dicom.is_dicom(path)), None):
+        raise InputError(
+            f"{declared.origin!r} declares the group {PATIENT}; {str(other)!r} is no DICOM file"
+        )
+    patients = remembered(files, "patient 1", dicom.patient_of)
+    for path, patient in patients.items():
+        if is_nobody(patient):
+            raise InputError(
+                f"the {PATIENT} of {str(path)!r} is {patient!r}; leave the file out, or name the "
+                "patients in the column group of a manifest"
+            )
+    spelled = one_spelling(patients.values())
+    return [replace(row, group=spelled[patients[row.image]]) for row in rows]
 
 
 def _labelled(
@@ -309,7 +333,7 @@ def _check_columns(path: Path, columns: Sequence[str], declared: Declaration) ->
             f"{declared.origin!r} declares the group column {declared.group!r}, and {str(path)!r} "
             "has a column group as well; leave one out"
         )
-    if declared.group and declared.group not in columns:
+    if declared.group not in ("", PATIENT, *columns):
         raise InputError(
             f"{declared.origin!r} declares the group column {declared.group!r}; {str(path)!r} has "
             f"the columns {list(columns)}"
@@ -441,9 +465,13 @@ def own_card(
         url=declared.url,
         ordinal=ordinal,
         grouping="given" if grouped else "unknown",
-        group_key=f"column {declared.group or 'group'}" if grouped else "",
+        group_key=_group_key(declared) if grouped else "",
         group_source=_ungrouped(alone, len(rows)),
     )
+
+
+def _group_key(declared: Declaration) -> str:
+    return PATIENT if declared.group == PATIENT else f"column {declared.group or 'group'}"
 
 
 def _ungrouped(alone: int, count: int) -> str:
