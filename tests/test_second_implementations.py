@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from benchmark import auditing
 from benchmark.core.registry import InputError
 from methods import build
+from methods.boft import butterfly
 
 torch.set_num_threads(1)
 ROWS, COLUMNS, RANK = 12, 16, 4
@@ -130,6 +131,19 @@ def test_boft_with_several_factors_is_a_product_of_dense_matrices():
     # three factors carry an input to 16 others: more than one block of 4 would
     moved = update(torch.eye(columns, dtype=torch.float64))
     assert ((moved.abs() > 1e-9).sum(1) == 16).all()
+
+
+@pytest.mark.parametrize(("columns", "block", "factors"), [(32, 4, 3), (96, 8, 2), (64, 4, 4)])
+def test_boft_mixes_the_inputs_that_the_library_mixes(columns, block, factors):
+    model = nn.Sequential(nn.Linear(columns, 2, bias=False))
+    config = peft.BOFTConfig(boft_block_size=block, boft_n_butterfly_factor=1, target_modules=["0"])
+    peft.get_peft_model(model, config)  # which takes one factor where there is no GPU
+    for level in range(factors):
+        blocks = columns // block // 2**level
+        order = model[0].block_butterfly_perm(columns, blocks, block // 2, factors - 1)
+        theirs = model[0].perm2mat(order).T.argmax(1).view(-1, block)
+        ours = butterfly(columns, block, level).view(-1, block)
+        assert {*map(frozenset, theirs.tolist())} == {*map(frozenset, ours.tolist())}
 
 
 def test_fourierft():
