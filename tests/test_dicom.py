@@ -7,6 +7,7 @@ from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, ge
 
 from benchmark.core.registry import InputError
 from benchmark.data import open_dataset, show
+from benchmark.data.doctor import examine
 from benchmark.data.readers import images
 from benchmark.data.readers.declared import Declaration
 
@@ -354,3 +355,17 @@ def test_pictures_have_no_patients_to_ask(tmp_path):
     (tmp_path / "dataset.toml").write_text('group = "PatientID"')
     with pytest.raises(InputError, match=r"x\.png' is no DICOM file"):
         open_dataset(spec)
+
+
+def test_burned_in_text_is_told_by_the_doctor(tmp_path):
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        path = tmp_path / "ab"[number % 2] / f"{number}.dcm"
+        path.parent.mkdir(exist_ok=True)
+        said = {0: "YES", 1: "NO", 2: "YES"}.get(number)
+        tags = {"BurnedInAnnotation": said} if said else {}
+        write(path, stored=rng.integers(0, 4000, (32, 32), np.uint16), **tags)
+    (found,) = (f for f in examine(open_dataset(str(tmp_path)))[0] if f.check == "text")
+    assert found.severity == "warning"
+    assert found.text.startswith("2 DICOM files say that text is burned into the pixels")
+    assert found.images == ("a/0.dcm", "a/2.dcm")

@@ -17,6 +17,7 @@ from benchmark.data import Dataset, split
 from benchmark.data.base import many
 from benchmark.data.doctor.coding import blockiness, jpeg_quality
 from benchmark.data.doctor.duplicates import NEAREST, THRESHOLD, Pair, Thumbnails
+from benchmark.data.readers import dicom
 
 FLAT = 8  # grey levels between the darkest and the brightest pixel of an image without content
 ODD_SIZE = 4.0  # times larger or smaller than the median side
@@ -62,6 +63,7 @@ def examine(dataset: Dataset, threshold: float = THRESHOLD) -> tuple[list[Findin
         *_crowded(crowded),
         *_odd(dataset, seen),
         *_coding(dataset, seen),
+        *_burned_in(dataset, seen),
     ]
     return findings, pairs
 
@@ -203,6 +205,21 @@ def _coding(dataset: Dataset, seen: Look) -> Iterator[Finding]:
         text = f"{what} 8 x 8 blocks: JPEG before"
         yield Finding("note", "coding", text, _named(dataset, again))
     yield from _formats(dataset)
+
+
+def _burned_in(dataset: Dataset, seen: Look) -> Iterator[Finding]:
+    """Tell DICOM files with text in their pixels: a network can read a name or a finding there."""
+    rows = [
+        row
+        for row in seen.contents
+        if dataset.files
+        and dicom.is_dicom(dataset.files[row])
+        and dicom.has_burned_in_text(dataset.files[row])
+    ]
+    if rows:
+        what = many(len(rows), "DICOM file says", "DICOM files say")
+        text = f"{what} that text is burned into the pixels (BurnedInAnnotation)"
+        yield Finding("warning", "text", text, _named(dataset, rows))
 
 
 def _formats(dataset: Dataset) -> Iterator[Finding]:

@@ -105,6 +105,12 @@ def patient_of(path: Path) -> str:
         return clean(str(_read(path, pixels=False).get(PATIENT) or ""))
 
 
+def has_burned_in_text(path: Path) -> bool:
+    """Return whether a file says that text which identifies is burned into its pixels."""
+    with _sentence(path):
+        return bool(_read(path, pixels=False).get("BurnedInAnnotation") == "YES")
+
+
 def read_rgb(path: Path, declared: Declaration = PLAIN) -> np.ndarray:
     """Return (H, W, 3) uint8 as the header asks to show it.
 
