@@ -81,11 +81,12 @@ class Batch:
 
         from benchmark.execution.inline import Hooks, inline
         from benchmark.execution.signals import Bell
-        from benchmark.execution.workers import device_of
+        from benchmark.execution.workers import device_of, num_gpus, take_slice
         from benchmark.training.checkpoint import Interrupted
         from benchmark.training.session import Session, has_bfloat16
 
-        self._check_gpus(torch.cuda.device_count())
+        self._check_gpus(num_gpus())
+        take_slice(environment.local_rank)
         torch.set_num_threads(int(os.environ.get("SLURM_CPUS_PER_TASK", "1")))
         device = device_of(environment.local_rank, torch.cuda.device_count())
         try:

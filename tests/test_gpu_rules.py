@@ -27,7 +27,7 @@ from benchmark.bench import memory as bench_memory
 from benchmark.bench.timing import Watch
 from benchmark.core.registry import DeviceLost, InputError
 from benchmark.core.settings import Settings
-from benchmark.execution import one
+from benchmark.execution import one, workers
 from benchmark.execution import train as execution
 from benchmark.sweep.estimate import Forecast
 from benchmark.sweep.grid import Grid
@@ -191,6 +191,25 @@ def test_a_session_takes_the_first_card_of_a_machine_that_has_one(monkeypatch):
     session = Session(Path(), {})  # torch itself looks at the device that it is given
     assert taken == [0]
     assert session.device == torch.device("cuda:0")
+
+
+@pytest.mark.parametrize(
+    ("visible", "gpus", "taken"),
+    [
+        ("MIG-a, MIG-b,MIG-c", 3, "MIG-b"),  # CUDA would show each process MIG-a alone
+        ("MIG-a", 1, "MIG-a"),
+        ("GPU-a,GPU-b", 1, "GPU-a,GPU-b"),  # of whole cards torch knows the number
+        ("0,1", 1, "0,1"),
+    ],
+)
+def test_each_process_takes_another_slice_of_a_card(visible, gpus, taken, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    assert workers.num_gpus() == gpus
+    assert execution.num_jobs("local", None, 100) == gpus
+    workers.take_slice(4)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == taken
+    assert workers.num_gpus() == 1
 
 
 @pytest.mark.parametrize(
@@ -649,6 +668,23 @@ def test_what_is_scored_or_predicted_later_is_computed_as_it_was_trained(tmp_pat
     latency.measure("linear", tiny_backbones.make("vit"), 64, Watch(CPU, 1, 1), 1)
     assert told
     assert not any(told)  # TF32 in the patch embedding, after fp32 in training
+
+
+def test_a_prediction_takes_fewer_images_at_once_when_memory_ends(tmp_path):
+    (one_cell,) = Resolver().cells([Grid(("linear",), ("tiny_vit",), ("phantom_grading",), (1.0,),
+        seeds=(0,), steps=(1,), evaluations=(1,), image_size=(32,))])  # fmt: skip
+    run(one_cell, Session(tmp_path / "cache", {}), tmp_path)
+    paths = [tmp_path / f"{number}.png" for number in range(9)]
+    for number, path in enumerate(paths):
+        Image.fromarray(np.full((8, 8, 3), 25 * number, np.uint8)).save(path)
+    trained = load(one_cell.folder(tmp_path))
+    wanted = trained.predict(paths)
+    trained.model.forward, sizes = hungry(trained.model.forward, 3)
+    found = trained.predict(paths)
+    assert sizes == [3, 3, 3]
+    assert list(found["image"]) == list(map(str, paths))
+    columns = [name for name in found if name.startswith("prob_")]
+    np.testing.assert_allclose(found[columns], wanted[columns], rtol=1e-5)
 
 
 @pytest.mark.parametrize(

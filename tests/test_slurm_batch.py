@@ -216,6 +216,27 @@ def test_cells_in_bfloat16_on_a_card_that_emulates_it_are_told(batch, tmp_path, 
         assert "--precision fp32" in note.read_text()
 
 
+def test_tasks_of_a_job_share_out_the_slices_of_its_cards(batch, monkeypatch):
+    known = {
+        "benchmark.training.session.check_card": lambda device: None,
+        "benchmark.training.session.has_bfloat16": lambda device: True,
+        "torch.cuda.device_count": lambda: 1,  # so many as a process can see
+        "torch.cuda.set_device": lambda device: None,
+    }
+    for name, value in known.items():
+        monkeypatch.setattr(name, value)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-a,MIG-b")
+    monkeypatch.setenv("SLURM_LOCALID", "1")
+    taken = []
+
+    def train(order, session, runs, hooks, *, waits):
+        taken.append((os.environ["CUDA_VISIBLE_DEVICES"], str(session.device)))
+        yield from ()
+
+    batch(train, gpus=2)  # "2 GPUs were asked for and torch sees 1"
+    assert taken == [("MIG-b", "cuda:0")]
+
+
 def test_a_job_waits_for_cells_of_its_own_tasks_only(tmp_path, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     assert not jobs.is_ours(tmp_path)

@@ -11,12 +11,10 @@ from dataclasses import replace
 from multiprocessing.connection import wait
 from pathlib import Path
 
-import torch
-
 from benchmark.core.cell import Cell
 from benchmark.core.settings import Settings
 from benchmark.execution.one import Outcome
-from benchmark.execution.workers import KILLED, Place, Worker, device_of, num_cores, processes_on
+from benchmark.execution.workers import KILLED, Place, Worker, num_cores, num_gpus, processes_on
 
 TRIES = 3  # processes that a cell may kill
 
@@ -36,13 +34,12 @@ def local(
     the processes write checkpoints and end.
     """
     jobs = min(jobs, len(cells))
-    threads, gpus = max(1, num_cores() // max(1, jobs)), torch.cuda.device_count()
+    threads, gpus = max(1, num_cores() // max(1, jobs)), num_gpus()
     settings = settings or Settings()
     workers = []
     for number in range(jobs):
         shared = replace(settings, processes_per_gpu=processes_on(number, jobs, gpus))
-        device = device_of(number, gpus)
-        workers.append(Worker(Place(runs, cache, sources, device, threads, shared)))
+        workers.append(Worker(Place(runs, cache, sources, number, threads, shared)))
     try:
         yield from _shared_out(deque((cell, 0) for cell in cells), workers)
     finally:

@@ -18,6 +18,7 @@ from benchmark.execution.inline import Hooks, inline
 from benchmark.execution.local import local
 from benchmark.execution.one import Outcome
 from benchmark.execution.signals import Bell
+from benchmark.execution.workers import num_gpus
 from benchmark.sweep.estimate import Forecast
 from benchmark.training import compiled
 from benchmark.training.checkpoint import Interrupted
@@ -38,7 +39,7 @@ def num_jobs(executor: str, jobs: int | str | None, num_cells: int, pack: int = 
         return 1
     per_gpu = pack if jobs == "auto" else 1
     asked = 0 if jobs in (None, "auto") else int(jobs)
-    return max(1, min(asked or per_gpu * torch.cuda.device_count() or JOBS, num_cells))
+    return max(1, min(asked or per_gpu * num_gpus() or JOBS, num_cells))
 
 
 def check_jobs(executor: str, jobs: int | str | None) -> None:

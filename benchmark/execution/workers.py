@@ -27,14 +27,37 @@ KILLED = "killed"
 
 @dataclass(frozen=True)
 class Place:
-    """Where a worker trains and with what: folders, sources of the cells, device, CPU threads."""
+    """Where a worker trains and with what: folders, sources of the cells, CPU threads.
+
+    Its `number` among the workers tells the GPU.
+    """
 
     runs: Path
     cache: Path
     sources: dict[str, str]
-    device: str
+    number: int
     threads: int
     settings: Settings = field(default_factory=Settings)
+
+
+def mig_slices() -> list[str]:
+    """Return the slices of cards (MIG) among which a process may choose; [] where it may not.
+
+    CUDA shows a process only the first of those that CUDA_VISIBLE_DEVICES names.
+    """
+    names = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")]
+    return names if len(names) > 1 and all(name.startswith("MIG-") for name in names) else []
+
+
+def num_gpus() -> int:
+    """Return how many GPUs, or slices of them, processes can share out."""
+    return len(mig_slices()) or torch.cuda.device_count()
+
+
+def take_slice(number: int) -> None:
+    """Let this process see one slice alone; to be called before it uses a GPU."""
+    if slices := mig_slices():
+        os.environ["CUDA_VISIBLE_DEVICES"] = slices[number % len(slices)]
 
 
 def device_of(number: int, num_devices: int) -> str:
@@ -104,7 +127,8 @@ def _serve(pipe: Connection, place: Place) -> None:
     """Train what comes through the pipe until it ends, because the caller closed it or died."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the caller tells us
     torch.set_num_threads(place.threads)
-    device = torch.device(place.device)
+    take_slice(place.number)
+    device = torch.device(device_of(place.number, torch.cuda.device_count()))
     session = Session(place.cache, place.sources, device, settings=place.settings)
 
     def check(cell: Cell) -> None:

@@ -27,6 +27,7 @@ from benchmark.core.registry import InputError
 from benchmark.core.settings import Settings
 from benchmark.data.base import Card
 from benchmark.data.readers.images import read_rgb, resize
+from benchmark.training import memory
 from benchmark.training.arithmetic import arithmetic
 from benchmark.training.artifacts import read_delta
 from benchmark.training.head import Model
@@ -121,14 +122,16 @@ class Trained:
         self, paths: list[Path], read: Read
     ) -> Iterator[tuple[Tensor, list[tuple[int, int]]]]:
         side = self.record.cell.image_size
-        for start in range(0, len(paths), BATCH):
-            images = [read(path) for path in paths[start : start + BATCH]]
+
+        def logits(positions: np.ndarray) -> tuple[Tensor, list[tuple[int, int]]]:
+            images = [read(paths[position]) for position in positions]
             sizes = [(image.shape[0], image.shape[1]) for image in images]
             stack = torch.from_numpy(np.stack([resize(image, side) for image in images]))
             batch = self.normalize(stack.permute(0, 3, 1, 2).to(self.device))
             with torch.inference_mode(), arithmetic(Settings()):
-                logits = self.model(batch).float().cpu()
-            yield logits, sizes
+                return self.model(batch).float().cpu(), sizes
+
+        yield from memory.Chunks(BATCH).map(len(paths), logits)
 
     def normalize(self, images: Tensor) -> Tensor:
         """Return `images` (B, C, S, S), bytes or in [0, 1], with the mean and std of the cell."""
