@@ -270,6 +270,18 @@ def test_two_orientations_in_one_header_are_refused_unless_stored_is_declared(tm
     assert volumes.geometry(path).stored == ((0, 1), (1, 1), (2, 1))
 
 
+@pytest.mark.parametrize(("image", "mask"), [("a.nii", "m.png"), ("a.png", "m.nii.gz")])
+def test_a_volume_and_a_picture_are_no_pair(tmp_path, image, mask):
+    for name in (image, mask):
+        if ".nii" in name:
+            nifti(tmp_path / name, np.eye(3, dtype=np.uint8)[..., None].repeat(2, 2))
+        else:
+            save(tmp_path / name, np.eye(3, dtype=np.uint8))
+    spec = manifest(tmp_path, [(image, mask)], ("image", "mask"))
+    with pytest.raises(InputError, match=rf"{image}' and its mask '.*{mask}' one is NIfTI"):
+        open_dataset(spec)
+
+
 def test_a_volume_that_is_gzip_under_another_name_is_told_so(tmp_path):
     path = nifti(tmp_path / "a.nii", np.zeros((3, 4, 5), np.int16))
     path.write_bytes(gzip.compress(path.read_bytes()))

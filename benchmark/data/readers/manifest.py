@@ -68,6 +68,12 @@ def from_rows(rows: Sequence[Row], name: str, declared: Declaration, origin: str
         if getattr(declared, key):
             kind = "masks" if masked else "labels"
             raise InputError(f"{declared.origin!r} declares {key}; this set has {kind}")
+    for row in rows:
+        if row.mask is not None and volumes.is_volume(row.image) != volumes.is_volume(row.mask):
+            raise InputError(
+                f"of {str(row.image)!r} and its mask {str(row.mask)!r} one is NIfTI (.nii, "
+                ".nii.gz) and the other is not; save both alike"
+            )
     # all volumes of a set are cut alike: slices of two directions are two kinds of images
     sources = [path for row in rows for path in (row.image, row.mask) if path is not None]
     cut = [path for path in sources if volumes.is_volume(path)]
