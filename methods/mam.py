@@ -26,6 +26,7 @@ class MAM(Union):
     """The paper's "mix and match" adapter (sec. 4.6): l = 30 prefixes, parallel width 512, s = 4.
 
     The width is 64 here (a vision backbone's share, not BART's), prefixes 10; both are fields.
+    Prefixes are trained directly, as in `prefix`.
     """
 
     prompts: Count = 10

@@ -130,11 +130,12 @@ def _run(
         done = session.compiler.take(setup.model, cell, session.settings, micro_batch)
         setup = replace(setup, compiled=bool(done))
     setup = replace(setup, held_bytes=session.held_bytes(model))
+    check = untouched(model, cell.method)  # it reads all weights: no part of the cell's own cost
     memory.reset_peak(session.device)
-    listen, check = watched(model, own, cell, on_step), untouched(model, cell.method)
+    listen = watched(model, own, cell, on_step)
     progress = _trained(cell, session, model, setup, splits, listen)
-    check()
     costs = cost.training(cell, progress, session.device)
+    check()
     val, test = evaluate(setup, splits.val), evaluate(setup, splits.test)
     costs |= (
         tokens
