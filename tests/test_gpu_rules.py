@@ -120,6 +120,13 @@ MESSAGES = {
     "[enforce fail at alloc_cpu.cpp:117] data. DefaultCPUAllocator: not enough memory": "memory",
     "cusolver error: CUSOLVER_STATUS_INTERNAL_ERROR, when calling cusolverDnCreate": "memory",
     "cuFFT error: CUFFT_ALLOC_FAILED": "memory",
+    "CUDA error: invalid configuration argument": "memory",  # more than 65,535 windows at once
+    # the same cell would meet these again: a run that ended here would never go beyond it
+    "CUDA error: CUBLAS_STATUS_NOT_SUPPORTED when calling `cublasGemmEx( handle, opa`": "",
+    "CUDA error: no kernel image is available for execution on the device": "",
+    "CUDA error: too many resources requested for launch": "",
+    "CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm`": "lost",
+    "CUDA error: unspecified launch failure": "lost",
     "CUDA error: device-side assert triggered": "lost",
     "CUDA error: an illegal memory access was encountered": "lost",
     "CUDA error: out of memory": "memory",

@@ -11,21 +11,32 @@ import numpy as np
 import torch
 
 T = TypeVar("T")
-# From the second line on: what libraries say where their first workspace does not fit.
+# The lines with STATUS and CUFFT are what libraries say where their first workspace does not fit.
+# The last is not memory, and has the same remedy: more blocks than one launch takes, as in
+# attention within the windows of many large images.
 _MEMORY = re.compile(
     r"out of memory|can't allocate memory|not enough memory"
     r"|CUBLAS_STATUS_(ALLOC_FAILED|NOT_INITIALIZED)"
     r"|CU(DNN|SOLVER)_STATUS_(ALLOC_FAILED|NOT_INITIALIZED|INTERNAL_ERROR)"
-    r"|CUFFT_ALLOC_FAILED",
+    r"|CUFFT_ALLOC_FAILED"
+    r"|invalid configuration argument",
     re.IGNORECASE,
 )
 MOST = 512  # images at once
 GROWTH_SHARE = 0.5  # of the free memory of a GPU that they may take
 _LOST = re.compile(r"CUDA error|device-side assert|uncorrectable ECC|illegal memory access")
+# what is wrong with one call, such as a type that the card does not know; the next one is taken
+_REFUSED = re.compile(
+    r"STATUS_(NOT_SUPPORTED|INVALID_VALUE|ARCH_MISMATCH)|no kernel image|too many resources"
+    r"|invalid (argument|device function)"
+)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether memory, of the device or the host, is what `error` is about."""
+    """Return whether memory, of the device or the host, is what `error` is about.
+
+    Fewer images at once are the remedy.
+    """
     known = isinstance(error, (MemoryError, torch.OutOfMemoryError))
     return known or bool(_MEMORY.search(str(error)))
 
@@ -34,9 +45,10 @@ def is_device_lost(error: BaseException) -> bool:
     """Return whether every later CUDA call of this process would fail as well.
 
     After an assert on the device, an illegal access or an ECC error the context stays broken;
-    running out of memory leaves it whole.
+    running out of memory, and a call that is refused, leave it whole.
     """
-    return not is_out_of_memory(error) and bool(_LOST.search(str(error)))
+    whole = is_out_of_memory(error) or _REFUSED.search(str(error))
+    return not whole and bool(_LOST.search(str(error)))
 
 
 def peak_bytes(device: torch.device) -> int:
