@@ -128,7 +128,7 @@ def _over_blocks(s: Statistics) -> Iterable[str]:
     blocks, pairs = s.ranking.num_blocks, len(tested)
     found = sum(c.verdict != "tie" for c in tested)
     # with few columns no data could reach significance; "0 of 15" alone would read as a finding
-    best = ranks.smallest_p(blocks) * pairs
+    best = min(1.0, ranks.smallest_p(blocks) * pairs)
     few = f" (with {blocks} columns none can be: the smallest p is {best:.2g})" * (best >= ALPHA)
     yield (
         f"Wilcoxon over {blocks} columns, exact, with Holm separates {found} of {pairs} pairs{few}."
