@@ -9,8 +9,15 @@ import pytest
 from benchmark.core.record import read_records
 
 RESULTS = Path(__file__).parent.parent / "results"
-STUDY, FIRST, TRIALS, EQUAL_STEPS = (
-    RESULTS / name for name in ("reference", "reference_first", "reference_trials", "equal_steps")
+STUDY, FIRST, FULL, TRIALS, EQUAL_STEPS = (
+    RESULTS / name
+    for name in (
+        "reference",
+        "reference_first",
+        "reference_full",
+        "reference_trials",
+        "equal_steps",
+    )
 )
 
 
@@ -23,7 +30,7 @@ def test_the_tables_of_the_page_are_what_the_records_say():
 
 
 @pytest.mark.parametrize(
-    ("folder", "count"), [(STUDY, 66), (FIRST, 4), (TRIALS, 44), (EQUAL_STEPS, 113)]
+    ("folder", "count"), [(STUDY, 90), (FIRST, 4), (FULL, 9), (TRIALS, 52), (EQUAL_STEPS, 113)]
 )
 def test_every_cell_names_clean_code(folder, count):
     records, faults = read_records(folder)
