@@ -62,8 +62,8 @@ def test_until_converged_from_the_command_line_to_the_caption(made, tmp_path, ca
 
 def test_segmentation_trains_until_it_converges(made, tmp_path):  # noqa: F811
     masks = {"datasets": f"{made}/mask/manifest.csv", "fractions": "1.0", "methods": "bitfit"}
-    arguments = [*without_steps(made, tmp_path, **masks), *SHORT[:6], "--lr", "0.01"]
-    assert main([*arguments, "--batch-size", "4"]) == 0
+    masks |= {"batch-size": "4", "lr": "0.01"}
+    assert main([*without_steps(made, tmp_path, **masks), *SHORT[:6]]) == 0
     (path,) = tmp_path.rglob("record.json")
     record = json.loads(path.read_text())
     done, ends = record["cost"]["steps_done"], [p["step"] for p in record["history"]]
@@ -98,12 +98,12 @@ def test_the_flag_alone_brings_patience_maximum_and_evaluations():
         (["--until-converged", "--max-steps", "8"], "and there are 8"),
         (["--tuned-from", "nowhere"], "no folder 'nowhere' with records of trials"),
         (["--tuned-from", ".", "--tune-budget", "3"], "give one"),
-        (["--runs", "one", "--tuned-from", "./one"], "names the runs folder 'one' itself"),
+        (["--tuned-from", "RUNS/."], "names the runs folder"),
     ],
 )
 def test_bad_lengths_are_one_sentence(arguments, expected, tmp_path, capsys):
     base = ["run", "--backbones", "tiny_vit", "--runs", str(tmp_path), "--dry-run"]
-    assert main([*base, *arguments]) == 2
+    assert main([*base, *(a.replace("RUNS", str(tmp_path)) for a in arguments)]) == 2
     error = capsys.readouterr().err
     assert expected in error
     assert error.count("\n") <= 2
