@@ -87,7 +87,7 @@ def _sheet(table: Table, problems: list[str]) -> Sheet | None:
         if row[name].num_seeds == 1
     }
     note = f"{NOTE} {table.groups}".strip()
-    return Sheet(f"External test sets of {table.title}", data, note=note, marks=once, keys=2)
+    return Sheet(f"External test sets of {table.title}", data, note=note, marks=once, keys=3)
 
 
 def averaged(values: Sequence[float | None], metric: str) -> Score:
