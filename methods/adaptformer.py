@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from torch import nn
 
 from benchmark.core.citation import Citation
-from benchmark.core.registry import unknown
 from methods import families, seams
-from methods.base import Count, Factor, Method, Range, Share, later, register
+from methods.base import Count, Factor, Method, OneOf, Range, Share, later, register
 from methods.parts import adapters
 from methods.parts.beside import put_beside_mlp
 
@@ -43,7 +43,7 @@ class AdaptFormer(Method):
     bottleneck: Count = 64
     scale: Factor = 0.1
     dropout: Share = later(0.1, recorded=0.0)
-    reads_from: str = later("norm", recorded="norm")
+    reads_from: Annotated[str, OneOf(("norm", "residual"))] = later("norm", recorded="norm")
 
     display = "AdaptFormer"
     family = "Adapters"
@@ -59,11 +59,6 @@ class AdaptFormer(Method):
             "binary_adapter/configs of github.com/JieShibo/PETL-ViT",
         ),
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.reads_from not in ("norm", "residual"):
-            raise unknown("reads_from of adaptformer", self.reads_from, ("norm", "residual"))
 
     def edit(self, backbone: nn.Module) -> None:
         """Add one adapter per block."""

@@ -30,6 +30,14 @@ M = TypeVar("M", bound="type[Method]")
 Batches = Iterable[tuple[Tensor, Tensor]]  # images (B, 3, S, S) and targets; may be read twice
 Loss = Callable[[Tensor, Tensor], Tensor]  # the task's mean loss of images and targets
 
+
+@dataclasses.dataclass(frozen=True)
+class OneOf:
+    """The names that a field of a method may hold."""
+
+    names: tuple[str, ...]
+
+
 # What a field may hold is said by its type, and `Method` checks it.
 Count = Annotated[int, Number(int, least=1, most=10**6)]  # no machine has the memory for more
 # of what is trained: smaller ones take it out, larger ones overflow
@@ -97,11 +105,16 @@ class Method:
     calibration_images: ClassVar[int] = 0  # at most so many `calibrate` is shown; 0: never called
 
     def __post_init__(self) -> None:
-        """Raise InputError for a field outside of the range that its type declares."""
+        """Raise InputError for a field outside of what its type declares."""
         cls: Any = type(self)  # a key like any class, though checkers read its instances' hash
-        for name, number in _numbers(cls).items():
-            if (value := getattr(self, name)) is not None:
-                number.check(value, f"{getattr(self, 'name', cls.__name__)}: {name}")
+        owner = getattr(self, "name", cls.__name__)
+        for name, allowed in _allowed(cls).items():
+            value = getattr(self, name)
+            if isinstance(allowed, OneOf):
+                if value not in allowed.names:
+                    raise unknown(f"{name} of {owner}", value, allowed.names)
+            elif value is not None:
+                allowed.check(value, f"{owner}: {name}")
 
     def __str__(self) -> str:
         fields = {
@@ -249,14 +262,14 @@ class Method:
 
 
 @functools.cache
-def _numbers(cls: type[Method]) -> dict[str, Number[Any]]:
-    """Return the numbers that fields of a method may have, by name, where their types say so."""
+def _allowed(cls: type[Method]) -> dict[str, Number[Any] | OneOf]:
+    """Return what the fields of a method may hold, by name, where their types say so."""
     return {
         name: note
         for name, hint in typing.get_type_hints(cls, include_extras=True).items()
         for kind in (hint, *typing.get_args(hint))  # alone, or "or None"
         for note in getattr(kind, "__metadata__", ())
-        if isinstance(note, Number)
+        if isinstance(note, Number | OneOf)
     }
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 from torch import nn
 
 from benchmark.core.citation import OTHERS, Citation
-from benchmark.core.registry import unknown
 from methods import families
-from methods.base import Count, Method, later, register
+from methods.base import Count, Method, OneOf, later, register
 from methods.parts import prompts
 from methods.parts.backbone import as_backbone
 from methods.parts.beside import put_beside_mlp
@@ -30,6 +30,7 @@ DVPT_PAPER = Citation(
     doi="10.1016/j.neunet.2025.107168",
 )
 
+MERGES = ("auto", "rows", "attend")
 STARTS = ("gate", "fast_gate", "up")
 
 
@@ -55,22 +56,15 @@ class DVPT(Method):
     bottleneck: Count = 20
     prompts: Count = 50
     share: Count = 1
-    merge: str = "attend"
+    merge: Annotated[str, OneOf(MERGES)] = "attend"
     attention: bool = True
-    start: str = later("gate", recorded="gate")
+    start: Annotated[str, OneOf(STARTS)] = later("gate", recorded="gate")
 
     display = "DVPT"
     family = "Prompts"
     works = (DVPT_PAPER,)
     passage = "as the text describes it"
     lr = 2e-3
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.merge not in ("auto", "rows", "attend"):
-            raise unknown("merge of dvpt", self.merge, ("auto", "rows", "attend"))
-        if self.start not in STARTS:
-            raise unknown("start of dvpt", self.start, STARTS)
 
     def edit(self, backbone: nn.Module) -> None:
         """Put the modules beside the MLPs, and in `rows` the prompts into the sequence."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
-from benchmark.core.registry import unknown
 from methods import families, seams
-from methods.base import Count, Factor, Method, Share, later, register
+from methods.base import Count, Factor, Method, OneOf, Share, later, register
 from methods.fact_tt import FACT
 from methods.parts import factors
 
@@ -45,8 +45,8 @@ class FacTTK(Method):
     rank: Count = 16
     scale: Factor = 1.0
     dropout: Share = later(0.1, recorded=0.0)
-    start: str = later("released", recorded="xavier")
-    layout: str = later("released", recorded="paper")
+    start: Annotated[str, OneOf(factors.STARTS)] = later("released", recorded="xavier")
+    layout: Annotated[str, OneOf(("released", "paper"))] = later("released", recorded="paper")
 
     display = "FacT-TK"
     family = "Low-rank"
@@ -55,12 +55,6 @@ class FacTTK(Method):
     lr = 3e-3
     ranges = (factors.SCALES,)
     mergeable = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        factors.check_start(self.name, self.start)
-        if self.layout not in ("released", "paper"):
-            raise unknown("layout of fact_tk", self.layout, ("released", "paper"))
 
     def edit(self, backbone: nn.Module) -> None:
         """Share the outer factors and the core, give each layer its mixing rows."""

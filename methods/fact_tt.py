@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
 from benchmark.core.citation import Citation
 from methods import families, seams
-from methods.base import Count, Factor, Method, Share, later, register
+from methods.base import Count, Factor, Method, OneOf, Share, later, register
 from methods.parts import factors
 
 FACT = Citation(
@@ -44,7 +45,7 @@ class FacTTT(Method):
     rank: Count = 16
     scale: Factor = 1.0
     dropout: Share = later(0.1, recorded=0.0)
-    start: str = later("released", recorded="xavier")
+    start: Annotated[str, OneOf(factors.STARTS)] = later("released", recorded="xavier")
 
     display = "FacT-TT"
     family = "Low-rank"
@@ -53,10 +54,6 @@ class FacTTT(Method):
     lr = 3e-3
     ranges = (factors.SCALES,)
     mergeable = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        factors.check_start(self.name, self.start)
 
     def edit(self, backbone: nn.Module) -> None:
         """Share the outer factors, give each layer its inner matrices."""

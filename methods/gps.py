@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmark.core.citation import Citation
-from benchmark.core.registry import InputError, unknown
+from benchmark.core.registry import InputError
 from methods import families, seams
-from methods.base import Batches, Count, Loss, Method, register
+from methods.base import Batches, Count, Loss, Method, OneOf, register
 from methods.norm import NORMS
 from methods.parts.updates import frozen_weight
 
@@ -74,7 +75,7 @@ class GPS(Method):
     """
 
     connections: Count = 1
-    loss: str = "contrastive"
+    loss: Annotated[str, OneOf(LOSSES)] = "contrastive"
 
     display = "GPS"
     family = "Sparse"
@@ -83,11 +84,6 @@ class GPS(Method):
     lr = 1.5e-3
     mergeable = True
     calibration_images = 512
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.loss not in LOSSES:
-            raise unknown("loss of gps", self.loss, LOSSES)
 
     def edit(self, backbone: nn.Module) -> None:
         """Give each layer its values, at its first places until `calibrate` has chosen others."""

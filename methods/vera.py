@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
 from benchmark.core.citation import Citation
-from benchmark.core.registry import unknown
-from methods.base import Count, later, register
+from methods.base import Count, OneOf, later, register
 from methods.parts.updates import Update, WeightMethod, seeded
 
 PAPER = Citation(
@@ -55,18 +55,13 @@ class VeRA(WeightMethod):
     """
 
     rank: Count = 256
-    start: str = later("kaiming", recorded="lecun")
+    start: Annotated[str, OneOf(tuple(STARTS))] = later("kaiming", recorded="lecun")
 
     display = "VeRA"
     family = "Low-rank"
     works = (PAPER,)
     passage = "eq. 2"
     lr = 1e-2
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.start not in STARTS:
-            raise unknown("start of vera", self.start, STARTS)
 
     def update(self, weight: Tensor) -> Update:
         """Return the scaled product."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from torch import nn
 
 from benchmark.core.citation import Citation
-from benchmark.core.registry import unknown
 from methods import families, seams
-from methods.base import Count, Method, later, register
+from methods.base import Count, Method, OneOf, later, register
 from methods.parts import prompts
 from methods.parts.adapters import at
 
@@ -41,7 +41,7 @@ class VPTDeep(Method):
     """
 
     prompts: Count = 10
-    start: str = later("uniform", recorded="normal")
+    start: Annotated[str, OneOf(prompts.STARTS)] = later("uniform", recorded="normal")
     normed: bool = later(True, recorded=False)
 
     display = "VPT-deep"
@@ -50,11 +50,6 @@ class VPTDeep(Method):
     passage = "eq. 7-8"
     identity = False
     lr = 1e-3
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.start not in prompts.STARTS:
-            raise unknown(f"start of {self.name}", self.start, prompts.STARTS)
 
     def edit(self, backbone: nn.Module) -> None:
         """Give each block (Swin: each attention) its prompts."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from torch import nn
 
-from benchmark.core.registry import unknown
 from methods import families
-from methods.base import Count, Method, later, register
+from methods.base import Count, Method, OneOf, later, register
 from methods.parts import prompts
 from methods.vpt_deep import VPT
 
@@ -19,7 +19,7 @@ class VPTShallow(Method):
     """m learnable tokens join the sequence after the prefix tokens and stay (eq. 4-6)."""
 
     prompts: Count = 50
-    start: str = later("uniform", recorded="normal")
+    start: Annotated[str, OneOf(prompts.STARTS)] = later("uniform", recorded="normal")
 
     display = "VPT-shallow"
     family = "Prompts"
@@ -27,11 +27,6 @@ class VPTShallow(Method):
     passage = "eq. 4-6"
     identity = False
     lr = 3e-3
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.start not in prompts.STARTS:
-            raise unknown(f"start of {self.name}", self.start, prompts.STARTS)
 
     def edit(self, backbone: nn.Module) -> None:
         """Insert the prompts at the input."""

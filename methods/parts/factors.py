@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmark.core.registry import unknown
 from methods import families, seams
 from methods.base import Range
 from methods.parts.updates import frozen_weight
@@ -117,12 +116,6 @@ def outer(backbone: nn.Module, rank: int, start: str) -> tuple[nn.Parameter, nn.
 def uniform(*shape: int, fan_in: int) -> Tensor:
     """Return what `nn.Linear` draws for a weight of this fan-in."""
     return torch.empty(*shape).uniform_(-(fan_in**-0.5), fan_in**-0.5)
-
-
-def check_start(name: str, start: str) -> None:
-    """Raise InputError for a start that a FacT method does not have."""
-    if start not in STARTS:
-        raise unknown(f"start of {name}", start, STARTS)
 
 
 def fold(module: nn.Module, *attributes: str) -> nn.Module:
