@@ -113,6 +113,16 @@ def test_a_damaged_list_or_table_is_one_sentence(name, tmp_path, content):
             path.write_bytes(before)
 
 
+def test_masks_of_0_and_1_are_no_masks_of_the_release(tmp_path):
+    for i in range(2):
+        trees.picture(tmp_path / f"images/{i}.png", 90 + i)
+        trees.mask(tmp_path / f"masks/{i}.png")
+    open_dataset(f"kvasir_seg@{tmp_path}")
+    trees.mask(tmp_path / "masks/1.png", value=1)
+    with pytest.raises(InputError, match=r"masks/1\.png' holds 0 to 1; 0 and 255 are expected"):
+        open_dataset(f"kvasir_seg@{tmp_path}")
+
+
 def test_masks_are_read_as_their_sets_mean_them(tmp_path):
     for name in ("busi_masks", "drive", "kvasir_seg"):
         MAKERS[name](tmp_path / "data" / name)

@@ -381,6 +381,41 @@ def test_palettes_that_differ_are_refused(tmp_path):
     assert open_dataset(spec).labels.tolist() == [0b100, 0b010]
 
 
+def test_a_palette_of_more_than_black_and_white_is_read_by_its_indices(tmp_path):
+    masks = []
+    for shown in (2, 3):  # the second file alone shows the third colour
+        image = Image.fromarray(np.arange(shown, dtype=np.uint8).repeat(24).reshape(-1, 6), "P")
+        image.putpalette([255, 255, 255, 0, 0, 0, 255, 0, 0])
+        masks.append(image)
+    data = open_dataset(masked(tmp_path, masks))
+    assert [np.unique(data.read_mask(i)[:4]).tolist() for i in (0, 1)] == [[0], [0]]
+    assert data.labels.tolist() == [0b010, 0b110]
+
+
+def test_class_numbers_in_jpeg_are_refused(tmp_path):
+    for i in range(3):
+        save(tmp_path / f"x/{i}.png", noise(i, (64, 64)))
+        mask = np.zeros((64, 64), np.uint8)
+        mask[10 + i : 30, 12:40] = i > 0
+        save(tmp_path / f"m/{i}.jpg", mask, quality=75)
+    rows = [(f"x/{i}.png", f"m/{i}.jpg") for i in range(3)]
+    with pytest.raises(InputError, match=r"m/1\.jpg' is JPEG, which changes class numbers"):
+        open_dataset(manifest(tmp_path, rows, ("image", "mask")))
+
+
+def test_slices_of_many_grey_levels_show_what_lies_above_the_threshold(tmp_path):
+    mask = np.zeros((20, 20, 3), np.uint8)
+    mask[..., 1] = np.arange(400).reshape(20, 20) % 120
+    mask[5:9, 5:9, 1] = 200
+    rows = [(f"{i}.nii", f"m{i}.nii") for i in (0, 1)]
+    for image, truth in rows:
+        nifti(tmp_path / image, mask + 1)
+        nifti(tmp_path / truth, mask)
+    data = open_dataset(manifest(tmp_path, rows, ("image", "mask"), mask_threshold=128))
+    assert [int(data.read_mask(z).max()) for z in range(3)] == [0, 1, 0]
+    assert data.labels.tolist() == [0, 2, 0] * 2
+
+
 def test_soft_edges_are_asked_about(tmp_path):
     soft = np.zeros((16, 16), np.uint8)
     for level, edge in enumerate(range(2, 6), 1):
@@ -994,27 +1029,31 @@ def test_16_bit_colour_is_scaled_as_grey_is(tmp_path):
         images.read_rgb(png16(tmp_path / "b.png", solid))
 
 
-def tiff(path, values, photometric, order="<", packed=False, tags=()):
+def tiff(path, values, photometric, order="<", packed=False, tags=(), planes=False):
     """Write values (H, W[, C]) as TIFF 6.0 says, in any depth: Pillow writes some only.
 
-    `tags` are further entries (tag, values) of 16 bits.
+    `tags` are further entries (tag, values) of 16 bits; `planes`: one channel after the other.
     """
     values = np.atleast_3d(values)
     height, width, channels = values.shape
-    data = values.astype(values.dtype.newbyteorder(order)).tobytes()
-    data = zlib.compress(data) if packed else data
+    values = values.astype(values.dtype.newbyteorder(order))
+    parts = [values[..., k] for k in range(channels)] if planes else [values]
+    parts = [zlib.compress(part.tobytes()) if packed else part.tobytes() for part in parts]
+    lengths = list(map(len, parts))
+    places = [8 + sum(lengths[:k]) for k in range(len(parts))]
+    data = b"".join(parts)
     kind = {"u": 1, "i": 2, "f": 3}[values.dtype.kind]
     shorts = {
         258: [values.dtype.itemsize * 8] * channels,
         259: [8 if packed else 1],
         262: [photometric],
         277: [channels],
-        284: [1],
+        284: [1 + planes],
         339: [kind] * channels,
     }
     entries = {tag: ("H", found) for tag, found in (shorts | dict(tags)).items()}
-    longs = {256: width, 257: height, 273: 8, 278: height, 279: len(data)}
-    entries |= {tag: ("I", [value]) for tag, value in longs.items()}
+    longs = {256: [width], 257: [height], 273: places, 278: [height], 279: lengths}
+    entries |= {tag: ("I", found) for tag, found in longs.items()}
     data += b"\0" * (len(data) % 2)
     beyond = 8 + len(data) + 2 + 12 * len(entries) + 4
     directory, rest = struct.pack(f"{order}H", len(entries)), b""
@@ -1045,6 +1084,47 @@ def test_16_bit_colour_of_tiff_is_scaled_too(order, packed, alpha, tmp_path):
     path = tiff(tmp_path / "a.tif", values, 2, order, packed, tags)
     assert np.abs(images.read_rgb(path) - expected).max() <= 0.5
     assert images.header(path).note == "16-bit colour"
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(
+    ("photometric", "channels", "extra", "planes"),
+    [(2, 3, [], True), (2, 4, [0], False), (2, 4, [1], False), (5, 4, [], False)],
+)
+def test_16_bit_colour_in_a_form_that_would_be_cut_is_refused(
+    order, packed, photometric, channels, extra, planes, tmp_path
+):
+    values = np.random.default_rng(0).integers(0, 1500, (9, 7, channels)).astype(np.uint16)
+    tags = [(338, extra)] if extra else []
+    path = tiff(tmp_path / "a.tif", values, photometric, order, packed, tags, planes)
+    for read in (images.read_rgb, images.header, images.read_mask):
+        with pytest.raises(InputError, match=r"a\.tif.*more than 8 bits.*side by side"):
+            read(path)
+
+
+# of bare planes with more than is shown Pillow makes nothing at all
+@pytest.mark.parametrize(("packed", "planes"), [(False, False), (True, False), (True, True)])
+@pytest.mark.parametrize(("photometric", "channels"), [(1, 2), (2, 4), (2, 5)])
+def test_channels_that_no_picture_shows_are_refused_or_dropped(
+    packed, planes, photometric, channels, tmp_path
+):
+    values = noise(0, (9, 7, channels))
+    shown = 1 if photometric == 1 else 3
+    tags = [(338, [0] * (channels - shown))]
+    path = tiff(tmp_path / "a.tif", values, photometric, "<", packed, tags, planes)
+    for read in (images.read_rgb, images.header, images.read_mask):
+        with pytest.raises(InputError, match=rf"a\.tif.* {channels - shown} channels? beside its"):
+            read(path)
+    dropped = images.read_rgb(path, Declaration(alpha="drop"))
+    assert np.array_equal(dropped, np.broadcast_to(values[..., :shown], (9, 7, 3)))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_planes_of_bytes_are_put_together(packed, tmp_path):
+    values = noise(0, (9, 7, 3))
+    path = tiff(tmp_path / "a.tif", values, 2, packed=packed, planes=True)
+    assert np.array_equal(images.read_rgb(path), values)
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])

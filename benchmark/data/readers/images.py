@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from benchmark.core.registry import InputError
+from benchmark.data.base import many
 from benchmark.data.readers import dicom
 from benchmark.data.readers.declared import PLAIN, Declaration
 from benchmark.data.readers.scaling import to_uint8
@@ -46,11 +47,13 @@ _MAGIC = (
     *(b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"BM", b"GIF8"),
     *(b"P4", b"P5", b"P6", b"\0\0\0\x0cjP", b"\xff\x4f\xff\x51"),
 )
-_DEEP = {"RGB;16": "RGB", "RGBA;16": "RGBA"}  # raw modes of which Pillow keeps the high byte only
+# raw modes of which Pillow keeps the high byte only, and of which the low one can be had
+_DEEP = ("RGB;16", "RGBA;16")
 # tags of EXIF and TIFF
 _WIDTH, _HEIGHT = 256, 257
 _ORIENTATION, _BITS, _SUBFILE, _PHOTOMETRIC, _FORMAT = 0x0112, 258, 254, 262, 339
-_WHITE_IS_ZERO, _UNSIGNED = 0, 1
+_PLANAR, _EXTRA = 284, 338
+_WHITE_IS_ZERO, _UNSIGNED, _BY_PLANES, _UNSPECIFIED = 0, 1, 2, 0
 
 
 class Header(NamedTuple):
@@ -154,7 +157,7 @@ def size_of(path: Path) -> tuple[int, int]:
 
 
 def _check_form(image: Image.Image, path: Path, declared: Declaration) -> None:
-    """Refuse what would be lost in silence: low bytes of colours that Pillow cuts, further pages.
+    """Refuse what would be lost in silence: low bytes of colours, further channels and pages.
 
     Several pages are taken where the others are previews, or where the user declares the first.
     """
@@ -165,10 +168,20 @@ def _check_form(image: Image.Image, path: Path, declared: Declaration) -> None:
         deep = image.mode == "RGB" and arguments[-1] > 255
     elif image.format == "JPEG2000":
         deep = image.mode != "I;16" and _bits_of_jpeg2000(path) > 8
+    elif image.format == "TIFF":
+        deep = image.mode in ("RGB", "RGBA", "CMYK") and _is_cut(image)
     if deep:
         raise InputError(
             f"the image {str(path)!r} has more than 8 bits per channel in a form of which the low "
-            "ones would be lost; save it as PNG or TIFF without an alpha channel"
+            "ones would be lost; save it as PNG or TIFF without an alpha channel, the channels of "
+            "a pixel side by side"
+        )
+    extra = getattr(image, "tag_v2", {}).get(_EXTRA, ())
+    if _UNSPECIFIED in extra and declared.alpha != "drop":
+        raise InputError(
+            f"the image {str(path)!r} has {many(len(extra), 'channel')} beside its "
+            f"{image.mode} ones; save it without, or declare "
+            'alpha = "drop" in dataset.toml'
         )
     count = getattr(image, "n_frames", 1)
     # a camera's MPO holds the picture and previews of it
@@ -186,6 +199,14 @@ def _check_form(image: Image.Image, path: Path, declared: Declaration) -> None:
         f"the image {str(path)!r} has {count} pages; save each as a file, or declare "
         'pages = "first" in dataset.toml'
     )
+
+
+def _is_cut(image: Image.Image) -> bool:
+    """Return whether of the colours of a TIFF only high bytes would be read, or a mixture."""
+    tags: Any = getattr(image, "tag_v2", {})
+    # with the planes one after the other, Pillow 13.0 takes 16 bits for two values of 8
+    known = bool(_deep_mode(image)) and tags.get(_PLANAR) != _BY_PLANES
+    return max(tags.get(_BITS, (8,))) > 8 and not known
 
 
 def _bits_of_jpeg2000(path: Path) -> int:
@@ -366,11 +387,16 @@ def _indices(image: Image.Image) -> np.ndarray:
     indices = np.asarray(image)
     palette = palette_of(image)
     shown = [palette[i] for i in range(min(len(palette), 256))]
-    if len(shown) > 1 and shown[0] == (255, 255, 255) and (0, 0, 0) in shown:
-        used = set(np.unique(indices).tolist())
-        black = shown.index((0, 0, 0))
-        if used <= {0, black}:  # white is the foreground, whatever its index
-            return np.where(indices == black, 0, black).astype(np.uint8)
+    white, black = (255, 255, 255), (0, 0, 0)
+    if len(shown) > 1 and shown[0] == white and black in shown:
+        last = shown.index(black)
+        # by the palette and not by what one file shows of it: with a third colour, which another
+        # file may hold, these are classes
+        turned = set(shown) <= {white, black} or (
+            last == 255 and all(len({*colour}) == 1 for colour in shown)
+        )
+        if turned and set(np.unique(indices).tolist()) <= {0, last}:
+            return np.where(indices == last, 0, last).astype(np.uint8)
     return indices.astype(np.uint8)
 
 

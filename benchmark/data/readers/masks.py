@@ -17,6 +17,7 @@ from benchmark.core.registry import InputError
 from benchmark.data.base import IGNORE
 from benchmark.data.readers import images, volumes
 from benchmark.data.readers.declared import IGNORED, Declaration, completed
+from benchmark.data.readers.dicom import first_bytes
 
 MOST_CLASSES = 31  # of the foreground: their set is kept as bits
 _MOST_VALUES = 64  # noted of one file; more are no class numbers
@@ -72,20 +73,27 @@ def facts(path: Path, declared: Declaration) -> dict[str, Any]:
     """Return what a mask file holds, as JSON values: read once, and then remembered.
 
     `values` lists [number, pixels, whether two by two of them touch] in ascending order; `palette`
-    is its colours or None; `slices` (volumes only) are [axis, the numbers of each slice].
+    is its colours or None; `lossy` says that it is JPEG; `slices` (volumes only) are the numbers of
+    each slice, for each axis.
     """
     if volumes.is_volume(path):
         codes = volumes.read_codes(path, declared)
-        found = {
-            axis: [np.unique(codes.take(z, axis)).tolist()[:_MOST_VALUES] for z in range(count)]
+        slices = [
+            [_ends(np.unique(codes.take(z, axis)).tolist()) for z in range(count)]
             for axis, count in enumerate(codes.shape)
-        }
+        ]
         flat = codes.reshape(codes.shape[0], -1)
-        return {"values": _values(flat), "palette": None, "slices": list(found.values())}
+        return {"values": _values(flat), "palette": None, "lossy": False, "slices": slices}
     return {
         "values": _values(images.read_codes(path, declared)),
         "palette": images.describe_palette(path),
+        "lossy": first_bytes(path).startswith(b"\xff\xd8\xff"),
     }
+
+
+def _ends(values: list[Any]) -> list[Any]:
+    """Return ascending `values` without the middle where they are too many: the ends tell most."""
+    return values if len(values) <= _MOST_VALUES else [*values[: _MOST_VALUES - 1], values[-1]]
 
 
 def _values(codes: np.ndarray) -> list[list[int]]:
@@ -93,9 +101,7 @@ def _values(codes: np.ndarray) -> list[list[int]]:
     # four equal pixels in a square: a smoothed edge is one pixel wide and never has them
     same = (codes[1:, 1:] == codes[:-1, :-1]) & (codes[1:, :-1] == codes[:-1, :-1])
     solid = set(np.unique(codes[:-1, :-1][same & (codes[:-1, 1:] == codes[:-1, :-1])]).tolist())
-    rows = [[int(v), int(n), int(v in solid)] for v, n in zip(values, counts, strict=True)]
-    # the ends tell what the values are; what lies between is cut where there is too much of it
-    return rows if len(rows) <= _MOST_VALUES else [*rows[: _MOST_VALUES - 1], rows[-1]]
+    return _ends([[int(v), int(n), int(v in solid)] for v, n in zip(values, counts, strict=True)])
 
 
 def coding(
@@ -137,6 +143,13 @@ def coding(
     highest = max(values - {IGNORE}, default=0)
     if highest < 1:
         raise InputError(f"{origin} has one class only: every mask is empty")
+    lossy = (path for path, f in found if f["lossy"] and any(v for v, _, _ in f["values"]))
+    # JPEG moves values by some levels: of 0 and 255 each stays, of 0, 1 and 2 one becomes another
+    if changed := next(lossy, None):
+        raise InputError(
+            f"the mask {str(changed)!r} is JPEG, which changes class numbers; save it as PNG from "
+            "its source"
+        )
     _check_agreement(found, highest)
     if declared.classes:
         if highest >= len(declared.classes):

@@ -118,7 +118,13 @@ def read_classes(row: Row) -> np.ndarray:
 def read_foreground(row: Row) -> np.ndarray:
     """Return 1 where a two-valued mask is above the middle: for 0 and 255, and for lossy JPEG."""
     assert row.mask is not None
-    return (read_rgb(row.mask)[..., 0] > 127).astype(np.uint8)
+    values = read_rgb(row.mask)[..., 0]
+    if 0 < (most := values.max()) <= 127:  # a copy with classes 0 and 1 would have no foreground
+        raise InputError(
+            f"the mask {str(row.mask)!r} holds 0 to {most}; 0 and 255 are expected: get the "
+            "original file"
+        )
+    return (values > 127).astype(np.uint8)
 
 
 AS_IS = Reading(read_image, read_classes)
