@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import importlib
 import importlib.metadata
 import traceback
@@ -21,7 +20,7 @@ from benchmark.core.citation import Citation, source
 from benchmark.core.numbers import Number
 from benchmark.core.registry import ENTRY_POINTS, InputError, Registry, unknown
 from benchmark.core.spec import format_spec, parse_spec
-from benchmark.core.typed import is_checked, typed
+from benchmark.core.typed import annotated, is_checked, typed
 from methods import families
 from methods.parts.backbone import as_backbone
 
@@ -108,13 +107,12 @@ class Method:
         """Raise InputError for a field outside of what its type declares."""
         cls: Any = type(self)  # a key like any class, though checkers read its instances' hash
         owner = getattr(self, "name", cls.__name__)
-        for name, allowed in _allowed(cls).items():
+        for name, note in annotated(cls):
             value = getattr(self, name)
-            if isinstance(allowed, OneOf):
-                if value not in allowed.names:
-                    raise unknown(f"{name} of {owner}", value, allowed.names)
-            elif value is not None:
-                allowed.check(value, f"{owner}: {name}")
+            if isinstance(note, OneOf) and value not in note.names:
+                raise unknown(f"{name} of {owner}", value, note.names)
+            if isinstance(note, Number) and value is not None:
+                note.check(value, f"{owner}: {name}")
 
     def __str__(self) -> str:
         fields = {
@@ -259,18 +257,6 @@ class Method:
     def fold(self, module: nn.Module) -> nn.Module:
         """Fold what was trained into the base weights of an attached `module` and return it."""
         raise InputError(f"{self} cannot be merged into the weights of the backbone")
-
-
-@functools.cache
-def _allowed(cls: type[Method]) -> dict[str, Number[Any] | OneOf]:
-    """Return what the fields of a method may hold, by name, where their types say so."""
-    return {
-        name: note
-        for name, hint in typing.get_type_hints(cls, include_extras=True).items()
-        for kind in (hint, *typing.get_args(hint))  # alone, or "or None"
-        for note in getattr(kind, "__metadata__", ())
-        if isinstance(note, Number | OneOf)
-    }
 
 
 def build(spec: str, *, recorded: bool = False) -> Method:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmark.commands._axes import a_path, add_allow_code, add_runs, flag
-from benchmark.core.numbers import SHARE
+from benchmark.core.numbers import PROBABILITY
 from benchmark.core.registry import InputError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=a_path, required=True, help="a .csv, or a folder for masks")
     parser.add_argument(
-        "--threshold", type=flag(SHARE), help="two classes: predict the second from here"
+        "--threshold", type=flag(PROBABILITY), help="two classes: predict the second from here"
     )
     parser.add_argument("--weights", metavar="BACKBONE", help="such as file:PATH@NAME")
     add_allow_code(parser)

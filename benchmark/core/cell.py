@@ -12,22 +12,21 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from benchmark.core.files import digest
-from benchmark.core.numbers import COUNT, FROM_ZERO, N, Number
+from benchmark.core.numbers import COUNT, FromZero, Number
 from benchmark.core.typed import typed
 
 # What single precision holds: a smaller rate trains nothing, a larger one is none.
 RATE = Number(float, least=1e-30, most=1e30)
-
-
-def within(numbers: Number[N], default: N, **metadata: bool) -> Any:
-    """Return the field of a number in a range, wherever a cell comes from."""
-    return field(default=default, metadata={"range": numbers, **metadata})
-
-
+Rate = Annotated[float, RATE]
 _SORTED = json.JSONEncoder(sort_keys=True)
+
+
+def later(default: Any) -> Any:
+    """Return a field that cells were given after there were records, with what those meant."""
+    return field(default=default, metadata={"later": True})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,37 +53,37 @@ class Cell:
     weights: str
     normalize: str
     method: str
-    fraction: float = within(Number(float, above=0, most=1), 1.0)
-    split_seed: int = within(FROM_ZERO, 0)
-    seed: int = within(FROM_ZERO, 0)
-    lr: float = within(RATE, 1e-3)
-    weight_decay: float = within(Number(float, least=0, most=1e30), 1e-4)
-    steps: int = within(Number(int, least=1, most=10**9), 100)
-    batch_size: int = within(Number(int, least=1, most=2**16), 16)
-    warmup: float = within(Number(float, least=0, below=1), 0.1)
-    clip: float = within(RATE, 1.0)
-    evaluations: int = within(COUNT, 5)
-    image_size: int = within(Number(int, least=1, most=8192), 56)
+    fraction: Annotated[float, Number(float, above=0, most=1)] = 1.0
+    split_seed: FromZero = 0
+    seed: FromZero = 0
+    lr: Rate = 1e-3
+    weight_decay: Annotated[float, Number(float, least=0, most=1e30)] = 1e-4
+    steps: Annotated[int, Number(int, least=1, most=10**9)] = 100
+    batch_size: Annotated[int, Number(int, least=1, most=2**16)] = 16
+    warmup: Annotated[float, Number(float, least=0, below=1)] = 0.1
+    clip: Rate = 1.0
+    evaluations: Annotated[int, COUNT] = 5
+    image_size: Annotated[int, Number(int, least=1, most=8192)] = 56
     augment: str = "default"
     precision: str = "fp32"
-    head_lr: float = within(Number(float, least=0, most=RATE.most), 0.0, later=True)
-    shots: int = within(FROM_ZERO, 0, later=True)
-    balance: str = field(default="none", metadata={"later": True})
-    output: str = field(default="softmax", metadata={"later": True})
-    views: int = within(FROM_ZERO, 0, later=True)
-    tuned: str = field(default="", metadata={"later": True})
-    patience: int = within(FROM_ZERO, 0, later=True)
-    subset: str = field(default="drawn", metadata={"later": True})
+    head_lr: Annotated[float, Number(float, least=0, most=RATE.most)] = later(0.0)
+    shots: FromZero = later(0)
+    balance: str = later("none")
+    output: str = later("softmax")
+    views: FromZero = later(0)
+    tuned: str = later("")
+    patience: FromZero = later(0)
+    subset: str = later("drawn")
 
     @functools.cached_property
     def key(self) -> str:
         """16 hex digits over the sorted JSON of all fields.
 
-        A field with `later` in its metadata counts only where it is not at its default: records
-        from before it existed keep their keys.
+        A `later` field counts only where it is not at its default: records from before it existed
+        keep their keys.
         """
         values = self.values()
-        for name, default in _later().items():
+        for name, default in _LATER.items():
             if values[name] == default:
                 del values[name]
         return digest(_SORTED.encode(values))
@@ -116,10 +115,7 @@ class Cell:
         return typed(cls, values, "the cell")
 
 
-@functools.cache
-def _later() -> dict[str, Any]:
-    """Return the defaults of the fields that older records do not have."""
-    return {item.name: item.default for item in fields(Cell) if item.metadata.get("later")}
+_LATER = {item.name: item.default for item in fields(Cell) if "later" in item.metadata}
 
 
 def _safe(text: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Annotated, Generic, TypeVar
 
 from benchmark.core.registry import InputError
 
@@ -86,4 +86,6 @@ class Number(Generic[N]):
 COUNT = Number(int, above=0)
 FROM_ZERO = Number(int, least=0)
 POSITIVE = Number(float, above=0)
-SHARE = Number(float, least=0, most=1)
+PROBABILITY = Number(float, least=0, most=1)
+# A field says by its type what it may hold: `typed.annotated` reads it.
+FromZero = Annotated[int, FROM_ZERO]

@@ -6,26 +6,17 @@ import os
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, TypedDict
 
 from benchmark.core.cell import Cell
 from benchmark.core.files import RECORD, RESCORED, read_json, write_json
-from benchmark.core.numbers import Number
+from benchmark.core.numbers import FromZero, Number
 from benchmark.core.registry import InputError
 from benchmark.core.typed import typed
 
 SCHEMA = 1
-
-
 Scores = dict[str, float | None]
-
-
-def count(default: float | None = None) -> Any:
-    """Return the field of a number that is not negative; with `default`, older records lack it."""
-    metadata = {"range": Number(float, least=0)}
-    return (
-        field(metadata=metadata) if default is None else field(default=default, metadata=metadata)
-    )
+Amount = Annotated[float, Number(float, least=0)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,25 +33,25 @@ class Cost:
     through the model at once: statistics of a batch norm that moves are theirs, not those of the
     batch. `steps_done` are the steps of the optimiser, which until converged are fewer than the
     cell allows. The method adds `inserted_tokens` to the `image_tokens` that meet in one attention.
-    0 of these four: not recorded, or none.
+    0 of those with a default: older records lack them, or there is none.
     """
 
-    trainable_params: int = count()
-    head_params: int = count()
-    total_params: int = count()
-    backbone_params: int = count()
-    delta_bytes: int = count()
-    full_bytes: int = count()
-    train_gflop_per_image: float = count()
-    train_s: float = count()
-    images_per_s: float = count()
-    peak_mib: float = count()
-    reserved_mib: float = count(default=0.0)
-    host_mib: float = count(default=0.0)
-    micro_batch: int = count(default=0)
-    steps_done: int = count(default=0)
-    image_tokens: int = count(default=0)
-    inserted_tokens: int = count(default=0)
+    trainable_params: FromZero
+    head_params: FromZero
+    total_params: FromZero
+    backbone_params: FromZero
+    delta_bytes: FromZero
+    full_bytes: FromZero
+    train_gflop_per_image: Amount
+    train_s: Amount
+    images_per_s: Amount
+    peak_mib: Amount
+    reserved_mib: Amount = 0.0
+    host_mib: Amount = 0.0
+    micro_batch: FromZero = 0
+    steps_done: FromZero = 0
+    image_tokens: FromZero = 0
+    inserted_tokens: FromZero = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,20 +65,20 @@ class DataSummary:
     of the metrics (`benchmark.scores.VERSION`).
     """
 
-    labels_used: int = count()
+    labels_used: FromZero
     metric: str
     synthetic: bool
-    train: int = count(default=0)
-    val: int = count(default=0)
-    test: int = count(default=0)
-    groups_test: int = count(default=0)
+    train: FromZero = 0
+    val: FromZero = 0
+    test: FromZero = 0
+    groups_test: FromZero = 0
     classes: tuple[str, ...] = ()
     task: Literal["classification", "multilabel", "segmentation", ""] = ""
     ordinal: bool = False
     display: str = ""
     grouping: str = ""
     group_note: str = ""
-    definitions: int = count(default=1)
+    definitions: FromZero = 1
 
 
 class Origin(TypedDict, total=False):
@@ -149,7 +140,7 @@ class Record:
 
     cell: Cell
     data: DataSummary
-    selected_step: int = count()
+    selected_step: FromZero
     val: Scores
     test: Scores
     history: list[Scores]

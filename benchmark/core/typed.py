@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, TypeVar
 
-from benchmark.core.numbers import LARGEST
+from benchmark.core.numbers import LARGEST, Number
 from benchmark.core.registry import InputError
 
 T = TypeVar("T")
@@ -23,15 +23,26 @@ def typed(hint: Callable[..., T], value: Any, where: str) -> T:
     """Return `value`, parsed from JSON or TOML, as what `hint` says.
 
     Dataclasses and TypedDicts are made from objects, tuples from lists. A bool is no number, an
-    integer is a float, a float is no integer; a number is finite. Fields of a dataclass with
-    `metadata={"range": Number(...)}` are in that range. Fields with a default may be absent; in a
-    class that marks some as `later`, which older files lack, only those.
+    integer is a float, a float is no integer; a number is finite. Fields of the type
+    `Annotated[int, Number(...)]` are in that range. Fields with a default may be absent; in a class
+    that marks some as `later`, which older files lack, only those.
 
     Raises:
         InputError: what is wrong and where: "`where`.train_s is 'x', not a number".
     """
     made: T = _check_of(hint)(value, where)
     return made
+
+
+@functools.cache
+def annotated(cls: Hashable) -> tuple[tuple[str, Any], ...]:
+    """Return (field, note) of the fields of the type `Annotated[..., note]`, or that or None."""
+    return tuple(
+        (name, note)
+        for name, hint in typing.get_type_hints(cls, include_extras=True).items()
+        for kind in (hint, *typing.get_args(hint))
+        for note in getattr(kind, "__metadata__", ())
+    )
 
 
 def is_checked(hint: Hashable) -> bool:
@@ -140,7 +151,7 @@ def _object(hint: Any) -> Check:
     later = {i.name for i in items if "later" in i.metadata}
     required = {i.name for i in items} - (later or optional)
     needed = required if strict else hint.__required_keys__
-    ranges = [(i.name, i.metadata["range"]) for i in items if "range" in i.metadata]
+    ranges = [(name, note) for name, note in annotated(hint) if isinstance(note, Number)]
     bounds = [(name, *numbers.inside, numbers) for name, numbers in ranges]
 
     def check(value: Any, where: str) -> Any:
@@ -156,8 +167,9 @@ def _object(hint: Any) -> Check:
             for name, v in value.items()
         }
         for name, low, high, numbers in bounds:
-            if name in found and not low < found[name] < high:  # the usual case costs no call
-                numbers.check(found[name], _at(where, name))
+            number = found.get(name)
+            if number is not None and not low < number < high:  # the usual case costs no call
+                numbers.check(number, _at(where, name))
         return hint(**found)
 
     return check

@@ -18,6 +18,7 @@ from benchmark.core.files import read_toml
 from benchmark.core.numbers import POSITIVE, Number
 from benchmark.core.registry import InputError, unknown
 from benchmark.core.spec import format_spec, parse_spec, split_list
+from benchmark.core.typed import annotated
 
 
 @dataclass(frozen=True)
@@ -62,13 +63,8 @@ SINGULAR = {
 }
 
 
-def _range(name: str) -> Number[Any]:
-    """Return which numbers a field of a cell may be."""
-    numbers: Number[Any] = Cell.__dataclass_fields__[name].metadata["range"]
-    return numbers
-
-
-STEPS = _range("steps")
+_RANGES: dict[str, Number[Any]] = dict(annotated(Cell))
+STEPS = _RANGES["steps"]
 BUDGET = Number(int, least=1, most=1000)  # Halton points are drawn anew up to each trial
 
 # Axis: which numbers an item may be (None: it is a text), and what it is.
@@ -80,42 +76,42 @@ AXES: dict[str, tuple[Number[Any] | None, str]] = {
     ),
     "datasets": (None, "data sets; see `list datasets`; or a manifest.csv, a folder, an .npz"),
     "fractions": (
-        _range("fraction"),
+        _RANGES["fraction"],
         "label fractions in (0, 1] of the development images",
     ),
     "shots": (
-        _range("shots"),
+        _RANGES["shots"],
         "images per class for training, as many for validation, instead of a fraction",
     ),
     "split_seeds": (
-        _range("split_seed"),
+        _RANGES["split_seed"],
         "seeds of the split into test, validation and training images",
     ),
     "subset": (None, "training images of a fraction: drawn, or the first of each class"),
-    "seeds": (_range("seed"), "training seeds (initialisation, batches, augmentation)"),
-    "lr": (_range("lr"), "learning rates; left out: each method's own"),
+    "seeds": (_RANGES["seed"], "training seeds (initialisation, batches, augmentation)"),
+    "lr": (_RANGES["lr"], "learning rates; left out: each method's own"),
     "head_lr": (RATE, "learning rate of the head; left out: as `lr`, but at least 1e-3"),
-    "weight_decay": (_range("weight_decay"), "weight decay of AdamW on matrices"),
+    "weight_decay": (_RANGES["weight_decay"], "weight decay of AdamW on matrices"),
     "steps": (STEPS, "optimiser steps, the same for every label fraction"),
     "patience": (
-        _range("patience"),
+        _RANGES["patience"],
         "train until so many evaluations in a row are no better; 0: all the steps",
     ),
     "epochs": (POSITIVE, "length in epochs instead of steps"),
-    "batch_size": (_range("batch_size"), "images in a batch"),
-    "warmup": (_range("warmup"), "share of the steps with a rising learning rate"),
-    "clip": (_range("clip"), "largest norm of the gradient"),
+    "batch_size": (_RANGES["batch_size"], "images in a batch"),
+    "warmup": (_RANGES["warmup"], "share of the steps with a rising learning rate"),
+    "clip": (_RANGES["clip"], "largest norm of the gradient"),
     "evaluations": (
-        _range("evaluations"),
+        _RANGES["evaluations"],
         "how often the validation set is scored; the best point is kept",
     ),
     "image_size": (
-        _range("image_size"),
+        _RANGES["image_size"],
         "side of the input in pixels; left out: the backbone's own default",
     ),
     "augment": (None, "augmentation policies: none, flip, default, rotate, dvpt (the authors')"),
     "views": (
-        _range("views"),
+        _RANGES["views"],
         "fixed augmented views per image to draw from; 0: a fresh one in every step",
     ),
     "balance": (None, "against class imbalance: none, loss (weighted), sampler"),

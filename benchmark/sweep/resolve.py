@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import methods
@@ -79,7 +79,6 @@ class Resolver:
         }
         values["fraction"] = 1.0 if values["shots"] else values["fraction"]
         cell = Cell.from_dict(values)
-        _check(cell)
         backbones.check_size(self.sources.get(cell.backbone, cell.backbone), cell.image_size)
         num_train = self._training_images(dataset, cell)
         if epochs is not None:
@@ -166,10 +165,3 @@ def precision(name: str, *, on_gpu: bool) -> str:
     if name not in ("fp32", "bf16"):
         raise InputError(f"unknown precision {name!r}; allowed: auto, fp32, bf16")
     return name
-
-
-def _check(cell: Cell) -> None:
-    """Raise InputError for a number outside its range: a method or a trial may have made it."""
-    for item in fields(cell):
-        if "range" in item.metadata:
-            item.metadata["range"].check(getattr(cell, item.name), item.name)

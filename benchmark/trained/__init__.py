@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from benchmark import backbones
 from benchmark.core.files import DELTA
-from benchmark.core.numbers import SHARE
+from benchmark.core.numbers import PROBABILITY
 from benchmark.core.record import RECORD, Record, read_record
 from benchmark.core.registry import InputError
 from benchmark.core.settings import Settings
@@ -116,7 +116,7 @@ class Trained:
             return
         if len(self.classes) != 2 and self.task != "multilabel":
             raise InputError(f"a threshold needs two classes; this cell has {len(self.classes)}")
-        SHARE.check(threshold, "threshold")
+        PROBABILITY.check(threshold, "threshold")
 
     def _logits(
         self, paths: list[Path], read: Read

@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
 from scipy.stats import spearmanr
@@ -114,7 +114,7 @@ class Times:
     image_size: int
     method: str
     ms: float
-    bare_ms: float = field(metadata={"range": Number(float, least=1e-9)})
+    bare_ms: Annotated[float, Number(float, least=1e-9)]
     gflop: float = 0.0
     active: int = 0
     merged_ms: float | None = None
