@@ -82,16 +82,16 @@ def _beside(path: Path) -> Path:
     return path.with_name(f".{path.name[:80]}-{uuid.uuid4().hex[:16]}{PART}")
 
 
-def _disk_error(error: Exception, folder: Path) -> OSError | None:
+def _disk_error(error: Exception, path: Path) -> OSError | None:
     """Return the error of the disk that a library has told in its own way; None for other errors.
 
     torch, safetensors and matplotlib have errors of their own for a disk that is full.
     """
     if told := re.search(r"\(os error (\d+)\)", str(error)):  # as Rust writes it
         return OSError(int(told[1]), os.strerror(int(told[1])))
-    while not folder.exists():
-        folder = folder.parent
-    if shutil.disk_usage(folder).free < NO_ROOM:
+    while not path.exists():
+        path = path.parent
+    if shutil.disk_usage(path).free < NO_ROOM:
         return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     return None
 
@@ -103,6 +103,23 @@ def _unwritable(path: Path, reason: object) -> InputError:
     if reason == os.strerror(errno.EMFILE):
         remedy = "raise the limit of this shell (`ulimit -n`)"
     return InputError(f"cannot write in {str(folder)!r}: {path.name} ({reason}); {remedy}")
+
+
+@contextlib.contextmanager
+def _writes(path: Path) -> Iterator[None]:
+    """Say in one sentence what keeps the block from writing `path`, whoever raises it."""
+    try:
+        yield
+    except FileExistsError:  # from `mkdir`: a file is where a folder should be
+        raise _unwritable(path, os.strerror(errno.ENOTDIR)) from None
+    except OSError as error:
+        raise _unwritable(path, error.strerror or error) from None
+    except InputError:
+        raise
+    except Exception as error:
+        if (reason := _disk_error(error, path)) is None:
+            raise
+        raise _unwritable(path, reason.strerror) from None
 
 
 @contextlib.contextmanager
@@ -131,24 +148,15 @@ def written(path: Path) -> Iterator[Path]:
     """
     temporary = _beside(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.touch(exist_ok=False)
-        rights = stat.S_IMODE(temporary.stat().st_mode)
-        yield temporary
-        temporary.chmod(rights)  # safetensors puts a file of its own there
-        with temporary.open("rb") as stream:
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except FileExistsError:  # from `mkdir`: a file is where a folder should be
-        raise _unwritable(path, os.strerror(errno.ENOTDIR)) from None
-    except OSError as error:
-        raise _unwritable(path, error.strerror or error) from None
-    except InputError:
-        raise
-    except Exception as error:
-        if (reason := _disk_error(error, path.parent)) is None:
-            raise
-        raise _unwritable(path, reason.strerror) from None
+        with _writes(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.touch(exist_ok=False)
+            rights = stat.S_IMODE(temporary.stat().st_mode)
+            yield temporary
+            temporary.chmod(rights)  # safetensors puts a file of its own there
+            with temporary.open("rb") as stream:
+                os.fsync(stream.fileno())
+            temporary.replace(path)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()  # gone already where all went well
@@ -159,14 +167,10 @@ def check_writable(path: Path) -> None:
     if path.exists() and not path.is_file():
         raise _unwritable(path, os.strerror(errno.EISDIR) if path.is_dir() else "it is no file")
     temporary = _beside(path)
-    try:
+    with _writes(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch(exist_ok=False)
         temporary.unlink()
-    except FileExistsError:  # from `mkdir`: a file is where a folder should be
-        raise _unwritable(path, os.strerror(errno.ENOTDIR)) from None
-    except OSError as error:
-        raise _unwritable(path, error.strerror or error) from None
 
 
 @contextlib.contextmanager
@@ -212,7 +216,7 @@ def filled(folder: Path, names: Iterable[str] = (), *, replaces: bool = False) -
     # inside, because beside it may be another file system, or a folder without the right to write
     temporary = _beside(folder / "filled")
     try:
-        with _removed(temporary):
+        with _writes(folder), _removed(temporary):
             temporary.mkdir(parents=True)
             yield temporary
             found = [path for path in sorted(temporary.rglob("*")) if path.is_file()]
@@ -225,14 +229,6 @@ def filled(folder: Path, names: Iterable[str] = (), *, replaces: bool = False) -
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 (temporary / name).replace(folder / name)
             is_new = False
-    except OSError as error:
-        raise _unwritable(folder, error.strerror or error) from None
-    except InputError:
-        raise
-    except Exception as error:
-        if (reason := _disk_error(error, folder)) is None:
-            raise
-        raise _unwritable(folder, reason.strerror) from None
     finally:
         if is_new:
             shutil.rmtree(folder, ignore_errors=True)
@@ -365,18 +361,22 @@ def text_stream(path: Path) -> io.StringIO:
     return io.StringIO(read_bytes(path).decode("utf-8-sig"), newline="")
 
 
+def _read_text(path: Path) -> str:
+    try:
+        return read_bytes(path).decode("utf-8-sig")  # as Windows' Notepad writes
+    except UnicodeDecodeError:
+        raise InputError(f"{str(path)!r} is not UTF-8; save it as UTF-8") from None
+    except OSError as error:
+        raise InputError(f"cannot read {str(path)!r} ({error.strerror})") from None
+
+
 def read_lines(path: Path) -> list[str]:
     """Return the lines of a text file.
 
     Raises:
         InputError: for a file that cannot be read, or is not UTF-8.
     """
-    try:
-        return read_bytes(path).decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        raise InputError(f"{str(path)!r} is not UTF-8; save it as UTF-8") from None
-    except OSError as error:
-        raise InputError(f"cannot read {str(path)!r} ({error.strerror})") from None
+    return _read_text(path).splitlines()
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -385,11 +385,8 @@ def read_toml(path: Path) -> dict[str, Any]:
     Raises:
         InputError: for a file that cannot be read, or is not TOML in UTF-8.
     """
+    text = _read_text(path)
     try:
-        return tomllib.loads(read_bytes(path).decode("utf-8-sig"))  # as Windows' Notepad writes
-    except UnicodeDecodeError:
-        raise InputError(f"{str(path)!r} is not UTF-8; save it as UTF-8") from None
-    except OSError as error:
-        raise InputError(f"cannot read {str(path)!r} ({error.strerror})") from None
+        return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{str(path)!r} is not TOML ({error}); correct it") from None
