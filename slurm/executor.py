@@ -14,7 +14,8 @@ from benchmark.core.settings import Settings
 from benchmark.core.spec import base_name
 from benchmark.sweep import estimate
 from benchmark.sweep.ends import read_ends
-from slurm import packing, probe, queue, resources, submit
+from slurm import packing, probe, queue, submit
+from slurm.resources import Resources, parse
 from slurm.submit import Order
 
 
@@ -53,6 +54,11 @@ class Request:
         return cls(**{"resources": rest, **own})
 
     @property
+    def asked(self) -> Resources:
+        """Return what each job asks for."""
+        return parse(self.resources)
+
+    @property
     def retry(self) -> packing.Retry:
         """Return the factors of another attempt."""
         return packing.Retry(
@@ -84,10 +90,9 @@ def order(
     known = estimate.read(runs)
     if request.probe and probe.probe(cells, sources, runs, known):
         known = estimate.read(runs)
-    asked = resources.parse(request.resources)
     history = {cell: read_ends(cell.folder(runs)) for cell in cells}
     per_job = str(request.cells_per_job)
-    groups = packing.groups(cells, asked, per_job, known, history, request.retry)
+    groups = packing.groups(cells, request.asked, per_job, known, history, request.retry)
     return submit.absolute(Order(groups, sources, runs, request.max_parallel, settings))
 
 

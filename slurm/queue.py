@@ -83,20 +83,16 @@ class Waiting:
 
 
 @dataclass(frozen=True)
-class Sweep:
-    """A submitted sweep: `chunks` are arrays, `chunks[c][i]` the slugs of task i's cells."""
+class Submitted:
+    """A sweep that was sent: `chunks` are arrays, `chunks[c][i]` the slugs of task i's cells."""
 
     folder: Path
     chunks: list[list[list[str]]]
 
     @property
     def name(self) -> str:
-        """Return the name of the sweep."""
+        """Return its name, which those of its jobs hold."""
         return self.folder.name
-
-    def slugs(self, chunk: int, task: int) -> list[str]:
-        """Return the cells of one array task."""
-        return self.chunks[chunk][task]
 
     def jobs(self) -> list[tuple[str, list[str]]]:
         """Return (id of the job, its cells) of every job that was submitted."""
@@ -152,12 +148,12 @@ def patiently(ask: Callable[[], T], poll_s: float = POLL_S) -> T:
         return answer
 
 
-def sweeps(runs: Path) -> list[Sweep]:
+def sweeps(runs: Path) -> list[Submitted]:
     """Return the sweeps below `runs`, oldest first; without those whose plan was damaged."""
     known = []
     for path in sorted(runs.glob(f"{SWEEPS}/*/plan.json"), key=lambda path: path.stat().st_mtime):
         with suppress(OSError, ValueError, KeyError, TypeError):
-            known.append(Sweep(path.parent, read_json(path, "")["chunks"]))
+            known.append(Submitted(path.parent, read_json(path, "")["chunks"]))
     return known
 
 
@@ -187,7 +183,7 @@ def queued(runs: Path, jobs: Iterable[Waiting]) -> dict[str, Waiting]:
     job_of: dict[str, Waiting] = {}
     for job in jobs:
         with suppress(KeyError, IndexError):  # another folder's, or a plan that was replaced
-            job_of |= dict.fromkeys(known[job.sweep].slugs(job.chunk, job.batch), job)
+            job_of |= dict.fromkeys(known[job.sweep].chunks[job.chunk][job.batch], job)
     return job_of
 
 

@@ -37,16 +37,11 @@ SIGNALS = range(129, 193)  # exit codes of a process that died by signal 1 to 64
 OOM_CODE = 253  # what Slurm makes of a task that its memory limit killed
 QUIET_S = 900.0  # without a step, before a task that does not answer a signal is called a hang
 RESERVE_S = 120.0  # that must be left of a job to start again in it
-# A job's name for commands of Slurm, in its script. The last task of an array has the number of the
-# array as its SLURM_JOB_ID, and by that Slurm understands all tasks.
-NAMED = (
-    'bench_job="${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}"'
-)
 
 
 @dataclass(frozen=True)
 class Job:
-    """The job whose script calls: `name` is its id for people, `tries` its earlier starts here."""
+    """The job whose script calls: `name` is that of `snapshot.NAMED`, `tries` its starts before."""
 
     id: str
     name: str
@@ -64,15 +59,12 @@ class Job:
 
     @classmethod
     def current(cls) -> Job:
-        """Return the job of this process, from its environment and from Slurm."""
+        """Return the job of this process, from what its script exports and from Slurm."""
         names = os.environ
-        array, task = names.get("SLURM_ARRAY_JOB_ID"), names.get("SLURM_ARRAY_TASK_ID")
-        number = names["SLURM_JOB_ID"]
-        name = f"{array}_{task}" if array else number
-        memory_mb, limit_min = asked(name)
+        memory_mb, limit_min = asked(names["BENCH_JOB"])
         return cls(
-            id=number,
-            name=name,
+            id=names["SLURM_JOB_ID"],
+            name=names["BENCH_JOB"],
             restarts=int(names.get("SLURM_RESTART_COUNT", "0")),
             tries=int(names.get("BENCH_TRY", "0")),
             since=float(names.get("BENCH_SINCE", time.time())),

@@ -132,7 +132,7 @@ class Resources:
         ask = f"{self.python} -m slurm.recovery {shlex.quote(sweep)} $code {self.max_num_timeout}"
         if self.srun_args:  # in the container of the step, where there is a Python
             ask = f"srun --ntasks=1 {shlex.join(self.srun_args)} {ask}"
-        results = f"{shlex.quote(sweep)}/logs/${{bench_job}}_${{rank}}_result.pkl"
+        results = f"{shlex.quote(sweep)}/logs/${{BENCH_JOB}}_${{rank}}_result.pkl"
         return [
             "code=$?",
             "kill $silence 2>/dev/null",
@@ -154,7 +154,7 @@ class Resources:
             "        export BENCH_TRY=$((BENCH_TRY + 1))",
             '        exec bash "$0"',
             f'    elif [ "$next" -eq {REQUEUE} ]; then',
-            '        scontrol requeue "$bench_job"',
+            '        scontrol requeue "$BENCH_JOB"',
             "    fi",
             "fi",
             'exit "$code"',

@@ -10,12 +10,17 @@ from pathlib import Path
 from benchmark.core.files import sha256_of, write_json, write_text
 from benchmark.core.spec import base_name
 from slurm.logs import NO_ANSWER, START
-from slurm.recovery import NAMED
 
 PACKAGES = ("benchmark", "methods", "results", "slurm")
 ROOT = Path(__file__).resolve().parents[1]
 SEAL = "SHA256SUMS"
 RESERVE_S = 25  # before the time limit, in which the script can still send the job back
+# A job's name for commands of Slurm. The last task of an array has the number of the array as its
+# SLURM_JOB_ID, and by that Slurm understands all tasks.
+NAMED = (
+    'export BENCH_JOB="${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}'
+    '${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}"'
+)
 _IGNORED = shutil.ignore_patterns("__pycache__", "reference*", "equal_steps")
 
 
@@ -117,7 +122,7 @@ def _end_of_silence(seconds: int) -> list[str]:
         f"  sleep $((BENCH_SINCE + {seconds} - $(date +%s))) & nap=$!",
         "  wait $nap",
         f'  echo "{NO_ANSWER}" >&2',
-        '  squeue -h -s -j "$bench_job" -o %i | grep -Ev "batch|extern" | xargs -r scancel',
+        '  squeue -h -s -j "$BENCH_JOB" -o %i | grep -Ev "batch|extern" | xargs -r scancel',
         ") &",
         "silence=$!",
     ]

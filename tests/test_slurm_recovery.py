@@ -19,7 +19,6 @@ from slurm.recovery import (
     AGAIN,
     END,
     LOST,
-    NAMED,
     OOM_CODE,
     REQUEUE,
     STOPPED,
@@ -28,6 +27,7 @@ from slurm.recovery import (
     signal_name,
 )
 from slurm.resources import parse
+from slurm.snapshot import NAMED
 
 JOB = Job("7", "5_2", restarts=0, tries=0, since=time.time(), memory_mb=2048, limit_min=60)
 SEGV = "srun: error: n2: task 0: Segmentation fault\n"
@@ -314,6 +314,9 @@ def test_a_task_of_an_array_sends_itself_back_and_not_the_array(tmp_path, monkey
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "7")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
     assert script(tmp_path, "false", f"exit {REQUEUE}") == (1, ["step", "requeue 7_3"])
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("BENCH_JOB", "7_3")  # as the script exports it
+    assert (Job.current().id, Job.current().name) == ("7", "7_3")
     result = RESULT.replace("7_", "7_3_")
     assert script(tmp_path, f"touch {result}", "exit 99")[0] == 0
 
