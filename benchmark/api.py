@@ -310,11 +310,9 @@ class Sweep:
         A hundred jobs in fp32 would take five times as long, and be other cells than those that
         the same sweep has on a GPU.
         """
-        from slurm.resources import parse
-
         automatic = any("auto" in grid.precision for grid in self.grids)
         slow = any(cell.precision == "fp32" for cell in self.cells)
-        if parse(request.resources).gpus and self.gpu is None and automatic and slow:
+        if request.asked.gpus and self.gpu is None and automatic and slow:
             raise InputError(
                 "the jobs ask for GPUs, and precision 'auto' was taken as fp32 because there is "
                 "none here; write Sweep(gpu=True), which makes it bf16, or name the precision"
@@ -509,7 +507,7 @@ def audit(
 
     specs = read_items("methods", methods)
     families = None if backbones is None else read_items("backbones", backbones)
-    verdicts = auditing.audit(specs, *([families] if families else []), jobs=jobs)
+    verdicts = auditing.audit(specs, families, jobs=jobs)
     rows = [(v.method, v.family, v.state, "; ".join(v.reasons)) for v in verdicts]
     return pd.DataFrame(rows, columns=["method", "family", "state", "reason"])
 
@@ -539,11 +537,7 @@ def _tidy(rows: pd.DataFrame) -> pd.DataFrame:
     known = rows["reason"].fillna("").tolist() if "reason" in rows else [""] * len(rows)
     mark = {"failed": "failed", "n/a": "unsupported"}
     rows["reason"] = [
-        reason_of(Path(folder), mark[state])
-        if state in mark
-        else reason
-        if reason == reason
-        else ""
+        reason_of(Path(folder), mark[state]) if state in mark else reason
         for state, folder, reason in zip(rows["state"], rows["folder"], known, strict=True)
     ]
     first = [name for name in _FIRST if name in rows]

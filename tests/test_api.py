@@ -104,6 +104,12 @@ def test_the_audit_of_one_method_is_a_frame():
     ]
 
 
+@pytest.mark.parametrize("names", [("norm", "vitt"), ("nrm", "vit")])
+def test_an_audit_of_what_does_not_exist_is_no_verdict(names):
+    with pytest.raises(InputError, match=r"did you mean '(vit|norm)'"):
+        benchmark.audit(*names)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

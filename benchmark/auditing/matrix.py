@@ -16,6 +16,7 @@ import methods
 from benchmark.auditing import checks, families, graph
 from benchmark.auditing.checks import Check
 from benchmark.auditing.probe import attached, images, trained
+from benchmark.core.registry import unknown
 
 CHECKS: dict[str, Check] = {
     check.__name__.removeprefix("check_"): check
@@ -134,13 +135,26 @@ def twins(verdicts: Iterable[Verdict]) -> list[Verdict]:
 
 
 def audit(
-    specs: Sequence[str],
-    chosen: Sequence[str] = tuple(families.FAMILIES),
+    specs: Sequence[str] | None = None,
+    chosen: Sequence[str] | None = None,
     *,
     jobs: int = 1,
     on_verdict: Callable[[Verdict], None] = lambda verdict: None,
 ) -> list[Verdict]:
-    """Return the verdicts on all pairs, in order; `jobs` processes share the work."""
+    """Return the verdicts on all pairs, in order; `jobs` processes share the work.
+
+    `specs` are methods and `chosen` families of backbones; None: all of them.
+
+    Raises:
+        InputError: a method or a family that does not exist.
+    """
+    specs = list(methods.methods) if specs is None else specs
+    chosen = list(families.FAMILIES) if chosen is None else chosen
+    for spec in specs:
+        methods.build(spec)
+    for family in chosen:
+        if family not in families.FAMILIES:
+            raise unknown("family of backbones", family, families.FAMILIES)
     verdicts = []
     for verdict in _examined(list(itertools.product(specs, chosen)), jobs):
         on_verdict(verdict)

@@ -30,12 +30,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the matrix; return 1 when a check failed."""
-    if arguments.methods is not None:
-        check_methods(split_list(arguments.methods))
+    specs, families = (
+        None if text is None else split_list(text)
+        for text in (arguments.methods, arguments.backbones)
+    )
+    check_methods(specs or ())
     from benchmark.auditing import audit, show
     from benchmark.core.files import check_writable, write_json
 
-    specs, families = chosen(arguments.methods, arguments.backbones)
     if arguments.json:
         check_writable(arguments.json)
     start = time.perf_counter()
@@ -45,26 +47,6 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         write_json(arguments.json, show.as_json(verdicts))
     return 1 if any(verdict.state == "fail" for verdict in verdicts) else 0
-
-
-def chosen(specs: str | None, families: str | None) -> tuple[list[str], list[str]]:
-    """Return the specs and families that two flags name, all of them where a flag is absent.
-
-    Raises:
-        InputError: for a method or a family that does not exist.
-    """
-    import methods
-    from benchmark.auditing.families import FAMILIES
-    from benchmark.core.registry import unknown
-
-    wanted = split_list(specs) if specs is not None else list(methods.methods)
-    for spec in wanted:
-        methods.build(spec)
-    places = split_list(families) if families is not None else list(FAMILIES)
-    for place in places:
-        if place not in FAMILIES:
-            raise unknown("family of backbones", place, FAMILIES)
-    return wanted, places
 
 
 def _tell(verdict: Verdict) -> None:
