@@ -186,6 +186,9 @@ def test_show_prints_what_a_cell_sees(tmp_path, capsys):
     code, text, _ = run(capsys, "show", folder, "--out", tmp_path / "out")
     assert code == 0
     assert "fingerprint" in text
+    lines = [line.split() for line in text.splitlines()]
+    assert ["train", "val", "test"] in lines  # a row per class: a set may have dozens
+    assert ["ill", "13", "3", "4"] in lines
     assert Image.open(tmp_path / "out" / "set.png").size[0] == 896
     _, text, _ = run(capsys, "show", folder, "--fraction", "0.5", "--seed", "3", "--json")
     shown = json.loads(text)

@@ -352,3 +352,9 @@ def test_bad_flags_are_one_sentence(tmp_path, capsys, flags, said):
     assert main(["report", "--runs", str(tmp_path), *flags]) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "report").exists()
+
+
+def test_thumbnails_take_a_source_without_panels(tmp_path):
+    make_page_runs(tmp_path)
+    flags = ["--figures", "none", "--format", "html", "--source", "a=nowhere"]
+    assert main(["report", "--runs", str(tmp_path), "--out", str(tmp_path / "out"), *flags]) == 0

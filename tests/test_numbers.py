@@ -141,7 +141,7 @@ def test_a_flag_is_one_sentence(flags, told, capsys):
         (["data", "show", "x", "--json", "--out", "y"], "exclude each other"),
         (["bench", "--plan-sizes", "5", "--parts", "steps"], "exclude each other"),
         (["runs", "--dry-run"], "name kinds with --clean"),
-        (["report", "--source", "a=b"], "--source is for --panels"),
+        (["report", "--source", "a=b", "--format", "csv"], "--source is for --panels and"),
         (["report", "--panels", "1", "--source", "a=b", "--source", "a=c"], "two places of 'a'"),
         (["report", "--figures", ""], "is not a comma list"),
         (["report", "--figures", "none", "--no-titles"], "leaves nothing to --no-titles"),

@@ -2,6 +2,8 @@
 
 import itertools
 import re
+import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,21 @@ def test_names_known_without_torch_are_those_of_the_registries():
 def test_list_prints_what_the_registries_hold(kind):
     assert table(kind, "markdown") == generated(kind)
     assert table(kind) != generated(kind)
+
+
+@pytest.mark.parametrize("kind", ["methods", "backbones", "datasets", "suites", "figures"])
+def test_a_list_fits_the_terminal_and_keeps_its_rows_in_a_pipe(kind, capsys, monkeypatch):
+    assert main(["list", kind]) == 0
+    piped = capsys.readouterr().out.splitlines()
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "100")
+    assert main(["list", kind]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert max(map(len, shown)) <= 100 < max(map(len, piped))
+    names = {line.split("(")[0].split()[0] for line in piped[2:]}
+    assert names <= {word for line in shown for word in re.split(r"[ (]", line)}  # none is cut
+    signs = [Counter(re.sub(r"[\s-]", "", "".join(lines))) for lines in (piped, shown)]
+    assert signs[0] == signs[1]  # nothing is lost
 
 
 def test_the_audit_matrix_is_that_of_today():

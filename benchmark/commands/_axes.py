@@ -14,6 +14,7 @@ from benchmark.sweep.plan import PLANS
 from benchmark.sweep.tuning import read_tuned
 
 RUNS = Path("runs")
+WEIGHTS = "where weights of your own lie, such as file:PATH@NAME; others are found by their name"
 OUT = "where to write (default: RUNS/report, or runs/report-NAME for records made elsewhere)"
 
 
@@ -47,16 +48,24 @@ def add_axes(parser: argparse.ArgumentParser) -> None:
         default = f" (default: {values})" if values else ""
         parser.add_argument(f"--{name.replace('_', '-')}", metavar="A,B", help=text + default)
     parser.add_argument(
-        "--tune", action="append", default=[], metavar="NAME=A,B", help="each value is a trial"
+        "--tune",
+        action="append",
+        default=[],
+        metavar="NAME=A,B",
+        help="lr, weight-decay, ...: each value is a trial, the best on validation is reported",
     )
     parser.add_argument(
         "--tune-budget",
         type=flag(BUDGET),
         metavar="N",
-        help="trials of every method, from its own ranges",
+        help="so many trials of every method, of rates drawn from the ranges that it declares; the "
+        "best on validation is reported",
     )
     parser.add_argument(
-        "--tuned-from", type=a_path, metavar="RUNS", help="rates that the trials there chose"
+        "--tuned-from",
+        type=a_path,
+        metavar="RUNS",
+        help="train with the rates that trials (--tune-budget) in that folder chose",
     )
     most, spaced, patience = (CONVERGED[name][0] for name in ("steps", "evaluations", "patience"))
     parser.add_argument(
@@ -65,7 +74,7 @@ def add_axes(parser: argparse.ArgumentParser) -> None:
         help="train each cell until validation stops improving, instead of equally long: patience "
         f"{patience}, at most {most:,} steps, {spaced} evaluations, unless given",
     )
-    parser.add_argument("--max-steps", metavar="N", help="--steps of cells until converged")
+    parser.add_argument("--max-steps", metavar="N", help="of --until-converged: at most so many")
 
 
 def add_runs(parser: argparse.ArgumentParser) -> None:
@@ -107,5 +116,5 @@ def add_allow_code(parser: argparse.ArgumentParser) -> None:
         metavar="MODULE:CLASS",
         action="append",
         default=[],
-        help="import this method of your own, where a cell was trained with it; repeatable",
+        help="a method of your own whose code may run, if cells were trained with it; repeatable",
     )

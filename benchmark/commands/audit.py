@@ -19,8 +19,12 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this verb's flags."""
-    parser.add_argument("--methods", metavar="A,B", help="specs, yours as module:Class; all")
-    parser.add_argument("--backbones", metavar="A,B", help="families, such as vit,swin; all")
+    parser.add_argument(
+        "--methods", metavar="A,B", help="methods, yours as module:Class (default: all)"
+    )
+    parser.add_argument(
+        "--backbones", metavar="A,B", help="families, such as vit,swin (default: all)"
+    )
     parser.add_argument(
         "--json", type=a_path, metavar="FILE", help="write the verdicts as JSON too"
     )

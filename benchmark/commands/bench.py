@@ -25,7 +25,9 @@ CELLS = Number(int, above=0, most=10_000_000)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this verb's flags."""
-    parser.add_argument("--methods", default=METHODS, metavar="A,B", help="specs")
+    parser.add_argument(
+        "--methods", default=METHODS, metavar="A,B", help="methods (default: thirteen)"
+    )
     parser.add_argument("--backbone", default="vit_s14_imgfocus")
     parser.add_argument("--image-size", type=flag(COUNT), help="side; left out: the backbone's own")
     parser.add_argument("--batch-size", type=flag(MANY), default=16)
@@ -33,10 +35,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--precision", default="auto", help="auto (bf16 on a GPU that has it), fp32, bf16"
     )
     parser.add_argument(
-        "--rounds", type=flag(MANY), default=5, help="rounds; the spread is over them"
+        "--rounds", type=flag(MANY), default=5, help="over which intervals are (default: 5)"
     )
-    parser.add_argument("--repeats", type=flag(MANY), default=3, help="steps of each in a round")
-    parser.add_argument("--threads", type=flag(THREADS), default=0, help="of torch; 0: as it is")
+    parser.add_argument(
+        "--repeats", type=flag(MANY), default=3, help="steps of each method in a round (default: 3)"
+    )
+    parser.add_argument(
+        "--threads",
+        type=flag(THREADS),
+        default=0,
+        help="threads of torch (default: as many as it takes)",
+    )
     parser.add_argument(
         "--clock",
         choices=("wall", "cpu"),
@@ -46,8 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--parts",
         metavar="A,B",
-        help="(default: steps,input,overhead, and usage on a GPU: MFU, share of time in "
-        "kernels, kernels per step, memory; data: preparing and opening, minutes)",
+        help="of steps, input, overhead, usage (of a GPU: MFU, share of time in kernels, kernels "
+        "per step, memory), data (preparing, opening; minutes) (default: steps,input,overhead, "
+        "and on a GPU usage)",
     )
     for name, number in (("images", 256), ("rows", 100_000)):
         what = f"with --parts data: {name} of the set that is measured (default: {number})"

@@ -9,7 +9,11 @@ from benchmark.commands._axes import OUT, RUNS, a_path, report_folder
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this verb's flags."""
-    parser.add_argument("--paper", default="dvpt", help="whose claims or numbers (default: dvpt)")
+    parser.add_argument(
+        "--paper",
+        default="dvpt",
+        help="claims of dvpt, or numbers of another one of results/papers (default: dvpt)",
+    )
     parser.add_argument(
         "--runs", type=a_path, action="append", help="folder of records; repeatable"
     )

@@ -35,15 +35,19 @@ FLAGS = {
 }
 # Of two flags that are given, the second would be ignored.
 NOT_BOTH = (("shots", "fraction"), ("group_duplicates", "image_size"), ("json", "out"))
+WHAT = (
+    "list: what there is; show: splits, classes and a picture of images; prepare: unpack and "
+    "decode; check: leaks and faults"
+)
 SHOWN = 3  # examples of a finding in the terminal; --json has all
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this verb's flags."""
-    parser.add_argument("what", choices=("list", "show", "prepare", "check"))
+    parser.add_argument("what", choices=("list", "show", "prepare", "check"), help=WHAT)
     parser.add_argument("name", nargs="?", help="a data set, or the path of a manifest or folder")
     parser.add_argument(
-        "--root", type=a_path, help="folder of named sets (default: $BENCHMARK_DATA)"
+        "--root", type=a_path, help="folder of named sets (default: $BENCHMARK_DATA, else data)"
     )
     parser.add_argument(
         "--json", action="store_const", const=True, help="with show, check: for programs"
@@ -56,17 +60,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seed", type=flag(FROM_ZERO), help="with show: seed of the split (default: 0)"
     )
     parser.add_argument(
-        "--threshold", type=flag(BETWEEN), help="of near-duplicates (default: 0.95)"
+        "--threshold",
+        type=flag(BETWEEN),
+        help="with check, prepare: correlation of near-duplicates (default: 0.95)",
     )
-    parser.add_argument("--image-size", metavar="A,B", help="with prepare: sides (default: 56)")
-    parser.add_argument("--group-duplicates", action="store_const", const=True, help="with prepare")
+    parser.add_argument(
+        "--image-size", metavar="A,B", help="with prepare: sides in pixels (default: 56)"
+    )
+    parser.add_argument(
+        "--group-duplicates",
+        action="store_const",
+        const=True,
+        help="with prepare: write a manifest in which near-duplicates are one group",
+    )
     parser.add_argument(
         "--all",
         action="store_const",
         const=True,
-        help="with show: all images, not 32; check opens all",
+        help="with show: open all images, not 32",
     )
-    parser.add_argument("--out", type=a_path, help="folder for what show and prepare write")
+    parser.add_argument("--out", type=a_path, help="with show, prepare: folder to write into")
 
 
 def _dashed(name: str) -> str:
@@ -99,13 +112,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _list(root: Path | None) -> int:
     """Print every named set, and whether something of it is here; nothing is opened."""
-    from tabulate import tabulate
-
     from benchmark.core.files import data_root
     from benchmark.data import datasets, located
     from benchmark.data.readers.layout import Download
+    from benchmark.sweep.catalogue import as_text
 
-    rows = []
+    rows: list[list[str]] = []
     for name in datasets:
         card = datasets[name].card
         folder = Path(located(name, root).partition("@")[2])
@@ -118,7 +130,7 @@ def _list(root: Path | None) -> int:
         else:
             place = "empty" if Download(card, folder).is_empty else "present"
         rows.append([name, card.task, card.modality, place])
-    print(tabulate(rows, ["data set", "task", "modality", f"below {root or data_root()}"]))
+    print(as_text((["data set", "task", "modality", f"below {root or data_root()}"], rows)))
     variants = [name for name in datasets if datasets[name].card.variant_of]
     if variants:
         sizes = ", ".join(sorted({f"_{name.rpartition('_')[2]}" for name in variants}))

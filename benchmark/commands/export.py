@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmark.commands._axes import a_path, add_allow_code, add_runs
+from benchmark.commands._axes import WEIGHTS, a_path, add_allow_code, add_runs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("cell", help="folder of a finished cell, or the first digits of its key")
     parser.add_argument("--format", default="timm", help="timm, peft or safetensors")
     parser.add_argument("--out", type=a_path, help="folder to write (default: KEY-FORMAT)")
-    parser.add_argument("--weights", metavar="BACKBONE", help="such as file:PATH@NAME")
+    parser.add_argument("--weights", metavar="BACKBONE", help=WEIGHTS)
     add_allow_code(parser)
     add_runs(parser)
 

@@ -14,7 +14,7 @@ KINDS = ("methods", "backbones", "datasets", "suites", "figures")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this verb's flags."""
-    parser.add_argument("kind", choices=KINDS)
+    parser.add_argument("kind", choices=KINDS, help="what to list")
     parser.add_argument("--format", choices=("terminal", "markdown"), default="terminal")
 
 

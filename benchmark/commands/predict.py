@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.commands._axes import a_path, add_allow_code, add_runs, flag
+from benchmark.commands._axes import WEIGHTS, a_path, add_allow_code, add_runs, flag
 from benchmark.core.numbers import PROBABILITY
 from benchmark.core.registry import InputError
 
@@ -26,9 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=a_path, required=True, help="a .csv, or a folder for masks")
     parser.add_argument(
-        "--threshold", type=flag(PROBABILITY), help="two classes: predict the second from here"
+        "--threshold",
+        type=flag(PROBABILITY),
+        help="of two classes: the second is predicted from this probability on",
     )
-    parser.add_argument("--weights", metavar="BACKBONE", help="such as file:PATH@NAME")
+    parser.add_argument("--weights", metavar="BACKBONE", help=WEIGHTS)
     add_allow_code(parser)
     add_runs(parser)
 

@@ -48,22 +48,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--metric", help="instead of each data set's own, e.g. auc or balanced_accuracy"
     )
-    parser.add_argument("--against", metavar="METHOD", help="what statistics compare with (full)")
+    parser.add_argument(
+        "--against",
+        metavar="METHOD",
+        help="what statistics compare with (default: full, else the best)",
+    )
     parser.add_argument(
         "--plan-seeds",
         type=flag(POINTS),
         metavar="D",
-        help="how many seeds see a difference of D points",
+        help="tell how many seeds it takes to see a difference of D points",
     )
     parser.add_argument(
         "--latency",
         action="store_true",
-        help="--efficiency, and time inference here",
+        help="show the costs, with inference timed on this machine",
     )
     add_allow_code(parser)
     parser.add_argument("--efficiency", action="store_true", help="show what the methods cost")
     parser.add_argument(
-        "--rescore", action="store_true", help="first compute new scores from stored predictions"
+        "--rescore",
+        action="store_true",
+        help="first compute scores that records lack, from stored predictions",
     )
     parser.add_argument("--suite", help="only the cells of a suite; see `list suites`")
     parser.add_argument(
@@ -105,21 +111,21 @@ def _add_figures(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--figures",
         metavar="A,B",
-        help="more kinds of figures, see `list figures`; all; none",
+        help="kinds of figures to add, see `list figures`; or all, or none",
     )
     parser.add_argument(
         "--source",
         action="append",
         default=[],
         metavar="NAME=PATH",
-        help="where --panels, and report.html for thumbnails, find a data set or backbone that "
-        "cells call NAME; repeatable",
+        help="where the data set or backbone lies that cells call NAME: for --panels, and for "
+        "thumbnails in report.html; repeatable",
     )
     parser.add_argument(
         "--panels",
         type=flag(IMAGES),
         metavar="N",
-        help="first read N test images again for the figures panels and attention",
+        help="draw N test images with their segmentations, and where prompts of DVPT look",
     )
 
 
@@ -131,8 +137,8 @@ def run(arguments: argparse.Namespace) -> int:
         if name not in known:
             raise unknown("format", name, known)
     kinds, sources = _kinds(arguments), _sources(arguments.source)
-    if sources and not arguments.panels:
-        raise InputError("--source is for --panels, which reads images; give both")
+    if sources and not arguments.panels and "html" not in formats:
+        raise InputError("--source is for --panels and for thumbnails in report.html; add one")
     keep = None if arguments.suite is None else _of_suite(arguments.suite)
 
     from benchmark.sweep.grid import flags_of

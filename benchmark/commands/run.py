@@ -27,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_runs(parser)
     parser.add_argument("--dry-run", action="store_true", help="print the plan, train nothing")
     parser.add_argument(
-        "--peek", action="store_true", help="also measure what choosing on the test set would gain"
+        "--peek",
+        action="store_true",
+        help="also measure what choosing the checkpoint on the test set would have gained",
     )
     parser.add_argument(
         "--compile", action="store_true", help="torch.compile each block: pays in long cells only"
@@ -41,12 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--only",
         metavar="END",
-        help="of what is not done, only what ended as: failed, oom (memory), timeout",
+        help="train again only what failed, or ran out of memory (oom) or of time (timeout)",
     )
     parser.add_argument(
         "--deterministic", action="store_true", help="kernels that give the same bits each time"
     )
-    parser.add_argument("--test-on", metavar="A,B", help="score on external sets of these classes")
+    parser.add_argument(
+        "--test-on", metavar="A,B", help="also score on other sets of the same classes"
+    )
     parser.add_argument(
         "--executor",
         choices=EXECUTORS,
@@ -83,10 +87,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--cells-per-job", metavar="N", help="a number, or auto: about 15 minutes (default: auto)"
     )
     slurm.add_argument(
-        "--probe", action="store_const", const=True, help="measure time and memory here first"
+        "--probe",
+        action="store_const",
+        const=True,
+        help="measure time and memory here, in short cells, first",
     )
     slurm.add_argument(
-        "--wait", action="store_const", const=True, help="until all ends; resubmit what died"
+        "--wait",
+        action="store_const",
+        const=True,
+        help="until the queue is empty; send again what died",
     )
 
 

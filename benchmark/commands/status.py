@@ -27,7 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="again and again until nothing moves (10 s apart, unless given)",
     )
     parser.add_argument(
-        "--tail", type=flag(FROM_ZERO), default=0, metavar="N", help="lines of failed logs"
+        "--tail",
+        type=flag(FROM_ZERO),
+        default=0,
+        metavar="N",
+        help="last lines of the logs of what failed",
     )
     parser.add_argument(
         "--logs", metavar="CELL", help="print the logs of the last Slurm job of a cell, and end"

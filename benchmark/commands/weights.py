@@ -9,9 +9,14 @@ from benchmark.core.registry import InputError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this verb's flags."""
-    parser.add_argument("what", choices=("list", "fetch", "check"))
     parser.add_argument(
-        "names", nargs="?", metavar="A,B", help="backbones; check: all that are here"
+        "what",
+        choices=("list", "fetch", "check"),
+        help="list: what is here; fetch: into the cache; check: whether it is whole, and what a "
+        "file of your own holds",
+    )
+    parser.add_argument(
+        "names", nargs="?", metavar="A,B", help="backbones (default: all; check: all that are here)"
     )
 
 
@@ -25,17 +30,16 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _list(names: list[str]) -> int:
     """Print every backbone with published weights, and whether they are cached."""
-    from tabulate import tabulate
-
     from benchmark import backbones
     from benchmark.core.files import cache_folder
+    from benchmark.sweep.catalogue import as_text
 
-    rows = []
+    rows: list[list[str]] = []
     for name in names or _published():
         path = backbones.cache_path(name)
         size = f"{path.stat().st_size / 2**20:.0f} MiB" if path.exists() else "absent"
         rows.append([name, backbones.resolve(name).source, size])
-    print(tabulate(rows, ["backbone", "source", f"in {cache_folder()}"], disable_numparse=True))
+    print(as_text((["backbone", "source", f"in {cache_folder()}"], rows)))
     return 0
 
 

@@ -47,13 +47,15 @@ def describe(dataset: Dataset, parts: Split) -> str:
     if card.unchecked:
         lines.append(f"  not checked against the publisher: {card.unchecked}")
     lines += [f"  note: {note}" for note in dataset.remarks()]
-    names = card.classes[card.first :]
-    rows = []
+    columns = []
     for part, some in _parts(parts):
         count = Counter(name for row in some for name in shown(dataset, int(row)))
         groups = len({dataset.groups[row] for row in some})
-        rows.append([part, len(some), groups, *(count[name] for name in names)])
-    return "\n".join(lines) + "\n\n" + tabulate(rows, ["part", "images", "groups", *names])
+        classes = [count[name] for name in card.classes[card.first :]]
+        columns.append([part, len(some), groups, *classes])
+    names = ["", "images", "groups", *card.classes[card.first :]]
+    head, *rows = zip(names, *columns, strict=True)
+    return "\n".join(lines) + "\n\n" + tabulate(rows, head, disable_numparse=[0])
 
 
 def _parts(parts: Split) -> list[tuple[str, np.ndarray]]:

@@ -7,6 +7,8 @@ beside them, as long as it names exactly what is there.
 from __future__ import annotations
 
 import re
+import shutil
+import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +20,7 @@ from benchmark.data.base import Card
 from benchmark.sweep import names
 
 Rows = tuple[list[str], list[list[str]]]
+NARROWEST = 12  # of a column of text in a terminal
 
 
 def _methods() -> Rows:
@@ -86,9 +89,45 @@ def generated(kind: str) -> str:
     return as_text(_TABLES[kind](), "markdown")
 
 
-def as_text(rows: Rows, style: str) -> str:
-    """Return (header, rows) as text ("terminal") or "markdown"."""
-    return tabulate(rows[1], rows[0], tablefmt="github" if style == "markdown" else "simple")
+def as_text(rows: Rows, style: str = "terminal") -> str:
+    """Return (header, rows) as "markdown", or as text ("terminal") that fits the terminal.
+
+    In a pipe or a file a row stays one line, whatever its length: for `list methods | grep lora`.
+    """
+    head, lines = rows
+    if style == "markdown":
+        return tabulate(lines, head, tablefmt="github")
+    if sys.stdout.isatty():
+        head, lines = _fitted(rows, shutil.get_terminal_size().columns)
+    return tabulate(lines, head, tablefmt="simple")
+
+
+def _fitted(rows: Rows, width: int) -> Rows:
+    """Return a table of at most `width` columns: long cells are broken, the widest column first."""
+    head, lines = rows
+    padded = [f"{name}  " for name in head]  # as tabulate does
+    widths = [max(map(len, column)) for column in zip(padded, *lines, strict=True)]
+    # what one types again, the names in the first column, is never cut
+    least = [max(len(word) for row in lines for word in re.split("[ ,]", row[0])) + 1]
+    least += [NARROWEST] * (len(widths) - 1)
+    while sum(widths) + 2 * len(widths) - 2 > width:
+        wide = [j for j in range(len(widths)) if widths[j] > least[j]]
+        if not wide:
+            break
+        widths[max(wide, key=lambda j: widths[j])] -= 1
+    folded = [[_folded(*cell) for cell in zip(row, widths, strict=True)] for row in lines]
+    return [_folded(name, room - 2) for name, room in zip(head, widths, strict=True)], folded
+
+
+def _folded(text: str, width: int) -> str:
+    """Return a text in lines broken behind spaces, commas and slashes, else where they are full."""
+    lines = [""]
+    for piece in re.findall(r"[^ ,/]*[ ,/]|[^ ,/]+", text):
+        if lines[-1] and len((lines[-1] + piece).rstrip()) > width:
+            lines.append("")
+        lines[-1] += piece
+    parts = [line[k : k + width] for line in lines for k in range(0, len(line.rstrip()), width)]
+    return "\n".join(map(str.rstrip, parts))
 
 
 def _printed(kind: str) -> Rows | None:
@@ -99,7 +138,7 @@ def _printed(kind: str) -> Rows | None:
     text = page.read_text() if page.is_file() else ""
     block = re.search(rf"<!-- list {kind} -->\n(.*?)\n<!-- end -->", text, re.DOTALL)
     lines = block[1].splitlines() if block else []
-    cells = [[cell.strip() for cell in line.strip("| ").split("|")] for line in lines]
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
     if len(cells) < 3 or [base_name(row[0]) for row in cells[2:]] != known():
         return None
     return cells[0], cells[2:]
