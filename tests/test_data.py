@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from trees import volume
 
 from benchmark.core.registry import InputError
 from benchmark.data import cache, datasets, decoded, open_dataset, split
@@ -432,6 +433,17 @@ def test_the_template_opens_where_nilearn_is_installed():
     part = split(data, 1.0, 0)
     groups = np.asarray(data.groups)
     assert not set(groups[part.test]) & set(groups[part.train])
+
+
+def test_slices_of_a_labelled_volume_are_images_and_that_is_said(tmp_path):
+    for name in "cd":
+        volume(tmp_path / f"{name}.nii", np.arange(48, dtype=np.int16).reshape(4, 4, 3))
+    rows = [("a.png", "0", "p1"), ("b.png", "1", "p2"), ("c.nii", "0", "p1"), ("d.nii", "1", "p3")]
+    write(tmp_path, rows, ["image", "label", "group"])
+    data = open_dataset(str(tmp_path / "manifest.csv"))
+    assert data.labels.tolist() == [0, 1, 0, 0, 0, 1, 1, 1]
+    (note,) = data.notes
+    assert note.startswith("2 volumes became 6 slices, each scored as an image of its own")
 
 
 def test_real_sets_open(shared_data):

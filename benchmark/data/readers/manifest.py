@@ -29,7 +29,7 @@ from benchmark.core.spelling import (
     one_spelling,
     whole_number,
 )
-from benchmark.data.base import Card, Dataset, TaskName, stratum
+from benchmark.data.base import Card, Dataset, TaskName, many, stratum
 from benchmark.data.readers import dicom, images, masks, table, volumes
 from benchmark.data.readers.declared import PATIENT, PLAIN, Declaration, beside, completed
 from benchmark.data.readers.digests import remembered
@@ -94,7 +94,12 @@ def from_rows(rows: Sequence[Row], name: str, declared: Declaration, origin: str
     image = partial(table.read_image, declared=declared)
     if not masked:
         reading = Reading(image, table.read_classes, declared=declared)
-        return _labelled(expanded, name, declared, origin, reading, headers)
+        dataset = _labelled(expanded, name, declared, origin, reading, headers)
+        if not cut:
+            return dataset
+        count = sum(row.slice is not None for row in expanded)
+        told = f"{many(len(cut), 'volume')} became {many(count, 'slice')}, each scored as an image"
+        return replace(dataset, notes=(f"{told} of its own with the label of its volume",))
     table.check_sizes(expanded, headers)  # before masks are read, which takes longer
     return _masked(rows, expanded, name, declared, origin, image, headers)
 
