@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
+from trees import volume
 
 from benchmark import backbones
 from benchmark.__main__ import main
@@ -225,3 +226,30 @@ def test_code_that_a_record_names_is_run_only_when_it_is_allowed():
             check_code(spec, ())
         check_code(spec, ["colours:Cls"])
     check_code("lora(rank=2,targets='a:b')", ())
+
+
+def test_new_images_are_read_as_the_training_images_were(tmp_path, capsys):
+    """A window that is declared beside the training set holds for `predict`, too."""
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        values = rng.integers(0, 999, (8, 8, 1)).astype(np.int16)
+        volume(tmp_path / "set" / "ab"[number % 2] / f"{number}.nii", values)
+    (tmp_path / "set/dataset.toml").write_text("window = [400, 600]\n")
+    command = ["run", "--datasets", str(tmp_path / "set"), "--backbones", "tiny_vit"]
+    command += ["--methods", "linear", "--fractions", "1", "--steps", "2", "--batch-size", "4"]
+    assert main([*command, "--runs", str(tmp_path / "runs")]) == 0
+    (record,) = (tmp_path / "runs").rglob("record.json")
+    assert json.loads(record.read_text())["data"]["reading"] == {"window": [400, 600]}
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new/x.nii").write_bytes((tmp_path / "set/a/0.nii").read_bytes())
+    out = tmp_path / "out.csv"
+    command = ["predict", str(record.parent), str(tmp_path / "new"), "--out", str(out)]
+    assert main(command) == 0
+    plain = out.read_text()
+    (tmp_path / "new/dataset.toml").write_text("window = [400, 600]\n")
+    assert main(command) == 0
+    assert out.read_text() == plain  # nothing need be declared again
+    (tmp_path / "new/dataset.toml").write_text("window = [0, 999]\n")
+    capsys.readouterr()
+    assert main(command) == 2
+    assert "was trained on images read with window = [400.0, 600.0]" in capsys.readouterr().err

@@ -58,20 +58,23 @@ def run(arguments: argparse.Namespace) -> int:
     """Predict, write, and say where; return the exit code."""
     from benchmark.trained import find, load
 
-    inputs = inputs_of(arguments.images)
     folder = find(arguments.cell, arguments.runs)
     trained = load(folder, arguments.weights, allowed=arguments.allow_code)
+    inputs = inputs_of(arguments.images, trained.declared)
     write = _masks if trained.task == "segmentation" else _table
     write(trained, inputs, arguments.out, arguments.threshold)
     print(f"{len(inputs)} images -> {arguments.out}")
     return 0
 
 
-def inputs_of(places: list[Path]) -> list[Input]:
+def inputs_of(places: list[Path], trained: Declaration) -> list[Input]:
     """Return the images that files and folders name, folders sorted, volumes cut into slices.
 
+    They are read as `trained` declares, and as a dataset.toml beside them does.
+
     Raises:
-        InputError: a path that does not exist, or a folder without an image.
+        InputError: a path that does not exist, a folder without an image, or a dataset.toml that
+            says another thing than `trained`.
     """
     from benchmark.data.readers import declared, images, volumes
 
@@ -88,6 +91,7 @@ def inputs_of(places: list[Path]) -> list[Input]:
             if not inside:
                 raise InputError(f"the folder {str(place)!r} holds no image")
         told = declared.beside(place if place.is_dir() else place.parent / "x.csv")
+        told = declared.read_alike(told, trained)
         for path in inside:
             if not volumes.is_volume(path):
                 found.append(Input(str(path), path, told))

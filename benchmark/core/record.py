@@ -62,7 +62,8 @@ class DataSummary:
     `groups_test` counts patients, volumes or whatever must not be parted. `metric` is what chose
     the step. `display` is the name of the data set for readers; `grouping` and `group_note` say
     where its groups come from, and what a reader must know of that. `definitions` is the version
-    of the metrics (`benchmark.scores.VERSION`).
+    of the metrics (`benchmark.scores.VERSION`). `reading` holds the keys of a dataset.toml that
+    changed how images were read: new ones are read alike.
     """
 
     labels_used: FromZero
@@ -79,6 +80,7 @@ class DataSummary:
     grouping: str = ""
     group_note: str = ""
     definitions: FromZero = 1
+    reading: dict[str, Any] = field(default_factory=dict)
 
 
 class Origin(TypedDict, total=False):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from benchmark.core.record import RECORD, Record, read_record
 from benchmark.core.registry import InputError
 from benchmark.core.settings import Settings
 from benchmark.data.base import Card
+from benchmark.data.readers.declared import Declaration, checked
 from benchmark.data.readers.images import read_rgb, resize
 from benchmark.training import memory
 from benchmark.training.arithmetic import arithmetic
@@ -59,13 +61,22 @@ class Trained:
         """Return "classification", "multilabel" or "segmentation"."""
         return self.record.data.task
 
+    @property
+    def declared(self) -> Declaration:
+        """Return what was declared of reading the images that the cell was trained on."""
+        return checked(self.record.data.reading, Path(RECORD))
+
     def predict(
-        self, images: Sequence[str | Path], threshold: float | None = None, read: Read = read_rgb
+        self,
+        images: Sequence[str | Path],
+        threshold: float | None = None,
+        read: Read | None = None,
     ) -> pd.DataFrame:
         """Return one row per image: `image`, `prediction` (a class), `prob_CLASS` for each class.
 
         `threshold`: with two classes, the second is predicted from this probability on; in
-        multi-label cells each finding is, and `prediction` joins them by +.
+        multi-label cells each finding is, and `prediction` joins them by +. `read` returns the
+        pixels (H, W, 3) of an image; None: they are read as those of the training were.
 
         Raises:
             InputError: for a segmentation cell, an unreadable image, or a threshold that does not
@@ -91,12 +102,15 @@ class Trained:
         return [self.classes[i] for i in chosen]
 
     def masks(
-        self, images: Sequence[str | Path], threshold: float | None = None, read: Read = read_rgb
+        self,
+        images: Sequence[str | Path],
+        threshold: float | None = None,
+        read: Read | None = None,
     ) -> Iterator[tuple[Path, np.ndarray]]:
         """Yield (path, mask): class numbers (H, W) uint8 in the image's own size.
 
-        Logits are interpolated to that size (bilinear) before the class is chosen; `threshold` as
-        in `predict`.
+        Logits are interpolated to that size (bilinear) before the class is chosen; `threshold` and
+        `read` as in `predict`.
         """
         if self.task != "segmentation":
             raise InputError("this cell classifies; use `predict` with a .csv")
@@ -119,9 +133,10 @@ class Trained:
         PROBABILITY.check(threshold, "threshold")
 
     def _logits(
-        self, paths: list[Path], read: Read
+        self, paths: list[Path], given: Read | None
     ) -> Iterator[tuple[Tensor, list[tuple[int, int]]]]:
         side = self.record.cell.image_size
+        read = given or partial(read_rgb, declared=self.declared)
 
         def logits(positions: np.ndarray) -> tuple[Tensor, list[tuple[int, int]]]:
             images = [read(paths[position]) for position in positions]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ _CHOICES = {
 }
 
 
+# Keys that change how an image is read: what was trained on such images is to see new ones alike.
+OF_IMAGES = ("orientation", "slice_axis", "pages", "alpha", "window", "channels")
 _EXCLUSIVE = (
     ("mask_values", "mask_threshold"),
     ("mask_values", "classes"),
@@ -132,7 +134,15 @@ def beside(path: Path) -> Declaration:
 
 def read(path: Path) -> Declaration:
     """Return the declaration in a TOML file, checked."""
-    values = read_toml(path)
+    return checked(read_toml(path), path)
+
+
+def checked(values: Mapping[str, Any], path: Path) -> Declaration:
+    """Return the declaration of the keys and values of `path`.
+
+    Raises:
+        InputError: an unknown key, a value that is not allowed, or two that say the same thing.
+    """
     known = {item.name for item in fields(Declaration)} - {"origin"}
     for key in values:
         if key not in known:  # a misspelt key, ignored, would be a declaration without effect
@@ -144,6 +154,22 @@ def read(path: Path) -> Declaration:
     return Declaration(
         **{key: _checked(path, key, values[key]) for key in values}, origin=str(path)
     )
+
+
+def read_alike(declared: Declaration, trained: Declaration) -> Declaration:
+    """Return `declared` with what was declared of the images that a cell was trained on.
+
+    Raises:
+        InputError: where both say how to read an image, and not the same.
+    """
+    given = {key: getattr(trained, key) for key in OF_IMAGES if getattr(trained, key)}
+    for key, value in given.items():
+        if getattr(declared, key) not in (getattr(PLAIN, key), value):
+            raise InputError(
+                f"{declared.origin!r} declares {as_toml({key: getattr(declared, key)})}; the cell "
+                f"was trained on images read with {as_toml({key: value})}: leave it out"
+            )
+    return replace(declared, **given)
 
 
 def _checked(path: Path, key: str, value: Any) -> Any:
