@@ -672,7 +672,7 @@ def test_what_is_scored_or_predicted_later_is_computed_as_it_was_trained(tmp_pat
     trained.predict([tmp_path / "x.png"])
     monkeypatch.setattr(external, "load", lambda *_: trained)
     list(external.score([one_cell], session, tmp_path, "phantom_grading"))
-    latency.measure("linear", tiny_backbones.make("vit"), 64, Watch(CPU, 1, 1), 1)
+    latency.measure("linear", "vit", tiny_backbones.make("vit"), 64, Watch(CPU, 1, 1), 1)
     assert told
     assert not any(told)  # TF32 in the patch embedding, after fp32 in training
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import torch
 from torch import nn
@@ -28,29 +27,17 @@ from benchmark.core.settings import Settings
 from benchmark.trained import check_code
 from benchmark.training.arithmetic import arithmetic
 from benchmark.training.provenance import hardware
+from results.costs.ledger import CPU, LATENCY, Times
 
-NAME = "latency.json"
 BARE = "backbone"
-CPU = "cpu"
 
 
-@dataclass(frozen=True)
-class Latency:
-    """Milliseconds of one batch (medians), GFLOP of one image; None where nothing can be merged.
+def measure(
+    spec: str, name: str, backbone: nn.Module, image_size: int, watch: Watch, batch: int
+) -> Times:
+    """Return the times of a method on copies of the `backbone` called `name`.
 
-    `active` and `merged_active` are the values that each form holds.
-    """
-
-    ms: float
-    bare_ms: float
-    gflop: float
-    active: int
-    merged_ms: float | None = None
-    merged_active: int | None = None
-
-
-def measure(spec: str, backbone: nn.Module, image_size: int, watch: Watch, batch: int) -> Latency:
-    """Return the latency of a method on copies of `backbone`, batches of `batch` images.
+    A batch is of `batch` images of that side.
 
     Raises:
         InputError: for a method that this backbone cannot take.
@@ -61,15 +48,18 @@ def measure(spec: str, backbone: nn.Module, image_size: int, watch: Watch, batch
     forms = {BARE: copy.deepcopy(backbone), "ms": body}
     if method.is_mergeable(body):
         forms["merged_ms"] = methods.merge(method, copy.deepcopy(body))
-    forms = {name: form.to(watch.device).eval() for name, form in forms.items()}
+    forms = {kind: form.to(watch.device).eval() for kind, form in forms.items()}
     with torch.inference_mode(), arithmetic(Settings()):
-        actions = {name: lambda form=form: form(images) for name, form in forms.items()}
+        actions = {kind: lambda form=form: form(images) for kind, form in forms.items()}
         counter = FlopCounterMode(display=False)
         with counter:
             forms["ms"](images)
-        found = {name: 1e3 * median(ms) for name, ms in interleaved(actions, watch).items()}
+        found = {kind: 1e3 * median(s) for kind, s in interleaved(actions, watch).items()}
     merged = forms.get("merged_ms")
-    return Latency(
+    return Times(
+        backbone=name,
+        image_size=image_size,
+        method=spec,
         ms=found["ms"],
         bare_ms=found[BARE],
         gflop=counter.get_total_flops() / batch / 1e9,
@@ -85,8 +75,8 @@ def _size(module: nn.Module) -> int:
 
 def of_records(
     folders: Sequence[Path], watch: Watch, batch: int, allowed: Collection[str] = ()
-) -> Iterator[tuple[dict[str, Any], Latency]]:
-    """Yield (backbone, image size and method, its latency) of every kind of cell in `folders`.
+) -> Iterator[Times]:
+    """Yield the times of every kind of cell in `folders`: backbone, image size and method.
 
     Raises:
         InputError: when there is no finished cell, or a method of the user's own that is not
@@ -102,17 +92,15 @@ def of_records(
     for (name, size), specs in kinds.items():
         backbone = backbones.create(name, size)
         for spec in sorted(set(specs)):
-            where = {"backbone": name, "image_size": size, "method": spec}
-            yield where, measure(spec, backbone, size, watch, batch)
+            yield measure(spec, name, backbone, size, watch, batch)
 
 
 def write(
     folders: Sequence[Path], out: Path, watch: Watch, batch: int, allowed: Collection[str] = ()
 ) -> Path:
     """Time all methods of the records in `folders`; write and return OUT/latency.json."""
-    found = of_records(folders, watch, batch, allowed)
-    rows = [{**where, **asdict(latency)} for where, latency in found]
+    rows = [asdict(times) for times in of_records(folders, watch, batch, allowed)]
     machine = hardware(watch.device)
     device = machine["gpu"] if watch.device.type == "cuda" else CPU
-    write_json(out / NAME, {"device": device, "batch": batch, "rows": rows})
-    return out / NAME
+    write_json(out / LATENCY, {"device": device, "batch": batch, "rows": rows})
+    return out / LATENCY

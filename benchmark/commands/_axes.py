@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmark.core.numbers import N, Number
 from benchmark.core.registry import InputError
 from benchmark.sweep.grid import AXES, BUDGET, CONVERGED, Grid
 from benchmark.sweep.plan import PLANS
 from benchmark.sweep.tuning import read_tuned
+
+if TYPE_CHECKING:
+    from benchmark.trained import Trained
 
 RUNS = Path("runs")
 WEIGHTS = "where weights of your own lie, such as file:PATH@NAME; others are found by their name"
@@ -30,6 +33,11 @@ def flag(number: Number[N]) -> Callable[[str], N]:
     return read
 
 
+def dashed(name: str) -> str:
+    """Return "--image-size" of "image_size"."""
+    return f"--{name.replace('_', '-')}"
+
+
 def a_path(text: str) -> Path:
     """Return the path that a flag names; Python takes an empty one for the current folder."""
     if not text:
@@ -46,7 +54,7 @@ def add_axes(parser: argparse.ArgumentParser) -> None:
     for name, (_, text) in AXES.items():
         values = ",".join(str(value) for value in getattr(Grid, name) if value is not None)
         default = f" (default: {values})" if values else ""
-        parser.add_argument(f"--{name.replace('_', '-')}", metavar="A,B", help=text + default)
+        parser.add_argument(dashed(name), metavar="A,B", help=text + default)
     parser.add_argument(
         "--tune",
         action="append",
@@ -98,7 +106,7 @@ def axes_of(arguments: argparse.Namespace) -> dict[str, Any]:
     given = {name: getattr(arguments, name) for name in AXES}
     for name, values in read_tuned(arguments.tune).items():
         if given[name] is not None:
-            raise InputError(f"--tune {name} and --{name.replace('_', '-')} are both given")
+            raise InputError(f"--tune {name} and {dashed(name)} are both given")
         given[name] = values
     if arguments.max_steps is not None:
         if given["steps"] is not None:
@@ -107,6 +115,22 @@ def axes_of(arguments: argparse.Namespace) -> dict[str, Any]:
             raise InputError("--max-steps is for --until-converged; write --steps for all cells")
         given["steps"] = arguments.max_steps
     return given
+
+
+def add_cell(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that `trained_cell` reads."""
+    parser.add_argument("cell", help="folder of a finished cell, or the first digits of its key")
+    parser.add_argument("--weights", metavar="BACKBONE", help=WEIGHTS)
+    add_allow_code(parser)
+    add_runs(parser)
+
+
+def trained_cell(arguments: argparse.Namespace) -> Trained:
+    """Return the trained cell that the flags of `add_cell` name."""
+    from benchmark import api
+
+    given = arguments
+    return api.load(given.cell, given.runs, weights=given.weights, allowed=given.allow_code)
 
 
 def add_allow_code(parser: argparse.ArgumentParser) -> None:

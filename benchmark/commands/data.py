@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.commands._axes import RUNS, a_path, flag
+from benchmark.commands._axes import RUNS, a_path, dashed, flag
 from benchmark.core.numbers import COUNT, FROM_ZERO, Number
 from benchmark.core.registry import InputError
 from benchmark.core.spec import split_list
@@ -82,19 +82,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=a_path, help="with show, prepare: folder to write into")
 
 
-def _dashed(name: str) -> str:
-    """Return "--image-size" of "image_size"."""
-    return f"--{name.replace('_', '-')}"
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Do what is asked; return 1 when `check` finds an error."""
     for name, verbs in FLAGS.items():
         if getattr(arguments, name) is not None and arguments.what not in verbs:
-            raise InputError(f"{_dashed(name)} is for `data {' and '.join(verbs)}`; leave it out")
+            raise InputError(f"{dashed(name)} is for `data {' and '.join(verbs)}`; leave it out")
     for pair in NOT_BOTH:
         if all(getattr(arguments, name) is not None for name in pair):
-            one, other = map(_dashed, pair)
+            one, other = map(dashed, pair)
             raise InputError(f"{one} and {other} exclude each other; leave one out")
     arguments.threshold = THRESHOLD if arguments.threshold is None else arguments.threshold
     if arguments.what == "list":

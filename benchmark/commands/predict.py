@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.commands._axes import WEIGHTS, a_path, add_allow_code, add_runs, flag
+from benchmark.commands._axes import a_path, add_cell, flag, trained_cell
 from benchmark.core.numbers import PROBABILITY
 from benchmark.core.registry import InputError
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this verb's flags."""
-    parser.add_argument("cell", help="folder of a finished cell, or the first digits of its key")
+    add_cell(parser)
     parser.add_argument(
         "images", nargs="+", type=a_path, help="pictures, DICOM files, NIfTI volumes, or folders"
     )
@@ -30,9 +30,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=flag(PROBABILITY),
         help="of two classes: the second is predicted from this probability on",
     )
-    parser.add_argument("--weights", metavar="BACKBONE", help=WEIGHTS)
-    add_allow_code(parser)
-    add_runs(parser)
 
 
 @dataclass(frozen=True)
@@ -56,10 +53,7 @@ class Input:
 
 def run(arguments: argparse.Namespace) -> int:
     """Predict, write, and say where; return the exit code."""
-    from benchmark.trained import find, load
-
-    folder = find(arguments.cell, arguments.runs)
-    trained = load(folder, arguments.weights, allowed=arguments.allow_code)
+    trained = trained_cell(arguments)
     inputs = inputs_of(arguments.images, trained.declared)
     write = _masks if trained.task == "segmentation" else _table
     write(trained, inputs, arguments.out, arguments.threshold)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmark import api
 from benchmark.commands._axes import OUT, RUNS, a_path, add_allow_code, flag, report_folder
 from benchmark.core.numbers import Number
 from benchmark.core.registry import InputError, module_names, unknown
@@ -141,10 +142,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError("--source is for --panels and for thumbnails in report.html; add one")
     keep = None if arguments.suite is None else _of_suite(arguments.suite)
 
-    from benchmark.sweep.grid import flags_of
-    from benchmark.training import citations
     from results.figures.style import WIDTHS
-    from results.reporting import Options, report
 
     runs = arguments.runs or ([] if arguments.scores else [RUNS])
     needing = [name for name in ("rescore", "latency", "panels") if getattr(arguments, name)]
@@ -157,27 +155,24 @@ def run(arguments: argparse.Namespace) -> int:
         _latency(runs, out, arguments)
     if arguments.panels:
         _panels(runs, out, sources, arguments)
-    shown = arguments.efficiency or arguments.latency
-    options = Options(
-        arguments.metric,
-        arguments.against,
-        formats,
-        arguments.plan_seeds,
-        shown,
-        kinds,
+    made = api.report(
+        [*runs, *arguments.scores],
+        out,
+        metric=arguments.metric,
+        against=arguments.against,
+        formats=formats,
+        plan_seeds=arguments.plan_seeds,
+        efficiency=arguments.efficiency or arguments.latency,
+        figures=kinds,
         ablation=arguments.ablation,
-        lookup=citations.lookup,
-        display=citations.display,
-        family=citations.family,
         paper=_paper(arguments.paper, arguments.paper_set),
         figure_width=WIDTHS[arguments.figure_width or "column"],
         figure_titles=not arguments.no_titles,
         keep=keep,
         replaces=arguments.out is None,
-        command=flags_of,
         thumbnails=_thumbnails(sources) if sources and "html" in formats else None,
     )
-    return show(report([*runs, *arguments.scores], out, options=options))
+    return show(made)
 
 
 def _paper(files: list[Path], changes: list[str]) -> dict[str, Any]:
@@ -280,14 +275,15 @@ def _panels(
 
 def _latency(folders: list[Path], out: Path, arguments: argparse.Namespace) -> None:
     """Time the methods of the folders; `results` cannot, it knows no torch."""
-    from benchmark.bench.latency import NAME, write
+    from benchmark.bench.latency import write
     from benchmark.bench.timing import Watch
     from benchmark.core.files import filled
     from benchmark.training.session import best_device
+    from results.costs.ledger import LATENCY
 
-    with filled(out, [NAME], replaces=arguments.out is None) as made:
+    with filled(out, [LATENCY], replaces=arguments.out is None) as made:
         write(folders, made, Watch(best_device()), batch=16, allowed=arguments.allow_code)
-    print(f"wrote {out / NAME}")
+    print(f"wrote {out / LATENCY}")
 
 
 def show(report: Report) -> int:

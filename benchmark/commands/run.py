@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmark.api import EXECUTORS, Sweep
-from benchmark.commands._axes import add_axes, add_runs, axes_of, flag
+from benchmark.commands._axes import add_axes, add_runs, axes_of, dashed, flag
 from benchmark.commands.report import FORMATS, show
 from benchmark.core.numbers import COUNT
 from benchmark.core.registry import InputError
@@ -111,7 +111,7 @@ def run(arguments: argparse.Namespace) -> int:
     given = {name: value for name, value in given.items() if value is not None}
     executor = arguments.executor
     if executor != "slurm" and given:
-        flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        flags = ", ".join(map(dashed, given))
         raise InputError(f"{flags}: only with --executor slurm")
     wait = given.pop("wait", False)
     request = {"resources": given.pop("slurm", ""), **given} if executor == "slurm" else ""
@@ -183,6 +183,5 @@ def _on_gpu(request: dict[str, object] | str) -> bool | None:
     if not request:
         return None
     from slurm.executor import Request
-    from slurm.resources import parse
 
-    return True if parse(Request.of(request).resources).gpus else None
+    return True if Request.of(request).asked.gpus else None

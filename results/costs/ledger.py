@@ -105,9 +105,10 @@ class Ledger:
 
 @dataclass(frozen=True)
 class Times:
-    """One row of what `report --latency` writes: milliseconds of a batch, and what else it knows.
+    """One row of what `report --latency` writes: milliseconds of a batch, GFLOP of one image.
 
-    `merged_ms` is None where nothing can be merged into the weights.
+    `bare_ms` is the backbone's alone; `active` are the values that the model holds. What is merged
+    into the weights is None where nothing can be.
     """
 
     backbone: str
