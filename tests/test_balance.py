@@ -114,7 +114,7 @@ def test_cells_with_these_settings_train_and_differ(tmp_path):
     [
         ({"balance": ("both",)}, "known: loss, none, sampler"),
         ({"balance": ("loss",), "datasets": ("phantom_lesions",)}, "needs one class per image"),
-        ({"output": ("coral",)}, "allowed: softmax, ordinal"),
+        ({"output": ("coral",)}, "known: ordinal, softmax"),
         ({"output": ("ordinal",), "datasets": ("phantom_lesions",)}, "classes with an order"),
     ],
 )

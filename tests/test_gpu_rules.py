@@ -457,8 +457,8 @@ def test_a_checkpoint_is_read_on_the_host_and_not_beside_the_model_on_a_card(tmp
     setup, one_cell = make_setup(tmp_path), cell(steps=4, evaluations=2)
     with pytest.raises(Interrupted):
         fit(setup, subset(16), subset(8, 1), one_cell, lambda step: step == 3)
-    there = dataclasses.replace(setup, device=torch.device("meta"))  # would keep no value
-    progress = resume(there, optimizer_of(setup.model, one_cell))
+    optimizer, there = optimizer_of(setup.model, one_cell), torch.device("meta")  # keeps no value
+    progress = resume(setup.checkpoint, setup.restore, optimizer, there)
     assert progress.step == 3
     assert {tensor.device.type for tensor in progress.best.values()} == {"cpu"}
     assert [loss.device.type for loss in progress.losses] == ["meta"]  # as those of later steps

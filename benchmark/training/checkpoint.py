@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,30 +27,6 @@ QUICK_S = 1.0  # what takes less is written after every evaluation
 
 class Interrupted(Exception):  # noqa: N818 - like KeyboardInterrupt, this is no error
     """Training was asked to stop; its checkpoint is written."""
-
-
-class Resumable(Protocol):
-    """What a checkpoint is made of: `fit.Setup`."""
-
-    @property
-    def device(self) -> torch.device:
-        """Return where the model is."""
-        ...
-
-    @property
-    def checkpoint(self) -> Path:
-        """Return the file."""
-        ...
-
-    @property
-    def state(self) -> Callable[[], State]:
-        """Return what reads the trained tensors."""
-        ...
-
-    @property
-    def restore(self) -> Callable[[State], None]:
-        """Return what writes them back."""
-        ...
 
 
 @dataclass
@@ -109,35 +85,40 @@ class Clock:
         self.cost, self.since = self.saved - self.since, self.saved
 
 
-def save(setup: Resumable, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+def save(path: Path, state: State, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
     """Write the checkpoint whole or not at all, with the cell's folder and a digest of it all."""
     losses = torch.stack(progress.losses) if progress.losses else torch.zeros(0)
     fields = {**vars(progress), "losses": losses}  # one tensor: each of a list has its own storage
-    values = {"progress": fields, "state": setup.state(), "optimizer": optimizer.state_dict()}
-    frame = {"cell": setup.checkpoint.parent.name, "digest": _digest(values)}
-    with written(setup.checkpoint) as temporary:
+    values = {"progress": fields, "state": state, "optimizer": optimizer.state_dict()}
+    frame = {"cell": path.parent.name, "digest": _digest(values)}
+    with written(path) as temporary:
         torch.save(frame | values, temporary)
 
 
-def resume(setup: Resumable, optimizer: torch.optim.Optimizer) -> Progress:
+def resume(
+    path: Path,
+    restore: Callable[[State], None],
+    optimizer: torch.optim.Optimizer,
+    device: torch.device,
+) -> Progress:
     """Return the progress of the checkpoint, its state and optimiser restored; else a fresh one.
+
+    `restore` writes trained tensors back into the model, which is on `device`.
 
     A checkpoint that is damaged, or of another cell, costs the time that it held: the cell starts
     anew, and says so. It would be damaged at the next attempt as well.
     """
-    if not setup.checkpoint.exists():
+    if not path.exists():
         return Progress()
     try:
-        values = _read(setup)
+        values = _read(path)
     except (*_DAMAGED, pickle.UnpicklingError) as error:
         reason = " ".join(str(error).split())[:120] or type(error).__name__
-        sys.stderr.write(
-            f"the checkpoint {setup.checkpoint} cannot be used ({reason}); the cell starts anew\n"
-        )
+        sys.stderr.write(f"the checkpoint {path} cannot be used ({reason}); the cell starts anew\n")
         return Progress()
-    setup.restore(values["state"])
+    restore(values["state"])
     optimizer.load_state_dict(values["optimizer"])
-    losses = list(values["progress"].pop("losses").to(setup.device))
+    losses = list(values["progress"].pop("losses").to(device))
     return Progress(**values["progress"], losses=losses)
 
 
@@ -145,13 +126,13 @@ def resume(setup: Resumable, optimizer: torch.optim.Optimizer) -> Progress:
 _DAMAGED = (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError, AttributeError)
 
 
-def _read(setup: Resumable) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, Any]:
     """Return what the checkpoint holds; one of the errors in `_DAMAGED` where it is not whole."""
-    if not setup.checkpoint.is_file():
+    if not path.is_file():
         raise OSError("it is no file")
-    values = torch.load(setup.checkpoint, map_location="cpu", weights_only=True)
+    values = torch.load(path, map_location="cpu", weights_only=True)
     cell, digest = values.pop("cell"), values.pop("digest")
-    if cell != setup.checkpoint.parent.name:
+    if cell != path.parent.name:
         raise ValueError(f"it is of {cell}")
     if digest != _digest(values):
         raise ValueError("its content has changed")

@@ -9,6 +9,7 @@ import contextlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,20 +89,17 @@ def fit(
         Interrupted: `on_step` answered true; progress is saved.
     """
     optimizer = optimizer_of(setup.model, cell)
-    progress = resume(setup, optimizer)
+    progress = resume(setup.checkpoint, setup.restore, optimizer, setup.device)
     order = balance.kinds[cell.balance].order(train, cell)
     points = evaluation_steps(cell)
     set_mode(setup.model, setup.live_batch_norm)
     clock = Clock(progress)
 
-    def make(step: int) -> Batch:
-        generator = torch.Generator().manual_seed(_seed_of(cell, step))
-        return train.augmented(order(step), generator, setup.device)
-
-    with prefetch.batches(make, train, setup.device) as batch_of:
+    make = partial(batch_of, train, order, cell, setup.device)
+    with prefetch.batches(make, train, setup.device) as next_batch:
         while progress.step < last_step(cell, progress.decays_from):
             step = progress.step
-            batch = batch_of(step)
+            batch = next_batch(step)
             torch.manual_seed(_seed_of(cell, step))  # dropout
             rate = learning_rate(step, cell, progress.decays_from)
             progress.losses.append(_train_step(setup, optimizer, batch, cell, rate))
@@ -112,7 +110,7 @@ def fit(
             stop = on_step(progress.step) and progress.step < last_step(cell, progress.decays_from)
             if stop or clock.is_due(at_point=at_point):
                 with clock.saving():
-                    save(setup, optimizer, progress)
+                    save(setup.checkpoint, setup.state(), optimizer, progress)
             if stop:
                 raise Interrupted(f"stopped after step {step + 1}; the checkpoint continues it")
     clock.note()
@@ -123,6 +121,14 @@ def fit(
 def _seed_of(cell: Cell, step: int) -> int:
     """Return the seed of all that is random in a step: it depends on cell and step alone."""
     return (seed(cell, "order") + step) % 2**63
+
+
+def batch_of(
+    train: Source, order: balance.Order, cell: Cell, device: torch.device, step: int
+) -> Batch:
+    """Return what the model sees in a step, and targets: a function of cell and step alone."""
+    generator = torch.Generator().manual_seed(_seed_of(cell, step))
+    return train.augmented(order(step), generator, device)
 
 
 def _train_step(

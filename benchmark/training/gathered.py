@@ -16,7 +16,7 @@ AHEAD = 1  # batches that are computed while an earlier one is on its way
 
 
 class Gathered:
-    """Rows of named tensors (n, ...), batch after batch."""
+    """Rows of named tensors (n, ...), batch after batch; `count` is n, known before the first."""
 
     def __init__(self, count: int) -> None:
         self._count, self._at = count, 0

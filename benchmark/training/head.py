@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmark.core.registry import InputError
+from benchmark.core.registry import InputError, unknown
 from methods import families
 from methods.parts.backbone import Backbone, as_backbone
 
@@ -98,7 +98,7 @@ OUTPUTS = {"softmax": Classifier, "ordinal": OrdinalClassifier}
 def check_output(name: str, ordinal: bool) -> None:
     """Raise InputError for an unknown output, or grades where the classes have no order."""
     if name not in OUTPUTS:
-        raise InputError(f"unknown output {name!r}; allowed: {', '.join(OUTPUTS)}")
+        raise unknown("output", name, OUTPUTS)
     if name == "ordinal" and not ordinal:
         raise InputError("output 'ordinal' needs classes with an order, such as grades")
 
@@ -106,6 +106,7 @@ def check_output(name: str, ordinal: bool) -> None:
 class PyramidHead(nn.Module):
     """A light decoder: norm and 1x1 convolution per level, sum, 3x3 and 1x1 convolution.
 
+    `channels` are the C_l of the levels.
     Levels are layer-normed over channels first, because raw residual streams differ in scale
     between backbones by orders of magnitude.
     """
@@ -119,12 +120,11 @@ class PyramidHead(nn.Module):
 
     def forward(self, levels: Sequence[Tensor], side: int) -> Tensor:
         """Return logits (B, K, side, side) from `levels` of (B, C_l, h_l, w_l)."""
-        quarter = [
-            max(side // 4, levels[0].shape[-1])
-        ] * 2  # a U-Net's level is as large as the image
+        # a quarter of the image, or as large as the first level: a U-Net's is the image's own size
+        size = [max(side // 4, levels[0].shape[-1])] * 2
         parts = zip(self.norms, self.laterals, levels, strict=True)
         maps = [
-            F.interpolate(conv(norm(x)), quarter, mode="bilinear", align_corners=False)
+            F.interpolate(conv(norm(x)), size, mode="bilinear", align_corners=False)
             for norm, conv, x in parts
         ]
         hidden = F.gelu(self.smooth(F.gelu(torch.stack(maps).sum(0))))
@@ -134,7 +134,10 @@ class PyramidHead(nn.Module):
 
 
 class Segmenter(Model):
-    """The body's own feature pyramid under a `PyramidHead`."""
+    """The body's own feature pyramid under a `PyramidHead`.
+
+    `levels` are the places of its maps in `forward_intermediates`, `channels` their C_l.
+    """
 
     head: PyramidHead
 

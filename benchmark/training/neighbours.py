@@ -23,7 +23,7 @@ TEMPERATURE = 0.07  # as in DINO
 
 
 class Memory(nn.Module):
-    """The features (n, D) and labels (n,) of the training images."""
+    """The features (n, D) and labels (n,) of the training images, of which the `k` nearest vote."""
 
     features: Tensor
     labels: Tensor

@@ -109,14 +109,13 @@ def _run(
     data = session.decoded(cell)
     _check_identity(cell, {"data": data.dataset.fingerprint, "weights": session.weights(cell)})
     backbone = session.backbone(cell)
-    own = {id(parameter) for parameter in backbone.parameters()}
     if reason := _unsupported(cell, backbone, data.dataset.card):
         write_text(folder / UNSUPPORTED, reason + "\n")
         return None
     bare = cost.size_of(backbone)
     tokens = {
         "image_tokens": families.num_image_tokens(backbone),
-        "inserted_tokens": methods.build(cell.method, recorded=True).inserted(backbone),
+        "inserted_tokens": methods.of_cell(cell).inserted(backbone),
     }
     prepared = prepare(cell, session, data, backbone, folder / CHECKPOINT)
     model, task = prepared.model, prepared.setup.task
@@ -133,7 +132,7 @@ def _run(
     setup = replace(setup, held_bytes=session.held_bytes(model))
     check = untouched(model, cell.method)  # it reads all weights: no part of the cell's own cost
     memory.reset_peak(session.device)
-    listen = watched(model, own, cell, on_step)
+    listen = watched(model, prepared.own, cell, on_step)
     progress = _trained(cell, session, model, setup, splits, listen)
     costs = cost.training(cell, progress, session.device)
     check()
@@ -227,13 +226,17 @@ def _weighted(task: Task, cell: Cell, data: Data) -> Task:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A cell before its first step: its model, what `fit` asks for, and what a probe showed."""
+    """A cell before its first step: its model, what `fit` asks for, and what a probe showed.
+
+    `own` are the ids of the backbone's parameters from before the method.
+    """
 
     model: Model
     setup: Setup
     splits: Splits
     probe: Probe
     calibration: Calibration | None
+    own: set[int]
 
 
 def prepare(
@@ -254,7 +257,7 @@ def prepare(
     check_reached(model, probe.unreached, own, cell)
     freeze_unreached(model, probe.unreached)
     lay_out(model, bare, cell.precision, session.device)
-    return Prepared(model, setup, splits, probe, calibration)
+    return Prepared(model, setup, splits, probe, calibration, own)
 
 
 def splits_of(data: Data, cell: Cell, session: Session) -> Splits:

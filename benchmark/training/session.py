@@ -6,6 +6,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +29,7 @@ from benchmark.training.source import Subset
 
 T = TypeVar("T")
 SENT_BYTES = 1 << 26  # to a GPU in one piece: the host holds no second copy of a data set
+KEPT = 2  # backbones, data sets and the like that stay
 SPLITS = 64  # row numbers of as many splits stay: they are small beside images, and slow to draw
 
 
@@ -56,7 +58,6 @@ class Session:
     cache: Path
     sources: dict[str, str]
     device: torch.device = field(default_factory=lambda: best_device())
-    num_kept: int = 2
     halvings: int = 0
     probes: dict[Hashable, Probe] = field(default_factory=dict)
     settings: Settings = field(default_factory=Settings)
@@ -78,19 +79,17 @@ class Session:
         With the `fingerprint` that a cell was planned with, the sealed index of that content is
         enough: no image file is looked at. Without one there is nothing to know it by.
         """
+        source = self.source(name)
 
         def opened() -> Dataset:
-            found = sealed.opened(name, fingerprint, self.cache, self._files(name))
+            files = partial(open_dataset, source)
+            found = sealed.opened(name, fingerprint, self.cache, files)
             if found is None:
-                found = open_dataset(self.source(name))
+                found = files()
                 sealed.seal(found, self.cache)
             return found
 
         return self.kept(("dataset", name, fingerprint), opened)
-
-    def _files(self, name: str) -> Callable[[], Dataset]:
-        source = self.source(name)
-        return lambda: open_dataset(source)
 
     def source(self, name: str) -> str:
         """Return what opens the data set or backbone that cells call `name`."""
@@ -151,8 +150,8 @@ class Session:
         dataset = self.dataset(cell.dataset, cell.data)
         return decoded(dataset, cell.image_size, self.cache).images
 
-    def kept(self, key: tuple[Hashable, ...], make: Callable[[], T], most: int = 0) -> T:
-        """Return what `make` made for this key; per kind, the `most` last used stay (`num_kept`).
+    def kept(self, key: tuple[Hashable, ...], make: Callable[[], T], most: int = KEPT) -> T:
+        """Return what `make` made for this key; per kind, the `most` last used stay.
 
         The first part of the key is the kind.
         """
@@ -160,7 +159,7 @@ class Session:
             self._kept[key] = make()
         self._kept.move_to_end(key)
         same_kind = [k for k in self._kept if k[0] == key[0]]
-        for old in same_kind[: -(most or self.num_kept)]:
+        for old in same_kind[:-most]:
             del self._kept[old]
         value: T = self._kept[key]
         return value

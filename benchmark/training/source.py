@@ -6,10 +6,10 @@ set, n images of a split.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -28,40 +28,6 @@ from benchmark.training.augment import (
 from benchmark.training.pixels import normalized, sent, statistics
 
 Batch = tuple[Tensor, Tensor]  # what goes into the model, and targets
-
-
-class Source(Protocol):
-    """What `fit` and `evaluate` know of a split: batches of model inputs, whatever they are."""
-
-    def __len__(self) -> int: ...
-
-    @property
-    def labels(self) -> np.ndarray:
-        """Return the classes (n,), in classification."""
-        ...
-
-    @property
-    def units(self) -> Sequence[str]:
-        """Return what each image is scored with (n,): its volume, or its group."""
-        ...
-
-    @property
-    def is_slow(self) -> bool:
-        """Whether a batch takes the host long: images that are not on the device."""
-        ...
-
-    def still(self, positions: np.ndarray, device: torch.device) -> Batch:
-        """Return the images at `positions` of this split, unchanged."""
-        ...
-
-    def augmented(
-        self, positions: np.ndarray, generator: torch.Generator, device: torch.device
-    ) -> Batch:
-        """Return the images at `positions` as a step of training sees them.
-
-        What is random comes from `generator`, on the CPU: the same on all devices.
-        """
-        ...
 
 
 @dataclass(frozen=True)
@@ -107,16 +73,10 @@ def picked(values: np.ndarray | Tensor, rows: np.ndarray) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Images:
-    """Images of a split, normalised, and changed within `policy` for training.
-
-    With `views` > 0 each image has so many fixed changes, of which each step draws one.
-    """
+class Source(ABC):
+    """What `fit` and `evaluate` know of a split: batches of model inputs, whatever they are."""
 
     subset: Subset
-    normalize: Callable[[Tensor], Tensor]
-    policy: Augmentation = UNCHANGED
-    views: int = 0
 
     def __len__(self) -> int:
         return len(self.subset)
@@ -128,8 +88,38 @@ class Images:
 
     @property
     def units(self) -> Sequence[str]:
-        """Return what each image is scored with (n,)."""
+        """Return what each image is scored with (n,): its volume, or its group."""
         return self.subset.units
+
+    @property
+    @abstractmethod
+    def is_slow(self) -> bool:
+        """Whether a batch takes the host long: images that are not on the device."""
+
+    @abstractmethod
+    def still(self, positions: np.ndarray, device: torch.device) -> Batch:
+        """Return the images at `positions` of this split, unchanged."""
+
+    @abstractmethod
+    def augmented(
+        self, positions: np.ndarray, generator: torch.Generator, device: torch.device
+    ) -> Batch:
+        """Return the images at `positions` as a step of training sees them.
+
+        What is random comes from `generator`, on the CPU: the same on all devices.
+        """
+
+
+@dataclass(frozen=True)
+class Images(Source):
+    """Images of a split, normalised, and changed within `policy` for training.
+
+    With `views` > 0 each image has so many fixed changes, of which each step draws one.
+    """
+
+    normalize: Callable[[Tensor], Tensor]
+    policy: Augmentation = UNCHANGED
+    views: int = 0
 
     @property
     def is_slow(self) -> bool:

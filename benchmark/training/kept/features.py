@@ -36,7 +36,7 @@ from benchmark.training.kept import prefix
 from benchmark.training.kept.store import Features, Shapes, parts, read, write
 from benchmark.training.pixels import sent
 from benchmark.training.session import Session
-from benchmark.training.source import Batch, Images, Subset, picked
+from benchmark.training.source import Batch, Images, Source, picked
 
 VERSION = 3  # of what is stored: change it with the way features are made
 LIMIT_BYTES = 2 << 30  # more than this is not cached
@@ -46,35 +46,21 @@ LIMIT_BYTES = 2 << 30  # more than this is not cached
 class Splits:
     """The three splits of a cell as the loop reads them. Only `train` and `val` reach `fit`."""
 
-    train: Images | Kept
-    val: Images | Kept
-    test: Images | Kept
+    train: Source
+    val: Source
+    test: Source
 
 
 @dataclass(frozen=True)
-class Kept:
-    """A `Source` of kept features in the place of images.
+class Kept(Source):
+    """Kept features in the place of images.
 
     `values` ((1 + views) N, F) are of the whole data set, on the disk or on a device: first those
     of all N images, then those of the first view of each, and so on.
     """
 
-    subset: Subset
     values: np.ndarray | Tensor
     views: int
-
-    def __len__(self) -> int:
-        return len(self.subset)
-
-    @property
-    def labels(self) -> np.ndarray:
-        """Return the classes (n,), in classification."""
-        return self.subset.labels
-
-    @property
-    def units(self) -> Sequence[str]:
-        """Return what each image is scored with (n,)."""
-        return self.subset.units
 
     @property
     def is_slow(self) -> bool:

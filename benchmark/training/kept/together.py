@@ -21,10 +21,10 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, grad_and_value
 
-from benchmark.core.cell import Cell, seed
+from benchmark.core.cell import Cell
 from benchmark.training import balance
 from benchmark.training.checkpoint import Interrupted, Progress
-from benchmark.training.fit import Setup, evaluate_point
+from benchmark.training.fit import Setup, batch_of, evaluate_point
 from benchmark.training.kept.features import Splits
 from benchmark.training.pixels import sent
 from benchmark.training.schedule import evaluation_steps, last_step, learning_rate
@@ -107,11 +107,10 @@ def fit_together(
             learning_rate(step, c, p.decays_from) if step < end else 0.0
             for c, p, end in zip(cells, made, ends, strict=True)
         ]
-        batches = []
-        for member, order in zip(members, orders, strict=True):
-            start = (seed(member.cell, "order") + step) % 2**63
-            generator = torch.Generator().manual_seed(start)
-            batches.append(member.splits.train.augmented(order(step), generator, device))
+        batches = [
+            batch_of(member.splits.train, order, member.cell, device, step)
+            for member, order in zip(members, orders, strict=True)
+        ]
         inputs, targets = (torch.stack(parts) for parts in zip(*batches, strict=True))
         found, losses = gradients(stacked, inputs, targets)
         adam.step(found, step, rates)
