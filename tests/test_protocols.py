@@ -31,7 +31,7 @@ def test_the_first_files_of_each_class_are_taken_and_nothing_else_changes():
     assert not np.array_equal(np.sort(drawn.train), first.train)
     shown = split(dataset, 1.0, 0, shots=2, subset="first").train
     assert np.bincount(dataset.labels[shown]).tolist() == [2] * len(dataset.card.classes)
-    with pytest.raises(InputError, match="unknown subset 'last'; allowed: drawn, first"):
+    with pytest.raises(InputError, match="unknown subset 'last'; known: drawn, first"):
         split(dataset, 0.2, 0, subset="last")
 
 

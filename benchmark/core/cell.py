@@ -118,6 +118,11 @@ class Cell:
 _LATER = {item.name: item.default for item in fields(Cell) if "later" in item.metadata}
 
 
+def share_of(fraction: float, shots: int) -> str:
+    """Return how many labels are used, such as "10%" or "5-shot"."""
+    return f"{shots}-shot" if shots else f"{100 * fraction:g}%"
+
+
 def _safe(text: str) -> str:
     """Return `text` with what a shell or file system minds replaced, at most 80 characters."""
     text = text.replace("=", "").replace("(", "-").replace(",", "-")

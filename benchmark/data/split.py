@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmark.core.files import digest
-from benchmark.core.registry import InputError
+from benchmark.core.registry import InputError, unknown
 from benchmark.data.base import Card, Dataset, Split
 
 TEST_SHARE = 0.2  # of all images, where there is no official test set
@@ -85,7 +85,7 @@ def split(
     if not 0 < fraction <= 1:
         raise InputError(f"fraction {fraction!r} is outside (0, 1]; 0.1 uses 10 % of the labels")
     if subset not in SUBSETS:
-        raise InputError(f"unknown subset {subset!r}; allowed: {', '.join(SUBSETS)}")
+        raise unknown("subset", subset, SUBSETS)
     pools = make_pools(dataset, split_seed)
     train, val = pools.train, pools.val
     order = train.rows if subset == "drawn" else np.sort(train.rows)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -89,14 +89,10 @@ def survey(runs: Path) -> Use:
             "with --runs"
         )
     use = Use()
-    for path in _files(runs):
-        use.files[kind_of(path.relative_to(runs))].append((path, path.lstat().st_size))
-    return use
-
-
-def _files(runs: Path) -> Iterator[Path]:
     for folder, _, names in os.walk(runs):
-        yield from (Path(folder) / name for name in names)
+        for path in (Path(folder) / name for name in names):
+            use.files[kind_of(path.relative_to(runs))].append((path, path.lstat().st_size))
+    return use
 
 
 def kind_of(path: Path) -> str:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Column
 
-from benchmark.core.cell import Cell
+from benchmark.core.cell import Cell, share_of
 from benchmark.core.spec import brief
 from benchmark.execution.one import Outcome
 from benchmark.scores import metric_of
@@ -22,7 +22,8 @@ NAME_WIDTH, BAR_WIDTH = 50, 14  # with steps and time left beside them: a line o
 class Display:
     """Context manager; the bar is of the cell that trains here, the time left is of all cells.
 
-    Where cells train in other processes, the bar counts ended cells.
+    Where cells train in other processes, the bar counts ended cells. `forecast` knows the cells
+    that are left, and learns from those that end; without a `console` it is standard error's.
     """
 
     def __init__(self, forecast: Forecast, console: Console | None = None) -> None:
@@ -133,7 +134,7 @@ class Display:
         With `all_of_it` labels and seed stand there even where all cells share them.
         """
         varied = self.varied
-        labels = f"{cell.shots}-shot" if cell.shots else f"{100 * cell.fraction:g}%"
+        labels = share_of(cell.fraction, cell.shots)
         words = {
             cell.dataset: varied["dataset"] and not all_of_it,
             cell.backbone: varied["backbone"] and not all_of_it,

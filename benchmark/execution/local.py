@@ -54,17 +54,12 @@ def _shared_out(left: deque[tuple[Cell, int]], workers: list[Worker]) -> Iterato
         for worker in workers:
             if left and not worker.order:
                 worker.give(*left.popleft())
-        for outcome, deaths in _next(workers):
+        busy = {worker.pipe: worker for worker in workers if worker.order}
+        for pipe in wait(list(busy)):  # until one says something or dies
+            outcome, deaths = busy[pipe].take()  # type: ignore[index]
             if outcome.state != KILLED:
                 yield outcome
             elif deaths < TRIES:
                 left.appendleft((outcome.cell, deaths))
             else:
                 yield replace(outcome, state="failed", reason=f"its process was killed {deaths} x")
-
-
-def _next(workers: list[Worker]) -> Iterator[tuple[Outcome, int]]:
-    """Wait until a worker says something or dies; yield what became of its cell, and its deaths."""
-    busy = {worker.pipe: worker for worker in workers if worker.order}
-    for pipe in wait(list(busy)):
-        yield busy[pipe].take()  # type: ignore[index]

@@ -9,9 +9,9 @@ from typing import Any
 
 import methods
 from benchmark import backbones
-from benchmark.core.cell import Cell
+from benchmark.core.cell import Cell, share_of
 from benchmark.core.numbers import POSITIVE, Number
-from benchmark.core.registry import InputError
+from benchmark.core.registry import InputError, unknown
 from benchmark.data import Dataset, located, open_dataset, split
 from benchmark.sweep.grid import SINGULAR, STEPS, Grid, expand
 from benchmark.sweep.tuning import Tuned, trial
@@ -21,6 +21,7 @@ from benchmark.training.session import best_device, has_bfloat16
 from methods.base import blamed
 
 LOWEST_HEAD_LR = 1e-3
+PRECISIONS = ("fp32", "bf16")
 _TRIED = ("lr", "weight_decay")  # axes of cells that every method's trials draw
 FEW = 25  # validation images, on which a share has a standard error of up to 10 points
 
@@ -51,7 +52,8 @@ class Resolver:
         backbone = backbones.resolve(values["backbone"])
         self._remember(backbone.name, values["backbone"])
         preprocessing = backbones.preprocessing(values["backbone"])
-        drawn = self._trial(method, number)
+        with blamed(method.name):
+            drawn = trial(method.search_space(), number) if number else {}
         # what no cell has an axis for is a field of the method
         own = {name: drawn.pop(name) for name in list(drawn) if name not in _TRIED}
         values |= drawn | {"tuned": ",".join(f"{name}={value}" for name, value in own.items())}
@@ -97,10 +99,6 @@ class Resolver:
             )
         return cell
 
-    def _trial(self, method: methods.Method, number: int) -> dict[str, float]:
-        with blamed(method.name):
-            return trial(method.search_space(), number) if number else {}
-
     def _training_images(self, dataset: Dataset, cell: Cell) -> int:
         """Return the size of the training split; a fraction that is too small raises InputError."""
         drawn = (cell.dataset, cell.fraction, cell.split_seed, cell.shots, cell.subset)
@@ -110,7 +108,7 @@ class Resolver:
             )
             self._num_train[drawn] = len(rows.train)
             if dataset.card.task == "classification" and len(rows.val) < FEW:
-                share = f"{cell.shots}-shot" if cell.shots else f"{100 * cell.fraction:g}%"
+                share = share_of(cell.fraction, cell.shots)
                 self.notes.append(
                     f"{len(rows.val)} validation images of {cell.dataset} at {share}: the standard "
                     f"error of a score on them is up to {50 / math.sqrt(len(rows.val)):.0f} points"
@@ -162,6 +160,6 @@ def precision(name: str, *, on_gpu: bool) -> str:
     """Return "fp32" or "bf16"; "auto" is bf16 on a GPU (that multiplies it)."""
     if name == "auto":
         return "bf16" if on_gpu else "fp32"
-    if name not in ("fp32", "bf16"):
-        raise InputError(f"unknown precision {name!r}; allowed: auto, fp32, bf16")
+    if name not in PRECISIONS:
+        raise unknown("precision", name, ("auto", *PRECISIONS))
     return name

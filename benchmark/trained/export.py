@@ -32,14 +32,12 @@ Export = Callable[[Trained, Path], None]
 
 def to_safetensors(trained: Trained, out: Path) -> None:
     """Write the trained tensors to `model.safetensors`, what they belong to in its metadata."""
-    tensors = {name: t.detach().cpu().contiguous() for name, t in _state(trained).items()}
+    tensors = {
+        name: t.detach().cpu().contiguous() for name, t in trained_state(trained.model).items()
+    }
     described = {"cell": trained.record.cell.values(), "classes": trained.classes}
     metadata = {name: json.dumps(value) for name, value in described.items()}
     save_file(tensors, out / "model.safetensors", {**metadata, "format": "pt"})
-
-
-def _state(trained: Trained) -> dict[str, Tensor]:
-    return trained_state(trained.model)
 
 
 def to_timm(trained: Trained, out: Path) -> None:

@@ -24,7 +24,7 @@ from benchmark.core.spec import base_name
 from benchmark.scores import metric_of
 from results.figures.style import COLUMN, PAGE, Look, looks, new
 from results.frame.predictions import read_arrays
-from results.tables import UNNAMED, Column, Table, place
+from results.tables import Column, Table, place
 from results.tables.naming import displayed
 
 if TYPE_CHECKING:
@@ -126,8 +126,7 @@ class Shown:
     @property
     def backbone(self) -> str:
         """Return the backbone for readers, with what tells the table from others."""
-        note = f" ({self.table.note})" if self.table.note else ""
-        return (self.display("backbone", self.table.backbone) or UNNAMED) + note
+        return self.table.named(self.display)
 
     @property
     def place(self) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 
+from benchmark.core.cell import share_of
 from benchmark.core.files import ERROR, UNSUPPORTED, read_bytes
 from benchmark.core.record import RECORD, Record, read_record
 from benchmark.scores import metric_of
@@ -28,7 +29,7 @@ from results.html.provenance import provenance
 from results.statistics import comparison, rank_table, stats, words
 from results.statistics.stats import Statistics
 from results.statistics.summary import Summary, summarise
-from results.tables import UNNAMED, Column, Table, marks
+from results.tables import Column, Table, marks
 from results.tables.naming import displayed
 from results.tables.select import GROUP, RULE, TUNED
 from results.tables.sheet import MEANING, Score, Sheet
@@ -165,8 +166,7 @@ def _table(
     # most flags are the same in all cells of a table: written once they take a quarter of the bytes
     common, commands = _commands(page, table)
     return {
-        "backbone": (shown("backbone", table.backbone) or table.backbone or UNNAMED)
-        + (f" ({table.note})" if table.note else ""),
+        "backbone": table.named(shown),
         "title": table.title,
         "size": table.image_size,
         "caption": table.caption,
@@ -443,7 +443,7 @@ def _failures(page: Page) -> list[list[Any]]:
                 reason = text if len(text) <= 300 else f"{text[:300]}…"
             except OSError:
                 reason = "not stored"
-        share = f"{row['shots']}-shot" if row["shots"] else f"{100 * row['fraction']:g}%"
+        share = share_of(row["fraction"], row["shots"])
         dataset = page.outside.display("data", row["dataset"]) or row["dataset"]
         where = built_tables.place(row["backbone"], row["image_size"])
         found.append([row["state"], row["method"], dataset, share, int(row["seed"]), where, reason])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -94,7 +94,11 @@ class Table:
     @property
     def name(self) -> str:
         """Return the backbone with what tells the table from others."""
-        backbone = self.backbone or UNNAMED
+        return self.named(lambda kind, name: name)
+
+    def named(self, display: Callable[[str, str], str]) -> str:
+        """Return `name` for readers: `display` answers for ("backbone", name), or with ""."""
+        backbone = display("backbone", self.backbone) or self.backbone or UNNAMED
         return f"{backbone} ({self.note})" if self.note else backbone
 
     @property

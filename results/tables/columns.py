@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from benchmark.core.cell import share_of
 from benchmark.scores import metric_of
 from results.tables.select import BLOCK
 
@@ -45,7 +46,7 @@ class Column:
     @property
     def share(self) -> str:
         """Return how many labels are used, such as "10%" or "5-shot"."""
-        return f"{self.shots}-shot" if self.shots else f"{100 * self.fraction:g}%"
+        return share_of(self.fraction, self.shots)
 
     @property
     def amount(self) -> str:
