@@ -40,7 +40,7 @@ from benchmark.training.session import best_device, check_card
 
 BATCH = 16
 Read = Callable[[Path], np.ndarray]
-_FOREIGN = re.compile(r"(?:^|\+)\s*([\w.]+:\w+)")  # MODULE:CLASS, one of the methods of a spec
+FOREIGN = re.compile(r"(?:^|\+)\s*([\w.]+:\w+)")  # MODULE:CLASS, one of the methods of a spec
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def check_code(method: str, allowed: Collection[str]) -> None:
 
     Such a method is a module that would be imported, so run; a record comes from anybody.
     """
-    for name in _FOREIGN.findall(method):
+    for name in FOREIGN.findall(method):
         if name not in allowed:
             raise InputError(
                 f"the record names the method {name!r}, code from outside of this project that "

@@ -12,7 +12,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
 from timm.models import save_for_hf
 from torch import Tensor, nn
 
@@ -22,6 +21,7 @@ from benchmark.backbones.networks import build
 from benchmark.core.files import CELL, MADE, filled, write_json
 from benchmark.core.registry import InputError, unknown
 from benchmark.trained import Trained
+from benchmark.training.artifacts import write_tensors
 from benchmark.training.head import Classifier, Segmenter
 from benchmark.training.pixels import parsed
 from benchmark.training.run import trained_state
@@ -32,12 +32,10 @@ Export = Callable[[Trained, Path], None]
 
 def to_safetensors(trained: Trained, out: Path) -> None:
     """Write the trained tensors to `model.safetensors`, what they belong to in its metadata."""
-    tensors = {
-        name: t.detach().cpu().contiguous() for name, t in trained_state(trained.model).items()
-    }
     described = {"cell": trained.record.cell.values(), "classes": trained.classes}
     metadata = {name: json.dumps(value) for name, value in described.items()}
-    save_file(tensors, out / "model.safetensors", {**metadata, "format": "pt"})
+    state = trained_state(trained.model)
+    write_tensors(out / "model.safetensors", state, {**metadata, "format": "pt"})
 
 
 def to_timm(trained: Trained, out: Path) -> None:
@@ -81,8 +79,7 @@ def to_timm(trained: Trained, out: Path) -> None:
 
 def _write_head(trained: Trained, out: Path) -> None:
     head = trained.model.head.state_dict()
-    tensors = {name: tensor.cpu().contiguous() for name, tensor in head.items()}
-    save_file(tensors, out / "head.safetensors", {"format": "pt"})
+    write_tensors(out / "head.safetensors", head, {"format": "pt"})
 
 
 def _merged(trained: Trained) -> nn.Module:
@@ -126,9 +123,8 @@ def to_peft(trained: Trained, out: Path) -> None:
         down, up = layer.dense_factors()
         ranks[name] = len(down)
         for letter, factor in (("A", down), ("B", up)):
-            key = f"base_model.model.{name}.lora_{letter}.weight"
-            tensors[key] = factor.cpu().contiguous()
-    save_file(tensors, out / "adapter_model.safetensors", {"format": "pt"})
+            tensors[f"base_model.model.{name}.lora_{letter}.weight"] = factor
+    write_tensors(out / "adapter_model.safetensors", tensors, {"format": "pt"})
     _write_head(trained, out)
     write_json(out / "adapter_config.json", _peft_config(method, ranks))
 

@@ -15,7 +15,7 @@ from benchmark.core.record import RECORD, touch
 from benchmark.core.registry import InputError
 from benchmark.data import Dataset, decoded
 from benchmark.scores import Predictions, every_score
-from benchmark.trained import _FOREIGN, card_of, load
+from benchmark.trained import FOREIGN, card_of, load
 from benchmark.training.arithmetic import arithmetic
 from benchmark.training.artifacts import prediction_rows
 from benchmark.training.fit import evaluate
@@ -63,7 +63,7 @@ def _score(cell: Cell, session: Session, folder: Path, other: Dataset) -> Path:
                 return path
     check(session.dataset(cell.dataset), other)
     # the command line named this cell's method: it was about to train it
-    named = _FOREIGN.findall(cell.method)
+    named = FOREIGN.findall(cell.method)
     trained = load(folder, session.source(cell.backbone), session.device, named)
     task = task_of(card_of(trained.record), cell.output)
     setup = setup_of(cell, session, trained.model, task, folder / "unused.pt")

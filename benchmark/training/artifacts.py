@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from benchmark.core.files import AGAIN, DELTA, PREDICTIONS, sha256_of, write_arrays, written
 from benchmark.core.record import Record
@@ -19,10 +21,18 @@ from benchmark.training.source import Subset
 from benchmark.training.tasks import Arrays
 
 
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None
+) -> None:
+    """Write tensors as safetensors, wherever and however they lie in memory."""
+    plain = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    with written(path) as temporary:
+        save_file(plain, temporary, metadata)
+
+
 def write_delta(folder: Path, state: State) -> int:
     """Write trained tensors, head and the buffers they need; return the size of the file."""
-    with written(folder / DELTA) as temporary:
-        save_file({name: t.contiguous().cpu() for name, t in state.items()}, temporary)
+    write_tensors(folder / DELTA, state)
     return (folder / DELTA).stat().st_size
 
 

@@ -11,10 +11,11 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
-from benchmark.core.files import PEEK, write_json, written
+from benchmark.core.files import PEEK, write_json
 from benchmark.core.record import Record, touch
+from benchmark.training.artifacts import write_tensors
 from benchmark.training.checkpoint import State
 from benchmark.training.fit import Setup, evaluate
 from benchmark.training.source import Source
@@ -26,8 +27,7 @@ def keep(folder: Path) -> Callable[[int, State], None]:
     """Return what stores the state of a step below the cell's `folder`."""
 
     def store(step: int, state: State) -> None:
-        with written(folder / _SNAPSHOTS / f"{step:08d}.safetensors") as temporary:
-            save_file({name: t.detach().cpu().contiguous() for name, t in state.items()}, temporary)
+        write_tensors(folder / _SNAPSHOTS / f"{step:08d}.safetensors", state)
 
     return store
 
