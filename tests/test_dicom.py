@@ -312,6 +312,14 @@ def test_an_empty_file_is_called_empty(tmp_path):
         images.header(path)
 
 
+def test_a_mask_in_dicom_is_one_sentence(tmp_path):
+    for name in ("a.dcm", "m.dcm"):
+        write(tmp_path / name)
+    (tmp_path / "manifest.csv").write_text("image,mask\na.dcm,m.dcm\n")
+    with pytest.raises(InputError, match=r"the mask '.*m\.dcm' is DICOM; save .* as PNG"):
+        open_dataset(str(tmp_path))
+
+
 def of_patients(folder, *patients):
     for number, patient in enumerate(patients):
         path = folder / "ab"[number % 2] / f"{number}.dcm"

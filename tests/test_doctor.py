@@ -236,6 +236,49 @@ def test_grouping_keeps_masks(tmp_path, capsys):
     assert "not made of one file per image" in told
 
 
+@pytest.mark.parametrize(
+    ("labels", "toml"),
+    [
+        (("a|b", "", "c"), 'multilabel = true\nlicence = "CC0"'),
+        (("low", "medium", "high"), 'ordinal = true\nclasses = ["low", "medium", "high"]'),
+        (("0", "1", "2"), 'ordinal = false\nclasses = ["x", "y", "z"]\nalpha = "black"'),
+        (("0", "1", "2"), ""),
+    ],
+)
+def test_grouping_keeps_findings_and_what_is_declared(tmp_path, capsys, labels, toml):
+    folder, out = tmp_path / "set", tmp_path / "out"
+    save(folder, plain(6))
+    files = sorted(path.relative_to(folder) for path in folder.rglob("*.png"))
+    rows = [f"{path},{labels[i % 3]}" for i, path in enumerate(files)]
+    (folder / "manifest.csv").write_text("\n".join(["image,label", *rows]))
+    (folder / "dataset.toml").write_text(toml)
+    before = open_dataset(str(folder))
+    assert run(capsys, "prepare", folder, "--group-duplicates", "--out", out)[0] == 0
+    after = open_dataset(str(out))
+    for name in ("task", "classes", "ordinal", "licence"):
+        assert getattr(after.card, name) == getattr(before.card, name)
+    assert after.labels.tolist() == before.labels.tolist()
+    assert after.declaration.get("alpha") == before.declaration.get("alpha")
+
+
+def test_a_class_that_no_test_image_shows_is_told(tmp_path, capsys):
+    pictures = plain(40) | {("ill", "rare"): texture(99)}
+    folder = save(tmp_path / "set", pictures)
+    rows = [
+        f"{path.relative_to(folder)},{'rare' if path.stem in ('rare', 'i00') else path.parent.name}"
+        for path in sorted(folder.rglob("*.png"))
+    ]
+    (folder / "manifest.csv").write_text("\n".join(["image,label", *rows]))
+    found, _ = examine(open_dataset(str(folder)))
+    assert [f.text for f in found if f.check == "split"] == [
+        "no test image shows rare: add groups that do, or merge classes"
+    ]
+    flags = ["--datasets", folder, "--methods", "linear", "--fractions", "1.0", "--dry-run"]
+    assert main(["run", *map(str, flags), "--runs", str(tmp_path / "runs")]) == 0
+    out = capsys.readouterr()
+    assert "no test image of set at split seed 0 shows rare" in out.out + out.err
+
+
 def test_prepare_decodes_and_lists(tmp_path, capsys):
     folder = save(tmp_path / "set", plain())
     code, text, _ = run(capsys, "prepare", folder, "--image-size", "16,24", "--out", tmp_path / "c")

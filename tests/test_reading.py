@@ -125,6 +125,20 @@ def test_a_turned_jpeg_meets_its_mask_and_is_other_data(tmp_path):
     assert turned.fingerprint != plain
 
 
+def test_a_turn_that_the_sizes_do_not_prove_for_the_mask_is_told(tmp_path):
+    exif = Image.Exif()
+    rows = [(f"x/{i}.png", f"m/{i}.png") for i in range(4)]
+    # a quarter turn of a square, a half turn, a quarter turn that the size proves, none
+    for (image, mask), shape, turn in zip(
+        rows, [(8, 8), (8, 12), (12, 8), (8, 8)], [6, 3, 6, 1], strict=True
+    ):
+        exif[0x0112] = turn
+        save(tmp_path / image, noise(turn, shape), exif=exif.tobytes())
+        save(tmp_path / mask, lesion(shape=shape if turn != 6 else shape[::-1]))
+    (note,) = open_dataset(manifest(tmp_path, rows, ("image", "mask"))).notes
+    assert note.startswith("2 images are turned by EXIF beside a mask without EXIF (x/0.png)")
+
+
 @pytest.mark.parametrize(
     ("header", "told"),
     [
@@ -574,11 +588,21 @@ def test_files_are_known_by_their_first_bytes(tmp_path):
         (["Original/1.png", "Ground Truth/1.png"], "'Ground Truth'.*no classes"),
         (["a/1.png", "a/1_mask.png", "b/2.png"], "'1' and '1_mask'"),
         (["a/images/1.png", "a/masks/1.png", "b/images/2.png"], "'masks'"),
+        (["a/p1_t1.png", "a/p1_seg.png", "b/2.png"], "'p1_t1' and 'p1_seg'"),
     ],
 )
 def test_masks_are_no_classes_and_no_images(names, sentence, tmp_path):
     with pytest.raises(InputError, match=sentence):
         open_dataset(tree(tmp_path, *names))
+
+
+@pytest.mark.parametrize("image", ["p.nii.gz", "p_flair.nii.gz"])
+def test_a_segmentation_is_no_volume_of_a_class(tmp_path, image):
+    for name in (image, "p_seg.nii.gz"):
+        nifti(tmp_path / "HGG/p" / name, np.zeros((3, 4, 5), np.int16))
+        nifti(tmp_path / "LGG/q" / name, np.zeros((3, 4, 5), np.int16))
+    with pytest.raises(InputError, match=r"'p(_flair)?' and 'p_seg': a mask is no image"):
+        open_dataset(str(tmp_path))
 
 
 def test_an_emptied_class_is_refused(tmp_path):
@@ -595,6 +619,8 @@ def test_folders_in_a_class_are_patients(tmp_path):
     assert data.groups == ("p1", "p1", "p2", "p2") * 2
     declare(tmp_path / "a", group="image")
     assert len(set(open_dataset(str(tmp_path / "a")).groups)) == 8
+    below = [f"{c}/images/p{p}/{i}.png" for c in "ab" for p in (1, 2) for i in "12"]
+    assert open_dataset(tree(tmp_path / "d", *below)).groups == ("p1", "p1", "p2", "p2") * 2
     sorted_only = tree(tmp_path / "b", *[f"{c}/images/{i}.png" for c in "ab" for i in "12"])
     assert len(set(open_dataset(sorted_only).groups)) == 4
     parts = tree(
@@ -689,6 +715,22 @@ def test_an_unclosed_quotation_mark_swallows_no_rows(tmp_path):
             'group = "sex"',
         ),
         (("image;label",), [("x/0.png;a",), ("x/1.png;b",)], "not separated by commas"),
+        (
+            ("", "image", "label"),
+            [("0", "x/0.png", "a"), ("1", "x/1.png", "b")],
+            "column without a name.*index=False",
+        ),
+        (
+            ("image", "label", "group"),
+            [("x/0.png", "a", "1.23457E+14"), ("x/1.png", "b", "p")],
+            r"line 2.*1\.23457E\+14.*rounded",
+        ),
+        (
+            ("image", "label", "group"),
+            [("x/0.png", "a", "p"), ("x/1.png", "b", "Anonymous")],
+            "line 3.*Anonymous.*name its patient",
+        ),
+        (("image", "label"), [("x/0.png", "a"), ("x/1.png", "#REF!")], "line 3.*missing"),
     ],
 )
 def test_a_table_that_says_two_things_is_refused(columns, rows, sentence, tmp_path):
@@ -730,6 +772,7 @@ def test_what_a_newcomer_names_wrongly_is_said(tmp_path):
         (["--1", "1", "3"], ("--1", "1", "3"), False),
         (["caf\u00e9", "cafe\u0301", "tea "], ("caf\u00e9", "tea"), False),
         (["a\u200b", "a", "\ufeffb"], ("a", "b"), False),
+        (["a\u200f", "a", "b\u00ad", "\u202ab\u202c"], ("a", "b"), False),
         (["9" * 5000, "1", "2"], ("1", "2", "9" * 5000), False),
     ],
 )
@@ -985,6 +1028,22 @@ def test_what_is_declared_of_the_pixels_is_in_the_fingerprint(tmp_path):
     assert open_dataset(spec).fingerprint == plain
     declare(tmp_path, alpha="black")
     assert open_dataset(spec).fingerprint != plain
+
+
+def test_a_manifest_and_a_declaration_are_known_in_any_case(tmp_path):
+    for i in range(4):
+        save(tmp_path / f"x/{'ab'[i % 2]}/{i}.png", noise(i))
+    rows = [(f"x/{'ab'[i % 2]}/{i}.png", str(i % 3), f"p{i // 2}") for i in range(4)]
+    spec = manifest(tmp_path, rows, ("image", "label", "group"))
+    (tmp_path / "manifest.csv").rename(tmp_path / "Manifest.CSV")
+    (tmp_path / "Dataset.toml").write_text("ordinal = false")
+    for name in (spec, f"{spec}/Manifest.CSV"):
+        data = open_dataset(name)
+        assert data.groups == ("p0", "p0", "p1", "p1")
+        assert (data.card.name, data.card.ordinal) == (tmp_path.name, False)
+    (tmp_path / "DATASET.toml").write_text("")
+    with pytest.raises(InputError, match=r"holds '(?i:dataset\.toml)' and '.*leave one out"):
+        open_dataset(spec)
 
 
 def test_a_table_may_have_a_declaration_of_its_own(tmp_path):
@@ -1303,6 +1362,22 @@ def test_numbers_of_an_archive_are_grades_but_for_the_published_sets(tmp_path):
     kinds = open_dataset(str(tmp_path / "kinds.npz"))
     assert (kinds.card.ordinal, kinds.card.classes) == (False, ("x", "y", "z"))
     assert kinds.fingerprint != plain
+
+
+def test_further_arrays_of_an_archive_are_named(tmp_path):
+    path = archive(tmp_path / "a.npz", [[0], [1]], train_patients=np.arange(2))
+    assert open_dataset(path).notes == ("left out: 1 array (train_patients)",)
+
+
+def test_another_archive_of_the_same_size_and_time_is_read_anew(tmp_path):
+    path = archive(tmp_path / "a.npz", [[0], [1]])
+    before, state = open_dataset(path), os.stat(path)  # noqa: PTH116
+    seen = before.read_image(0).copy()
+    archive(tmp_path / "a.npz", [[0], [1]], train_images=noise(7, (2, 8, 8)))
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    after = open_dataset(path)
+    assert after.fingerprint != before.fingerprint
+    assert not np.array_equal(after.read_image(0), seen)
 
 
 def test_one_column_of_each_row_is_its_class(tmp_path):

@@ -11,11 +11,30 @@ from benchmark.core.registry import InputError
 # 18 digits fit into an int64; "²" is a digit to Python, and none here
 _NUMBER = re.compile(r"-?\d{1,18}(\.0*)?", re.ASCII)
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # the last: bytes that are not UTF-8
-# zero-width blanks and byte order marks, which spreadsheets and web pages leave in cells
-_INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff"))
-_MISSING = {"", "nan", "na", "n/a", "#n/a", "null", "<na>", "?", "-", "--", "."}
+# what nobody sees, and spreadsheets, web pages and programs that write from right to left leave in
+# cells: zero-width blanks, byte order and direction marks, soft hyphens, variation selectors
+_INVISIBLE = dict.fromkeys(
+    [
+        *(0xAD, 0x34F, 0x61C, 0x180E, 0xFEFF),
+        *range(0x200B, 0x2010),
+        *range(0x202A, 0x202F),
+        *range(0x2060, 0x2070),
+        *range(0xFE00, 0xFE10),
+    ]
+)
+_MISSING = {
+    *("", "nan", "na", "n/a", "n.a.", "nat", "null", "<na>"),
+    *("?", "-", "--", "\u2013", "\u2014", "."),
+    # errors of spreadsheets
+    *("#n/a", "#ref!", "#name?", "#value!", "#div/0!", "#num!", "#null!"),
+}
 # names that a class may have, and a patient has not
-_NOBODY = _MISSING | {"none", "unknown", "unk", "missing"}
+_NOBODY = _MISSING | {
+    *("none", "unknown", "unk", "missing"),
+    *("anonymous", "anonymised", "anonymized", "anon", "deidentified", "de-identified"),
+}
+# 1.23457E+14, 1.2345678901234568e+17
+_ROUNDED = re.compile(r"-?\d([.,]\d+)?e\+\d+", re.ASCII | re.IGNORECASE)
 _JOINTS = re.compile(r"\s*[|;,/+&]\s*")
 
 
@@ -85,3 +104,8 @@ def is_missing(text: str) -> bool:
 def is_nobody(text: str) -> bool:
     """Return whether a cell that should name a patient names none."""
     return text.casefold() in _NOBODY
+
+
+def is_rounded(text: str) -> bool:
+    """Return whether a spreadsheet wrote a long number in short: others may now be the same."""
+    return _ROUNDED.fullmatch(text) is not None

@@ -9,6 +9,7 @@ from benchmark.core.registry import InputError, discover, unknown
 from benchmark.core.typed import typed
 from benchmark.data.base import IGNORE, Card, Dataset, Entry, Split, datasets
 from benchmark.data.cache import Arrays, decoded
+from benchmark.data.readers.declared import in_any_case
 from benchmark.data.readers.folder import open_folder
 from benchmark.data.readers.manifest import open_manifest
 from benchmark.data.readers.npz import open_npz
@@ -76,11 +77,11 @@ def _opened(spec: str) -> Dataset:
         return entry.open(place)
     path = Path(spec).expanduser()  # in quotation marks or TOML no shell expands ~
     if path.is_dir():
-        manifest = path / "manifest.csv"
-        return open_manifest(manifest) if manifest.exists() else open_folder(path)
+        manifest = in_any_case(path / "manifest.csv")
+        return open_folder(path) if manifest is None else open_manifest(manifest)
     openers = {".csv": open_manifest, ".npz": open_npz}
-    if path.is_file() and path.suffix in openers:
-        return openers[path.suffix](path)
+    if path.is_file() and path.suffix.lower() in openers:
+        return openers[path.suffix.lower()](path)
     if path.exists():
         raise InputError(
             f"{spec!r} is a single file of another kind; give a manifest.csv, a folder or an .npz"
@@ -96,7 +97,7 @@ def refuse_in_tree(folder: Path, spec: str, flag: str) -> None:
     Every picture below a folder of classes is read: those that are written there would be, too.
     """
     source = Path(spec)
-    is_tree = source.is_dir() and not (source / "manifest.csv").exists()
+    is_tree = source.is_dir() and in_any_case(source / "manifest.csv") is None
     if is_tree and folder.resolve().is_relative_to(source.resolve()):
         raise InputError(
             f"{flag} {str(folder)!r} lies inside the data {spec!r}, whose folders are classes; "

@@ -6,6 +6,7 @@ import csv
 import io
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -14,13 +15,19 @@ from benchmark.core.escape import formula
 from benchmark.core.files import filled, refuse_inside, write_text
 from benchmark.core.registry import InputError
 from benchmark.data.base import Dataset
+from benchmark.data.readers.declared import NAME, as_toml
+from benchmark.data.readers.table import class_names
 from benchmark.data.show import shown
+
+# of a declaration: what does not speak of labels or masks, which are written anew
+_KEPT = ("pages", "alpha", "window", "modality", "licence", "url")
 
 
 def write_manifest(dataset: Dataset, groups: list[str], out: Path) -> Path:
     """Write the data set with other groups as `out`/manifest.csv, and return its path.
 
-    Images stay where they are; masks are written as class numbers to `out`/masks.
+    Images stay where they are; masks are written as class numbers to `out`/masks. What the manifest
+    alone would not say goes into a dataset.toml: how files are read, names and order of classes.
 
     Raises:
         InputError: for a set that is not made of one file per image, and an `out` that holds images
@@ -34,13 +41,14 @@ def write_manifest(dataset: Dataset, groups: list[str], out: Path) -> Path:
         )
     refuse_inside(out, dataset.files)
     target = "label" if dataset.read_mask is None else "mask"
-    with filled(out, ["manifest.csv"]) as folder:
+    keys = _declared(dataset)
+    with filled(out, ["manifest.csv", *([NAME] if keys else [])]) as folder:
         stream = io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["image", target, "group", *(["split"] if any(dataset.splits) else [])])
         for row, path in enumerate(dataset.files):
             if dataset.read_mask is None:
-                value = shown(dataset, row)[0]
+                value = "|".join(shown(dataset, row))
             else:
                 value = f"masks/{row:06d}.png"
                 (folder / "masks").mkdir(exist_ok=True)
@@ -50,7 +58,23 @@ def write_manifest(dataset: Dataset, groups: list[str], out: Path) -> Path:
             name = os.path.relpath(path.resolve(), out.resolve())
             writer.writerow([name, value, groups[row], *filter(None, [dataset.splits[row]])])
         write_text(folder / "manifest.csv", stream.getvalue())
+        if keys:
+            write_text(folder / NAME, as_toml(keys) + "\n")
     return out / "manifest.csv"
+
+
+def _declared(dataset: Dataset) -> dict[str, Any]:
+    """Return the keys of the dataset.toml by which the written manifest is read the same."""
+    card = dataset.card
+    keys = {key: dataset.declaration[key] for key in _KEPT if key in dataset.declaration}
+    if card.task == "multilabel":
+        return keys | {"classes": card.classes, "multilabel": True}
+    if card.task == "segmentation":
+        plain = ("background", *(f"class{k}" for k in range(1, len(card.classes))))
+        return keys if card.classes == plain else keys | {"classes": card.classes}
+    found = class_names([card.classes[k] for k in dataset.labels], card.name)
+    same = found == (card.classes, card.ordinal)
+    return keys if same else keys | {"classes": card.classes, "ordinal": card.ordinal}
 
 
 def write_listing(dataset: Dataset, out: Path) -> Path:

@@ -110,6 +110,13 @@ def split(
     return Split(train.first(total - num_val), val.first(num_val), pools.test)
 
 
+def absent(dataset: Dataset, rows: np.ndarray) -> list[str]:
+    """Return the classes that the set shows and none of `rows` does: scores say nothing of them."""
+    shows = _shows(dataset)
+    missing = np.flatnonzero(shows.any(0) & ~shows[rows].any(0))
+    return [dataset.card.classes[k + dataset.card.first] for k in missing]
+
+
 def _first(dataset: Dataset, rows: np.ndarray, fraction: float) -> np.ndarray:
     """Return the first `fraction` of `rows` (n,) of each class, at least one, in their order."""
     alike = np.zeros(len(rows), int)  # findings and masks have no one class

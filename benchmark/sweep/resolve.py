@@ -13,6 +13,7 @@ from benchmark.core.cell import Cell, share_of
 from benchmark.core.numbers import POSITIVE, Number
 from benchmark.core.registry import InputError, unknown
 from benchmark.data import Dataset, located, open_dataset, split
+from benchmark.data.split import absent
 from benchmark.sweep.grid import SINGULAR, STEPS, Grid, expand
 from benchmark.sweep.tuning import Tuned, trial
 from benchmark.training import balance, head
@@ -107,6 +108,11 @@ class Resolver:
                 dataset, cell.fraction, cell.split_seed, shots=cell.shots, subset=cell.subset
             )
             self._num_train[drawn] = len(rows.train)
+            if names := absent(dataset, rows.test):
+                self.notes.append(
+                    f"no test image of {cell.dataset} at split seed {cell.split_seed} shows "
+                    f"{', '.join(names)}: its scores say nothing of that"
+                )
             if dataset.card.task == "classification" and len(rows.val) < FEW:
                 share = share_of(cell.fraction, cell.shots)
                 self.notes.append(

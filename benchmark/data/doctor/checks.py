@@ -18,6 +18,7 @@ from benchmark.data.base import many
 from benchmark.data.doctor.coding import blockiness, jpeg_quality
 from benchmark.data.doctor.duplicates import NEAREST, THRESHOLD, Pair, Thumbnails
 from benchmark.data.readers import dicom
+from benchmark.data.split import absent
 
 FLAT = 8  # grey levels between the darkest and the brightest pixel of an image without content
 ODD_SIZE = 4.0  # times larger or smaller than the median side
@@ -57,6 +58,7 @@ def examine(dataset: Dataset, threshold: float = THRESHOLD) -> tuple[list[Findin
     findings = [
         *_unreadable(dataset, seen),
         *([Finding("error", "split", f"`run` refuses it: {refused}")] if refused else []),
+        *_absent(dataset, parts),
         *_counts(dataset),
         *_exact(dataset, seen),
         *_near(dataset, pairs, parts, threshold),
@@ -98,6 +100,15 @@ def _unreadable(dataset: Dataset, seen: Look) -> Iterator[Finding]:
         what = many(len(seen.unreadable), "image or mask", "images or masks")
         text = f"{what} cannot be read; first: {first}"
         yield Finding("error", "unreadable", text, _named(dataset, seen.unreadable))
+
+
+def _absent(dataset: Dataset, parts: np.ndarray) -> Iterator[Finding]:
+    """Tell classes of which validation or test has no image: too few groups show them."""
+    for number, part in ((1, "validation"), (2, "test")):
+        names = absent(dataset, np.flatnonzero(parts == number)) if (parts == number).any() else []
+        if names:
+            text = f"no {part} image shows {', '.join(names)}: add groups that do, or merge classes"
+            yield Finding("warning", "split", text)
 
 
 def _counts(dataset: Dataset) -> Iterator[Finding]:

@@ -127,9 +127,28 @@ def beside(path: Path) -> Declaration:
     # two tables in one folder may need two declarations: that of its own name counts first
     places = [path / NAME] if path.is_dir() else [path.with_suffix(".toml"), path.parent / NAME]
     for place in places:
-        if place.is_file():
-            return read(place)
+        if (found := in_any_case(place)) is not None:
+            return read(found)
     return PLAIN
+
+
+def in_any_case(place: Path) -> Path | None:
+    """Return the file of this name, as Windows finds it: `Manifest.csv` is manifest.csv.
+
+    Raises:
+        InputError: two files whose names differ in case only.
+    """
+    if place.is_file():
+        return place
+    try:
+        names = [p.name for p in place.parent.iterdir() if p.name.lower() == place.name.lower()]
+    except OSError:
+        return None
+    if len(names) > 1:
+        raise InputError(
+            f"{str(place.parent)!r} holds {names[0]!r} and {names[1]!r}; leave one out"
+        )
+    return place.with_name(names[0]) if names else None
 
 
 def read(path: Path) -> Declaration:

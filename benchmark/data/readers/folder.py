@@ -7,6 +7,7 @@ Folders inside a class are patients: their images stay together.
 from __future__ import annotations
 
 import os
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,7 @@ from benchmark.core.spelling import clean
 from benchmark.data.base import Dataset, many
 from benchmark.data.readers import images, volumes
 from benchmark.data.readers.declared import NAME, PATIENT, Declaration, beside
-from benchmark.data.readers.layout import is_hidden
+from benchmark.data.readers.layout import is_hidden, stem
 from benchmark.data.readers.manifest import from_rows
 from benchmark.data.readers.table import Row
 
@@ -99,7 +100,7 @@ class _Tree:
         """Return the folders in `base` that can be parts or classes; the others are counted."""
         found = []
         for child in sorted(base.iterdir()):
-            if child.name == NAME:  # the declaration, which has been read
+            if child.name.lower() == NAME:  # the declaration, which has been read
                 continue
             if not child.is_dir():
                 if not is_hidden(child.name):
@@ -155,19 +156,18 @@ class _Tree:
                 )
             _check_pairs(place, names)
             inner = Path(place)
-            patient = "/".join(inner.relative_to(folder).parts[:1])
+            folders = inner.relative_to(folder).parts
+            # CLASS/images/PATIENT/*.png: the first sorts files, not patients
+            folders = folders[1:] if folders and _letters(folders[0]) in _PIXELS else folders
+            patient = clean("".join(folders[:1]))
             above = inner.relative_to(self.root).as_posix()
             for name in sorted(names):
                 path = inner / name
                 if is_hidden(name):
                     self.skipped["hidden file", ""] += 1
-                elif (
-                    # what is called a picture and is none is an error to report, not to skip; and
-                    # only the others have to be opened to know
-                    volumes.is_volume(path)
-                    or path.suffix.lower() in images.SUFFIXES | images.dicom.SUFFIXES
-                    or images.is_picture(path)
-                ):
+                # what is called a picture and is none is an error to report, not to skip; and only
+                # the others have to be opened to know
+                elif _is_image(path) or images.is_picture(path):
                     below = clean(f"{above}/{name}")
                     yield Row(below, path, label, group=patient, split=split)
                 else:
@@ -176,17 +176,16 @@ class _Tree:
     def grouped(self, rows: list[Row]) -> list[Row]:
         """Return `rows` with the folder inside a class as the group; a row without one is alone.
 
-        One folder of the same name in every class (CLASS/images/) sorts files, not patients.
+        One folder of the same name in every class (CLASS/files/) sorts files, not patients.
         """
         folders = {row.group for row in rows} - {""}
         inside: dict[tuple[str, str], set[str]] = {}
         for row in rows:
             inside.setdefault((row.split, row.label), set()).add(row.group)
-        # CLASS/images/*.png: the same one folder in every class says nothing of patients
+        # CLASS/files/*.png: the same one folder in every class says nothing of patients
         sorts = all(len(names) == 1 for names in inside.values()) and len(folders) == 1
-        named = {_letters(name) for name in folders} <= _PIXELS
         asked = self.declared.group
-        if asked in ("image", PATIENT) or (asked != "folder" and (sorts or named)):
+        if asked in ("image", PATIENT) or (asked != "folder" and sorts):
             return [replace(row, group="") for row in rows]
         # `p1` of train/ and of test/ may be two people or a leak; only the user knows
         parts: dict[str, str] = {}
@@ -216,14 +215,28 @@ def _letters(name: str) -> str:
     return "".join(filter(str.isalpha, name.casefold()))
 
 
+def _is_image(path: Path) -> bool:
+    """Return whether a name says that a file is a picture or a volume."""
+    known = images.SUFFIXES | images.dicom.SUFFIXES
+    return volumes.is_volume(path) or path.suffix.lower() in known
+
+
 def _check_pairs(place: str, names: list[str]) -> None:
-    """Raise InputError where NAME.png lies beside NAME_mask.png: one of them is no photograph."""
-    stems = {Path(name).stem.lower() for name in names}
-    for stem in sorted(stems):
+    """Raise InputError where NAME_mask.png lies beside NAME.png or NAME_t1.png: it is no image."""
+    stems = {stem(Path(name)).lower() for name in names if _is_image(Path(name))}
+    ordered = sorted(stems)
+    for found in ordered:
         for end in _MASK_ENDS:
             for mark in ("_", "-", " ", "."):
-                if stem.endswith(mark + end) and stem[: -len(mark + end)] in stems:
+                if not found.endswith(mark + end):
+                    continue
+                name = found.removesuffix(mark + end)
+                # of those that start so, two: the mask may be one of them
+                first = bisect_left(ordered, name + mark)
+                near = [s for s in ordered[first : first + 2] if s.startswith(name + mark)]
+                images_of = [name] if name in stems else [s for s in near if s != found]
+                if images_of:
                     raise InputError(
-                        f"{place!r} holds {stem[: -len(mark + end)]!r} and {stem!r}: a mask is no "
-                        f"image of a class; move the masks elsewhere, or {_MANIFEST}"
+                        f"{place!r} holds {images_of[0]!r} and {found!r}: a mask is no image of a "
+                        f"class; move the masks elsewhere, or {_MANIFEST}"
                     )

@@ -91,8 +91,12 @@ def _sentence(path: Path) -> Iterator[None]:
             "million pixels; cut whole slides into tiles, or store it smaller"
         ) from None
     except UnidentifiedImageError:
-        start = dicom.first_bytes(path)[:12]
-        reason = f"its first bytes are {start!r}" if start else "the file is empty"
+        start = dicom.first_bytes(path)
+        if dicom.starts_dicom(start):  # images of that kind are read elsewhere
+            raise InputError(
+                f"the mask {str(path)!r} is DICOM; save its class numbers as PNG"
+            ) from None
+        reason = f"its first bytes are {start[:12]!r}" if start else "the file is empty"
         raise InputError(f"the image {str(path)!r} is no picture: {reason}") from None
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__

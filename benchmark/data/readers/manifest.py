@@ -25,6 +25,7 @@ from benchmark.core.spelling import (
     clean,
     is_missing,
     is_nobody,
+    is_rounded,
     joined,
     one_spelling,
     whole_number,
@@ -48,7 +49,7 @@ def open_manifest(path: Path) -> Dataset:
     """
     declared = beside(path)
     rows = _rows(path, declared)
-    name = path.resolve().parent.name if path.stem == "manifest" else path.stem
+    name = path.resolve().parent.name if path.stem.lower() == "manifest" else path.stem
     return from_rows(rows, name, declared, str(path))
 
 
@@ -248,7 +249,10 @@ def _masked(
     reading = Reading(image, read, declared=declared)
     dataset = table.segmentation(expanded, card, reading, headers, codes)
     shown_values = {value for fact in facts.values() for value, _, _ in fact["values"]}
-    return replace(dataset, declaration=masks.declaration(coding, declared, shown_values))
+    notes = table.turned_alone(expanded, headers)
+    return replace(
+        dataset, declaration=masks.declaration(coding, declared, shown_values), notes=notes
+    )
 
 
 def _rows(path: Path, declared: Declaration) -> list[Row]:
@@ -293,6 +297,11 @@ def _rows(path: Path, declared: Declaration) -> list[Row]:
                 f"the group of {values['image']!r} in {where} is {patient!r}; name its patient, or "
                 "leave the cell empty"
             )
+        if is_rounded(patient):
+            raise InputError(
+                f"the group of {values['image']!r} in {where} is {patient!r}, a number that a "
+                "spreadsheet has rounded, so several patients may be one; save the column as text"
+            )
         image, mask = folder.file(values["image"]), values.get("mask")
         rows.append(
             Row(
@@ -310,6 +319,12 @@ def _rows(path: Path, declared: Declaration) -> list[Row]:
 
 
 def _check_columns(path: Path, columns: Sequence[str], declared: Declaration) -> None:
+    # pandas writes its row numbers there
+    if "" in columns:
+        raise InputError(
+            f"{str(path)!r} has a column without a name; name it or take it out (in pandas: "
+            "to_csv(..., index=False))"
+        )
     for column in columns:
         # ignored, a column `patient` or `fold` would be lost in silence
         if column not in (*COLUMNS, declared.group):

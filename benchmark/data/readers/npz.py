@@ -18,7 +18,7 @@ import numpy as np
 from benchmark.core.citation import OTHERS, Citation
 from benchmark.core.files import cache_folder, digest, write_text, written
 from benchmark.core.registry import InputError
-from benchmark.data.base import Card, Dataset
+from benchmark.data.base import Card, Dataset, many
 from benchmark.data.readers.declared import beside, completed
 from benchmark.data.readers.digests import digests
 from benchmark.data.readers.table import SPLITS, class_names
@@ -45,7 +45,7 @@ def open_npz(path: Path) -> Dataset:
         InputError: for a missing array, pickled objects, or labels that are not one per image.
     """
     declared = beside(path)
-    arrays = _arrays(path)
+    arrays, others = _arrays(path)
     # all parts before any is hashed, which takes minutes
     for split in SPLITS:
         _check(arrays, split, str(path))
@@ -94,6 +94,8 @@ def open_npz(path: Path) -> Dataset:
         splits=splits,
         fingerprint=fingerprint,
         read_image=read_image,
+        # one of them may name the patients
+        notes=(f"left out: {many(len(others), 'array')} ({', '.join(others)})",) if others else (),
         declaration=completed(declared, classes=classes, **kind),
     )
 
@@ -120,15 +122,20 @@ def _numbered(
     return class_names(map(str, values), path)[0], numbers
 
 
-def _arrays(path: Path) -> dict[str, np.ndarray]:
-    """Return the six arrays of an archive, memory-mapped where the disk allows it."""
+def _arrays(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Return the six arrays of an archive, memory-mapped where it can be, and the names of others.
+
+    They are kept by the digest of the archive: time and size of another one may be the same.
+    """
+    place = cache_folder() / "npz" / digests([path])[path]
     try:
         with zipfile.ZipFile(path) as archive:
             names = [f"{s}_{kind}" for s in SPLITS for kind in ("images", "labels")]
             for name in names:
                 if f"{name}.npy" not in archive.namelist():
                     raise InputError(f"{str(path)!r} is no MedMNIST archive: it has no {name}")
-            return {name: _member(archive, path, name) for name in names}
+            others = {name.removesuffix(".npy") for name in archive.namelist()} - set(names)
+            return {name: _member(archive, place, name) for name in names}, sorted(others)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
         if isinstance(error, InputError):
             raise
@@ -137,15 +144,12 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         ) from None
 
 
-def _member(archive: zipfile.ZipFile, path: Path, name: str) -> np.ndarray:
-    """Return one array: unpacked once into the cache and mapped, or read where that cannot be.
+def _member(archive: zipfile.ZipFile, folder: Path, name: str) -> np.ndarray:
+    """Return one array: unpacked once into `folder` and mapped, or read where that cannot be.
 
     Compressed members cannot be mapped in place, and every process of a sweep opens the archive.
     """
-    # by path, size and time: the digest of 16 GB would take longer than unpacking them
-    state = path.stat()
-    key = f"{path.resolve()} {state.st_size} {state.st_mtime_ns}"
-    place = cache_folder() / "npz" / digest(key) / f"{name}.npy"
+    place = folder / f"{name}.npy"
     if not place.exists():
         member = archive.getinfo(f"{name}.npy")
         try:

@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmark.core.registry import InputError
 from benchmark.core.spelling import CONTROL, check_spelled_alike, clean, whole_number
-from benchmark.data.base import Card, Dataset
+from benchmark.data.base import Card, Dataset, many
 from benchmark.data.readers import strata, volumes
 from benchmark.data.readers.declared import PLAIN, Declaration
 from benchmark.data.readers.digests import digests, remembered
@@ -236,6 +236,29 @@ def check_sizes(rows: Iterable[Row], known: Headers) -> None:
                 f"the mask {str(row.mask)!r} is {w}x{h}, its image {width}x{height}; they must be "
                 "alike (turned as EXIF says)"
             )
+
+
+def turned_alone(rows: Iterable[Row], known: Headers) -> tuple[str, ...]:
+    """Return a note on images that EXIF turns where nothing shows whether their masks are turned.
+
+    Programs that draw masks may ignore EXIF. Of a quarter turn the sizes tell, unless both sides
+    are alike.
+    """
+    doubted = []
+    for row in rows:
+        if row.slice is not None or row.mask is None:
+            continue
+        image, mask = known[row.image], known[row.mask]
+        turns = [part.partition("exif ")[2] for part in image.note.split(", ") if "exif" in part]
+        silent = turns and "exif" not in mask.note
+        if silent and (turns[0] in "234" or image.width == image.height):
+            doubted.append(row.id)
+    if not doubted:
+        return ()
+    return (
+        f"{many(len(doubted), 'image is', 'images are')} turned by EXIF beside a mask without "
+        f"EXIF ({doubted[0]}): look in the montage of `data show` whether it lies on its image",
+    )
 
 
 @dataclass(frozen=True)
