@@ -79,6 +79,19 @@ def test_the_audit_matrix_is_that_of_today():
     assert between("audit") == show.matrix(verdicts, "markdown"), "run .ci/refresh_readme"
 
 
+def test_the_audit_matrix_fits_a_terminal():
+    states = ["pass", "n/a", "n/a"] * 4
+    verdicts = [
+        auditing.Verdict("dvpt_released", family, state, reason=f"reason {n}" if n % 3 else "")
+        for n, (family, state) in enumerate(zip(FAMILIES, states, strict=True))
+    ]
+    head, rule, row, *notes = show.matrix(verdicts).splitlines()
+    assert head.split() == ["method", *FAMILIES]
+    assert len(rule) <= 100
+    assert row.split()[1:5] == ["pass", "1", "2", "pass"]
+    assert notes[:2] == ["A number alone: n/a, for this reason:", "1. reason 1"]
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_named_files_exist(page):
     text = PAGES[page]
