@@ -605,6 +605,15 @@ def test_a_segmentation_is_no_volume_of_a_class(tmp_path, image):
         open_dataset(str(tmp_path))
 
 
+def test_a_name_with_two_endings_is_told_unless_a_group_holds_both(tmp_path):
+    names = ["a/1.png", "a/1.jpg", "a/p/2.png", "a/p/2.tif", "b/3.png", "b/4.jpg"]
+    (note,) = open_dataset(tree(tmp_path, *names)).notes
+    assert note.startswith("1 image has the name of another one with another ending (a/1.jpg, a/1")
+    for number in (1, 2):  # named by their UIDs
+        save(tmp_path / f"b/1.2.840.{number}", noise(number), format="PNG")
+    assert open_dataset(str(tmp_path)).notes == (note,)
+
+
 def test_an_emptied_class_is_refused(tmp_path):
     spec = tree(tmp_path, "a/1.png", "b/2.png")
     (tmp_path / "c").mkdir()
@@ -922,6 +931,8 @@ def test_declared_classes_order_and_name_the_labels(tmp_path):
         pictures(tmp_path / "b", ["0", "1", "2"], classes=["x", "y", "z"], ordinal=False)
     )
     assert (named.card.classes, named.card.ordinal) == (("x", "y", "z"), False)
+    fewer = open_dataset(pictures(tmp_path / "d", ["1", "2"], classes=["x", "y", "z"]))
+    assert fewer.notes == ("no image is of the class 'x' (numbers as labels start from 0)",)
     with pytest.raises(InputError, match=r"label 'q'.*dataset\.toml"):
         open_dataset(pictures(tmp_path / "c", ["p", "q"], classes=["p", "r"]))
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -96,13 +96,35 @@ def from_rows(rows: Sequence[Row], name: str, declared: Declaration, origin: str
     if not masked:
         reading = Reading(image, table.read_classes, declared=declared)
         dataset = _labelled(expanded, name, declared, origin, reading, headers)
-        if not cut:
-            return dataset
+    else:
+        table.check_sizes(expanded, headers)  # before masks are read, which takes longer
+        dataset = _masked(rows, expanded, name, declared, origin, image, headers)
+    notes = [*dataset.notes, *_twins(rows)]
+    if cut and not masked:
         count = sum(row.slice is not None for row in expanded)
         told = f"{many(len(cut), 'volume')} became {many(count, 'slice')}, each scored as an image"
-        return replace(dataset, notes=(f"{told} of its own with the label of its volume",))
-    table.check_sizes(expanded, headers)  # before masks are read, which takes longer
-    return _masked(rows, expanded, name, declared, origin, image, headers)
+        notes.append(f"{told} of its own with the label of its volume")
+    return replace(dataset, notes=tuple(notes))
+
+
+def _twins(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield a note on images of other groups whose names differ in their endings only.
+
+    An export may hold a picture beside the DICOM file that it was made of.
+    """
+    first: dict[tuple[Path, str], Row] = {}
+    found = []
+    for row in rows:
+        # a name without one may end with a number: 1.2.840.1 and 1.2.840.2 are two
+        if row.image.suffix.lower() in images.SUFFIXES | dicom.SUFFIXES:
+            other = first.setdefault((row.image.parent, _stem(row.image.name)), row)
+            if other is not row and (not row.group or row.group != other.group):
+                found.append(f"{other.id}, {row.id}")
+    if found:
+        yield (
+            f"{many(len(found), 'image has', 'images have')} the name of another one with another "
+            f"ending ({found[0]}): take out what is a copy (`data check` compares them)"
+        )
 
 
 def _by_patient(rows: Sequence[Row], declared: Declaration) -> list[Row]:
@@ -177,7 +199,13 @@ def _labelled(
     ordinal = ordinal if declared.ordinal is None else declared.ordinal
     card = own_card(name, "classification", found, ordinal, rows, declared)
     understood = completed(declared, classes=found, ordinal=ordinal)
-    return replace(table.classification(rows, card, reading, headers), declaration=understood)
+    dataset = table.classification(rows, card, reading, headers)
+    shown = set(renamed.values())
+    if unused := [repr(label) for label in found if label not in shown]:
+        # labels 1 and 2 may be meant as the first and the second of three classes
+        note = f"no image is of the class {', '.join(unused)} (numbers as labels start from 0)"
+        dataset = replace(dataset, notes=(note,))
+    return replace(dataset, declaration=understood)
 
 
 def _findings(rows: Sequence[Row], origin: str) -> tuple[str, ...]:
