@@ -406,15 +406,29 @@ def test_a_palette_of_more_than_black_and_white_is_read_by_its_indices(tmp_path)
     assert data.labels.tolist() == [0b010, 0b110]
 
 
-def test_class_numbers_in_jpeg_are_refused(tmp_path):
-    for i in range(3):
-        save(tmp_path / f"x/{i}.png", noise(i, (64, 64)))
-        mask = np.zeros((64, 64), np.uint8)
-        mask[10 + i : 30, 12:40] = i > 0
-        save(tmp_path / f"m/{i}.jpg", mask, quality=75)
-    rows = [(f"x/{i}.png", f"m/{i}.jpg") for i in range(3)]
-    with pytest.raises(InputError, match=r"m/1\.jpg' is JPEG, which changes class numbers"):
-        open_dataset(manifest(tmp_path, rows, ("image", "mask")))
+@pytest.mark.parametrize(
+    ("ending", "options", "lossless"),
+    [
+        ("jpg", {"quality": 75}, None),
+        ("webp", {"quality": 60}, {"lossless": True}),
+        ("jp2", {"irreversible": True, "quality_layers": [20]}, {}),
+        ("tif", {"compression": "jpeg"}, {"compression": "tiff_lzw"}),
+    ],
+)
+def test_class_numbers_stored_with_loss_are_refused(tmp_path, ending, options, lossless):
+    def write(**options):
+        for i in range(3):
+            save(tmp_path / f"x/{i}.png", noise(i, (64, 64)))
+            mask = np.zeros((64, 64), np.uint8)
+            mask[10 + i : 30, 12:40] = i > 0
+            save(tmp_path / f"m/{i}.{ending}", mask, **options)
+        rows = [(f"x/{i}.png", f"m/{i}.{ending}") for i in range(3)]
+        return manifest(tmp_path, rows, ("image", "mask"))
+
+    with pytest.raises(InputError, match=rf"m/[01]\.{ending}' is stored with loss, which changes"):
+        open_dataset(write(**options))
+    if lossless is not None:
+        assert open_dataset(write(**lossless)).labels.tolist() == [0, 2, 2]
 
 
 def test_slices_of_many_grey_levels_show_what_lies_above_the_threshold(tmp_path):

@@ -453,3 +453,20 @@ def describe_palette(path: Path) -> Any:
     """Return the colours of a palette picture as a list, else None."""
     with _sentence(path), _picture(path) as image:
         return [list(colour) for colour in palette_of(image)] if image.mode == "P" else None
+
+
+def is_lossy(path: Path) -> bool:
+    """Return whether a picture is coded with loss: JPEG, or a lossy WebP or JPEG 2000."""
+    with _sentence(path), _picture(path) as image:
+        kind, packed = image.format, image.info.get("compression")
+    if kind == "TIFF":
+        return packed in ("jpeg", "tiff_jpeg", "webp")
+    if kind not in ("WEBP", "JPEG2000"):
+        return kind in ("JPEG", "MPO")
+    with path.open("rb") as stream:
+        start = stream.read(1 << 16)
+    if kind == "WEBP":
+        return b"VP8L" not in start  # the name of the part that holds pixels without loss
+    # in the COD marker behind SIZ, the wavelet: 0 is the one that rounds (ISO 15444-1, A.6.1)
+    place = start.find(b"\xff\x52", start.find(b"\xff\x4f\xff\x51"))
+    return 0 <= place < len(start) - 13 and start[place + 13] == 0

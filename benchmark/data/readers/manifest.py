@@ -252,7 +252,7 @@ def _masked(
     """Return a segmentation set; `expanded` holds a row per slice where `rows` hold volumes."""
     paths = [row.mask for row in rows if row.mask is not None]
     # every mask is read once, ever: its values decide the coding, and the strata of the split
-    facts = remembered(paths, f"mask 2 {declared.reading}", partial(masks.facts, declared=declared))
+    facts = remembered(paths, f"mask 3 {declared.reading}", partial(masks.facts, declared=declared))
     coding = masks.coding([(path, facts[path]) for path in paths], declared, origin)
 
     def read(row: Row) -> np.ndarray:

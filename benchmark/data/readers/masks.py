@@ -17,7 +17,6 @@ from benchmark.core.registry import InputError
 from benchmark.data.base import IGNORE
 from benchmark.data.readers import images, volumes
 from benchmark.data.readers.declared import IGNORED, Declaration, completed
-from benchmark.data.readers.dicom import first_bytes
 
 MOST_CLASSES = 31  # of the foreground: their set is kept as bits
 _MOST_VALUES = 64  # noted of one file; more are no class numbers
@@ -73,8 +72,8 @@ def facts(path: Path, declared: Declaration) -> dict[str, Any]:
     """Return what a mask file holds, as JSON values: read once, and then remembered.
 
     `values` lists [number, pixels, whether two by two of them touch] in ascending order; `palette`
-    is its colours or None; `lossy` says that it is JPEG; `slices` (volumes only) are the numbers of
-    each slice, for each axis.
+    is its colours or None; `lossy`: its numbers may be changed; `slices` (volumes only) are the
+    numbers of each slice, for each axis.
     """
     if volumes.is_volume(path):
         codes = volumes.read_codes(path, declared)
@@ -87,7 +86,7 @@ def facts(path: Path, declared: Declaration) -> dict[str, Any]:
     return {
         "values": _values(images.read_codes(path, declared)),
         "palette": images.describe_palette(path),
-        "lossy": first_bytes(path).startswith(b"\xff\xd8\xff"),
+        "lossy": images.is_lossy(path),
     }
 
 
@@ -144,11 +143,11 @@ def coding(
     if highest < 1:
         raise InputError(f"{origin} has one class only: every mask is empty")
     lossy = (path for path, f in found if f["lossy"] and any(v for v, _, _ in f["values"]))
-    # JPEG moves values by some levels: of 0 and 255 each stays, of 0, 1 and 2 one becomes another
+    # values move by some levels: of 0 and 255 each stays, of 0, 1 and 2 one becomes another
     if changed := next(lossy, None):
         raise InputError(
-            f"the mask {str(changed)!r} is JPEG, which changes class numbers; save it as PNG from "
-            "its source"
+            f"the mask {str(changed)!r} is stored with loss, which changes class numbers; save it "
+            "as PNG from its source"
         )
     _check_agreement(found, highest)
     if declared.classes:
