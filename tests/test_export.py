@@ -14,7 +14,10 @@ from trees import volume
 
 from benchmark import backbones
 from benchmark.__main__ import main
+from benchmark.commands.predict import inputs_of
 from benchmark.core.registry import InputError
+from benchmark.data import open_dataset, sealed
+from benchmark.data.readers.declared import PLAIN, checked
 from benchmark.trained import find, load
 
 SPECS = "lora(rank=2),lora(rank=2,targets=qkv+fc1),adaptformer(bottleneck=2),bitfit"
@@ -239,7 +242,8 @@ def test_new_images_are_read_as_the_training_images_were(tmp_path, capsys):
     command += ["--methods", "linear", "--fractions", "1", "--steps", "2", "--batch-size", "4"]
     assert main([*command, "--runs", str(tmp_path / "runs")]) == 0
     (record,) = (tmp_path / "runs").rglob("record.json")
-    assert json.loads(record.read_text())["data"]["reading"] == {"window": [400, 600]}
+    reading = {"window": [400, 600], "slice_axis": "axial"}
+    assert json.loads(record.read_text())["data"]["reading"] == reading
     (tmp_path / "new").mkdir()
     (tmp_path / "new/x.nii").write_bytes((tmp_path / "set/a/0.nii").read_bytes())
     out = tmp_path / "out.csv"
@@ -253,3 +257,19 @@ def test_new_images_are_read_as_the_training_images_were(tmp_path, capsys):
     capsys.readouterr()
     assert main(command) == 2
     assert "was trained on images read with window = [400.0, 600.0]" in capsys.readouterr().err
+
+
+def test_new_volumes_are_cut_as_those_of_the_training(tmp_path):
+    """Whatever their own spacing is; from Slurm too, where a job reads the set as it was sealed."""
+    for number in range(12):
+        values = np.full((1, 8, 8), number, np.int16)
+        volume(tmp_path / "set" / "ab"[number % 2] / f"{number}.nii", values, (5.0, 1.0, 1.0))
+    dataset = open_dataset(str(tmp_path / "set"))
+    sealed.seal(dataset, tmp_path)
+    again = sealed.opened("set", dataset.fingerprint, tmp_path, lambda: dataset)
+    assert again is not None
+    assert again.read_as == dataset.read_as == {"slice_axis": "sagittal"}
+    volume(tmp_path / "new/x.nii", np.zeros((2, 3, 4), np.int16))
+    inputs = inputs_of([tmp_path / "new"], checked(again.read_as, tmp_path))
+    assert [one.name[-4:] for one in inputs] == ["x000", "x001"]
+    assert [one.name[-4:] for one in inputs_of([tmp_path / "new"], PLAIN)][-1] == "z003"

@@ -97,7 +97,8 @@ class Dataset:
     `volumes` holds what is scored as one: the volume of a slice (slices in order), or the group.
     `read_image.reduced(i, s)`, where it exists, may decode fewer pixels: at least 2 s a side.
     `notes` are sentences on what was taken or left out in opening; commands print `remarks`.
-    `declaration` holds the keys of a dataset.toml that reads a user's set as it was read.
+    `declaration` holds the keys of a dataset.toml that reads a user's set as it was read, `read_as`
+    those by which new images are read as these were, the axis of their slices among them.
     """
 
     card: Card
@@ -113,6 +114,7 @@ class Dataset:
     volumes: tuple[str, ...] = field(default=(), repr=False)
     notes: tuple[str, ...] = ()
     declaration: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    read_as: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -21,7 +21,7 @@ from benchmark.core.files import digest, write_text
 from benchmark.core.registry import InputError
 from benchmark.data.base import Card, Dataset
 
-VERSION = 1
+VERSION = 2
 # fields of a data set that are one text per image
 _TEXTS = ("ids", "groups", "splits", "volumes")
 
@@ -41,6 +41,7 @@ def seal(dataset: Dataset, root: Path) -> None:
             "extent": None if dataset.extent is None else dataset.extent.tolist(),
             "files": [str(path) for path in dataset.files],
             "notes": dataset.notes,
+            "read_as": dict(dataset.read_as),
             **{name: getattr(dataset, name) for name in _TEXTS},
         }
     )
@@ -81,6 +82,7 @@ def opened(
         files=tuple(map(Path, values["files"])),
         extent=None if extent is None else np.array(extent),
         notes=tuple(values["notes"]),
+        read_as=values["read_as"],
         **texts,
     )
 

@@ -39,7 +39,6 @@ from benchmark.core.record import (
 from benchmark.core.registry import InputError
 from benchmark.core.settings import chosen
 from benchmark.data.base import Card
-from benchmark.data.readers.declared import OF_IMAGES
 from benchmark.scores import VERSION, Predictions, every_score
 from benchmark.training import balance, citations, compiled, cost, memory, peek
 from benchmark.training.arithmetic import arithmetic
@@ -397,5 +396,5 @@ def _describe(data: Data, metric: str) -> DataSummary:
         grouping=card.grouping,
         group_note=card.group_note,
         definitions=VERSION,
-        reading={k: v for k, v in data.dataset.declaration.items() if k in OF_IMAGES},
+        reading=dict(data.dataset.read_as),
     )

@@ -15,7 +15,7 @@ from benchmark.core.registry import InputError
 from benchmark.core.spelling import CONTROL, check_spelled_alike, clean, whole_number
 from benchmark.data.base import Card, Dataset, many
 from benchmark.data.readers import strata, volumes
-from benchmark.data.readers.declared import PLAIN, Declaration
+from benchmark.data.readers.declared import OF_IMAGES, PLAIN, Declaration
 from benchmark.data.readers.digests import digests, remembered
 from benchmark.data.readers.images import Header, header, read_mask, read_rgb
 
@@ -286,6 +286,11 @@ def _dataset(
     if all(row.slice is not None for row in rows):  # heights in mm are known of volumes only
         found = [volumes.extent_of(row.image, row.axis, reading.declared) for row in rows]
         extent = np.array(found)
+    read_as = {key: getattr(reading.declared, key) for key in OF_IMAGES}
+    read_as = {key: value for key, value in read_as.items() if value}
+    cut = {row.axis for row in rows if row.slice is not None}
+    if len(cut) == 1:  # new volumes are cut alike, whatever their own spacing
+        read_as.setdefault("slice_axis", list(volumes.AXES)[cut.pop()])
     read: Callable[[int], np.ndarray] | None = None
     if card.task == "segmentation":
 
@@ -304,6 +309,7 @@ def _dataset(
         files=tuple(row.image for row in rows),
         extent=extent,
         volumes=tuple(row.volume or row.group or row.id for row in rows),
+        read_as=read_as,
     )
 
 
