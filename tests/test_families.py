@@ -12,7 +12,7 @@ from results.statistics.resample import Sample
 from results.statistics.summary import summarise
 from results.tables import Column
 
-UNITS = tuple((0, s) for s in range(5))
+UNITS = tuple((0, s) for s in range(6))
 
 
 def column(name="a"):
@@ -54,7 +54,10 @@ def test_what_a_seed_does_to_all_methods_is_no_noise():
 
 
 def scored(table):
-    return {f"m{i}": by_unit(row) for i, row in enumerate(table)}
+    return {
+        f"m{i}": {unit: value for unit, value in by_unit(row).items() if not np.isnan(value)}
+        for i, row in enumerate(table)
+    }
 
 
 def test_a_missing_seed_is_fitted_by_least_squares():
@@ -67,13 +70,33 @@ def test_a_missing_seed_is_fitted_by_least_squares():
         design[row, [m, 5 + u]] = 1
     values = np.array([table[cell] for cell in cells])
     residual = values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
-    scores = {
-        f"m{m}": {UNITS[u]: table[m, u] for u in range(4) if not np.isnan(table[m, u])}
-        for m in range(5)
-    }
-    for m, found in enumerate(seeds._without_shared(scores).values()):
-        expected = [r for r, (method, _) in zip(residual, cells, strict=True) if method == m]
-        assert found == pytest.approx(expected, abs=1e-6)
+    left = 1 - np.diag(design @ np.linalg.pinv(design))
+    for m, found in enumerate(seeds._without_shared(scored(table)).values()):
+        mine = [i for i, (method, _) in enumerate(cells) if method == m]
+        assert found.variance == pytest.approx((residual[mine] ** 2).sum() / left[mine].sum())
+        assert found.freedom <= len(mine) - 1
+
+
+def test_methods_that_share_no_seed_keep_their_noise():
+    # two-way least squares fits them exactly: without care they would have no noise at all
+    nan = np.nan
+    for table, expected in (
+        ([[70, 74, 78, nan, nan, nan], [nan, nan, nan, 71, 75, 79]], [16, 16]),
+        ([[70, 74, 78, nan, nan], [nan, nan, 71, 75, 79]], [16, 16]),
+        # a seed that one has alone says nothing: Student's paired test over the two they share
+        ([[70, 74, 90], [69, 77, nan]], [4, 4]),
+    ):
+        found = seeds.noise(scored(np.array(table, float)))
+        assert [n.variance for n in found.values()] == pytest.approx(expected)
+
+
+def test_a_method_without_scatter_leaves_the_others_moderated():
+    # nearest neighbours answer alike with every seed
+    table = np.random.default_rng(2).normal(50, 3, (6, 3))
+    alone = seeds.noise(scored(table), paired=False)
+    beside = seeds.noise(scored(np.vstack([table, [7.1, 7.1, 7.1]])), paired=False)
+    assert {m: beside[m] for m in alone} == alone
+    assert beside["m6"].variance > 0
 
 
 def test_variances_are_moderated_as_smyth_2004_says():

@@ -55,6 +55,19 @@ def test_seeds_of_a_table_give_intervals(tmp_path):
     assert compared.verdict in ("better", "worse")
 
 
+def test_methods_with_other_seeds_are_tied_by_their_noise_and_told(tmp_path):
+    lines = [
+        f"{method},a,{seed},{score},accuracy\n"
+        for method, start, scores in (("x", 0, (70, 74, 78)), ("full", 3, (71, 75, 77.5)))
+        for seed, score in enumerate(scores, start)
+    ]
+    found = statistics(written(tmp_path, HEADER + "".join(lines)))
+    (column,) = found.table.columns
+    assert set(found.tied[column]) == {"x", "full"}  # half a point apart, and seeds scatter by four
+    assert found.blockwise == ()
+    assert found.notes == ("not compared with full, no seed and split in common: x on a 100%",)
+
+
 def test_lengths_stay_what_they_are_and_shares_may_be_given_as_stored(tmp_path):
     text = "method,dataset,seed,score,metric\nx,a,0,3.5,hd95_mm\ny,a,0,4.5,hd95_mm\nx,b,0,.5,dice\n"
     rows = score_table.read(written(tmp_path, text))

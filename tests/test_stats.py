@@ -18,7 +18,7 @@ from benchmark.core.record import write_record
 from benchmark.core.registry import InputError
 from results import frame, tables
 from results.reporting import Options, Report, report
-from results.statistics import comparison, ranks, samples, stats
+from results.statistics import comparison, ranks, samples, stats, words
 
 CLASSES = ("healthy", "ill", "worse")
 ONE = np.eye(3)
@@ -139,6 +139,21 @@ def test_without_predictions_seeds_alone_give_the_interval(runs):
     assert after.patients is None
     assert after.difference == before.difference
     assert after.interval[1] - after.interval[0] < before.interval[1] - before.interval[0]
+    told = words.sheet(built(runs, "bad")).note
+    assert "P(better) from the scatter of seeds alone (paired)" in told
+
+
+def test_one_test_group_has_no_patients_to_resample(tmp_path):
+    for method, shift in (("x", 0), ("y", 1)):
+        for seed in range(3):
+            write(
+                tmp_path, np.arange(3) <= (seed + shift) % 3, method=method, dataset="a", seed=seed
+            )
+    found = built(tmp_path, "y")
+    (compared,) = found.blockwise
+    assert (compared.patients, compared.interval is None) == (None, False)
+    told = "a 100% is tested on one group, so its intervals are over seeds alone"
+    assert found.notes == (told,)
 
 
 def test_the_compared_method_must_be_there(runs, capsys):

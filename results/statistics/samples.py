@@ -46,7 +46,7 @@ def gather(table: Table, paths: dict[str, Path]) -> tuple[Samples, tuple[str, ..
         here = {m: samples[m, column] for m in table.methods if (m, column) in samples}
         for method, found in noise({m: s.scores for m, s in here.items()}).items():
             samples[method, column] = replace(here[method], noise=found)
-    return samples, tuple(notes)
+    return samples, tuple(dict.fromkeys(notes))
 
 
 class _Row(NamedTuple):
@@ -72,6 +72,10 @@ def _sample(
             wrong.append(f"{path} is not whole ({error}); the intervals leave its patients out")
             continue
         if found is None:
+            continue
+        if found.groups < 2:
+            where = f"{column.name} {column.share}"
+            wrong.append(f"{where} is tested on one group, so its intervals are over seeds alone")
             continue
         # predictions of another run than the record would give intervals around another score
         again = metric.scale * found.score

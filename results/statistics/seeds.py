@@ -23,8 +23,8 @@ from scipy import special
 # factor of 1.7 for one standard deviation). Eight methods cannot show that they do, and where half
 # of them scatter three times as far a full pooling excludes equal methods in 9 % of all worlds.
 LEAST_SPREAD = 0.3
-PASSES = 20  # with a seed missing here and there the residuals are then right to 1e-9
 FEWEST_METHODS = 4  # variances from which their spread can be read at all
+NONE = 1e-9  # of the largest variance of a column: below it is what rounding leaves of equal scores
 
 
 class Noise(NamedTuple):
@@ -45,13 +45,16 @@ def noise(scores: Scores, *, paired: bool = True) -> dict[str, Noise]:
     a comparison is Student's paired t-test. Else it is the noise of a score by itself.
     """
     several = {method: found for method, found in scores.items() if len(found) > 1}
-    residuals = _without_shared(several, num_passes=PASSES if paired and len(several) > 1 else 0)
-    own = {method: Noise(float(r @ r), len(r) - 1.0) for method, r in residuals.items()}
-    count = len(own)
-    # what taking out the shared part took away
-    share = count / (count - 1) if count > 1 and paired else 1.0
-    own = {m: Noise(share * squares / freedom, freedom) for m, (squares, freedom) in own.items()}
-    if count < FEWEST_METHODS or any(n.variance <= 0 for n in own.values()):
+    fits = _without_shared(several) if paired and len(several) > 1 else {}
+    own = {}
+    for method, found in several.items():
+        values = np.array(list(found.values()))
+        own[method] = Noise(float(values.var(ddof=1)), len(values) - 1.0)
+        # seeds that hardly any other method has tell nothing of what they do to all of them alike
+        if method in fits and fits[method].freedom > 1 - NONE:
+            own[method] = fits[method]
+    some = max((n.variance for n in own.values()), default=0.0) * NONE
+    if sum(n.variance > some for n in own.values()) < FEWEST_METHODS:
         return own
     return moderated(own)
 
@@ -61,11 +64,13 @@ def moderated(own: Mapping[str, Noise]) -> dict[str, Noise]:
 
     The logarithms of the variances scatter for two reasons: each is an estimate (a chi-square,
     whose part is known), and the methods differ. The second, at least `LEAST_SPREAD`, gives the
-    degrees of freedom that the usual variance counts for.
+    degrees of freedom that the usual variance counts for. Variances of 0 say nothing of either,
+    but are drawn towards the others: equal scores of a few seeds may be luck.
     """
     variance, freedom = (np.array(values) for values in zip(*own.values(), strict=True))
-    half = freedom / 2
-    logs = np.log(variance) - special.digamma(half) + np.log(half)
+    some = variance > NONE * variance.max()
+    half = freedom[some] / 2
+    logs = np.log(variance[some]) - special.digamma(half) + np.log(half)
     spread = max(logs.var(ddof=1) - special.polygamma(1, half).mean(), LEAST_SPREAD)
     prior = 2 * _inverse_trigamma(spread)
     usual = np.exp(logs.mean() + special.digamma(prior / 2) - np.log(prior / 2))
@@ -76,22 +81,37 @@ def moderated(own: Mapping[str, Noise]) -> dict[str, Noise]:
     }
 
 
-def _without_shared(scores: Scores, num_passes: int = PASSES) -> dict[str, np.ndarray]:
-    """Return each method's scores less its mean and less what each seed does to all methods.
+def _without_shared(scores: Scores) -> dict[str, Noise]:
+    """Return each method's noise about the least squares of score = method + seed.
 
-    Least squares of score = method + seed; one pass is exact where all methods have all seeds, and
-    the passes converge quickly where some are missing. Without a pass nothing is shared, as with
-    one method alone.
+    The squares of its residuals are divided by what the fit leaves of them, so that a method has no
+    less noise because it shares few seeds with others. A method that shares none has 0 degrees of
+    freedom.
     """
     units = sorted({unit for found in scores.values() for unit in found})
     table = np.array([[found.get(unit, np.nan) for unit in units] for found in scores.values()])
-    if not len(table):
-        return {}
-    table -= np.nanmean(table, 1, keepdims=True)
-    for _ in range(num_passes):
-        table -= np.nanmean(table, 0, keepdims=True)
-        table -= np.nanmean(table, 1, keepdims=True)
-    return {method: row[~np.isnan(row)] for method, row in zip(scores, table, strict=True)}
+    known, count = ~np.isnan(table), len(table)
+    rows, columns = np.nonzero(known)
+    if known.all():
+        residuals = table - table.mean(1, keepdims=True) - table.mean(0) + table.mean()
+        left = np.full(count, (len(units) - 1) * (1 - 1 / count))
+    else:
+        design = np.zeros((len(rows), count + len(units)))
+        places = np.arange(len(rows))
+        design[places, rows] = design[places, count + columns] = 1
+        basis, sizes, _ = np.linalg.svd(design, full_matrices=False)
+        basis = basis[:, sizes > 1e-9]
+        values = table[known] - np.nanmean(table)
+        residuals = np.zeros_like(table)
+        residuals[known] = values - basis @ (basis.T @ values)
+        left = np.bincount(rows, 1 - (basis**2).sum(1), count)
+    squares = (np.where(known, residuals, 0) ** 2).sum(1)
+    found = {}
+    for i, method in enumerate(scores):
+        freedom = min(left[i] * count / (count - 1), len(scores[method]) - 1.0)
+        variance = squares[i] / left[i] if freedom > NONE else 0.0
+        found[method] = Noise(float(variance), float(freedom))
+    return found
 
 
 def _inverse_trigamma(value: float) -> float:

@@ -21,6 +21,7 @@ from results.statistics.comparison import Comparison, compare, corrected
 from results.statistics.samples import Samples, gather
 from results.statistics.summary import Average, summarise
 from results.tables import Column, Table
+from results.tables.naming import brief
 
 
 @dataclass(frozen=True)
@@ -73,17 +74,18 @@ def _statistics(table: Table, paths: dict[str, Path], against: str | None) -> St
     samples, notes = gather(table, paths)
     whole = summarise(samples, table.methods, table.columns)
     reference = _reference(table, samples, whole.ranking, against)
+    blockwise = _blockwise(table, samples, reference)
     return Statistics(
         table=table,
         reference=reference,
-        blockwise=tuple(_blockwise(table, samples, reference)),
+        blockwise=tuple(blockwise),
         overall=tuple(_overall(table, samples, whole.methods)),
         ranking=whole.ranking,
         places=whole.places,
         averages=whole.averages,
         tied={c: _tied(table, samples, c) for c in table.columns},
         unranked=tuple(m for m in table.methods if m not in whole.methods),
-        notes=notes,
+        notes=(*notes, *_unpaired(samples, reference, blockwise)),
         samples=samples,
     )
 
@@ -111,6 +113,21 @@ def _blockwise(table: Table, samples: Samples, reference: str) -> list[Compariso
         if (compared := compare(samples, m, reference, [c]))
     ]
     return corrected(found)
+
+
+def _unpaired(samples: Samples, reference: str, blockwise: Sequence[Comparison]) -> Iterable[str]:
+    """Yield a sentence for the methods that were not compared, because they share no seed."""
+    compared = {(c.method, c.columns[0]) for c in blockwise}
+    apart: dict[str, None] = {}
+    for method, column in samples:
+        here = (method, column) not in compared and (reference, column) in samples
+        if here and method != reference:
+            apart[f"{brief(method, [m for m, _ in samples])} on {column.name} {column.share}"] = (
+                None
+            )
+    if apart:
+        names = ", ".join(apart)
+        yield f"not compared with {base_name(reference)}, no seed and split in common: {names}"
 
 
 def _overall(table: Table, samples: Samples, ranked: Sequence[str]) -> list[Comparison]:

@@ -65,10 +65,12 @@ def _legend(s: Statistics) -> str:
     over = f"mean over {blocks} columns" if blocks > 1 else "one column"
     if blocks > len(repeated) > 0:
         over = f"mean over the {len(repeated)} of {blocks} columns with several seeds"
+    patients = "resampled test patients and " * any(c.patients for c in s.blockwise)
+    alone = "" if patients else " alone"
     return (
         f"rank 1 is best; places: those that 95 % joint confidence leaves open, by mean score; "
-        f"'- {name}': the method minus {name}, {over}; 95 % intervals and P(better) from resampled "
-        f"test patients and the scatter of seeds (paired); better/tie/worse: columns, t-tests at "
+        f"'- {name}': the method minus {name}, {over}; 95 % intervals and P(better) from "
+        f"{patients}the scatter of seeds{alone} (paired); better/tie/worse: columns, t-tests at "
         f"{ALPHA:g}, Holm over {sum(c.p is not None for c in s.blockwise)} of them."
     )
 
