@@ -210,6 +210,13 @@ def test_grouped_copies_never_part(tmp_path, capsys):
     code, text, _ = run(capsys, "prepare", folder, "--group-duplicates", "--out", out)
     assert (code, text.split(":")[0]) == (0, "10 near-duplicate pairs; 50 groups became 40")
     dataset = open_dataset(str(out))
+    assert "groups (column group) are inferred" in dataset.card.group_note
+    assert "which images share a patient is unknown" in dataset.card.group_note
+    declared = out / "dataset.toml"
+    declared.rename(tmp_path / "dataset.toml")
+    plainly = open_dataset(str(out))  # it changes what is said of the groups, and no key
+    assert (plainly.card.grouping, plainly.fingerprint) == ("given", dataset.fingerprint)
+    (tmp_path / "dataset.toml").rename(declared)
     for seed in range(5):
         rows = split(dataset, 1.0, seed)
         parts = [{dataset.groups[i] for i in part} for part in (rows.train, rows.val, rows.test)]

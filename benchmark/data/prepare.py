@@ -20,7 +20,7 @@ from benchmark.data.readers.table import class_names
 from benchmark.data.show import shown
 
 # of a declaration: what does not speak of labels or masks, which are written anew
-_KEPT = ("pages", "alpha", "window", "modality", "licence", "url")
+_KEPT = ("patients", "pages", "alpha", "window", "modality", "licence", "url")
 
 
 def write_manifest(dataset: Dataset, groups: list[str], out: Path) -> Path:
@@ -67,6 +67,8 @@ def _declared(dataset: Dataset) -> dict[str, Any]:
     """Return the keys of the dataset.toml by which the written manifest is read the same."""
     card = dataset.card
     keys = {key: dataset.declaration[key] for key in _KEPT if key in dataset.declaration}
+    if card.grouping == "unknown":  # copies in one group do not make the patients known
+        keys["patients"] = "unknown"
     if card.task == "multilabel":
         return keys | {"classes": card.classes, "multilabel": True}
     if card.task == "segmentation":

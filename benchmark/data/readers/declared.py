@@ -26,6 +26,7 @@ _CHOICES = {
     "slice_axis": ("thickest", "sagittal", "coronal", "axial"),
     "pages": ("first",),
     "alpha": ("drop", "black", "white"),
+    "patients": ("unknown",),
 }
 
 
@@ -49,7 +50,8 @@ class Declaration:
     the order of the classes ("background" is always the first, "ignore" is none); several values
     may share one. From `mask_threshold` on, a grey level is the foreground. `group` is the column
     of a manifest that holds the patient; in a folder tree it is "folder" or "image"; "PatientID"
-    asks DICOM files themselves. `window` are the grey values that become black and white.
+    asks DICOM files themselves. Where `patients` are "unknown", groups hold copies of an image, and
+    those of one patient may still be in two. `window` are the grey values that become black and white.
     """
 
     classes: tuple[str, ...] = ()
@@ -58,6 +60,7 @@ class Declaration:
     mask_values: tuple[tuple[str, str], ...] = ()
     mask_threshold: int = 0
     group: str = ""
+    patients: str = ""
     orientation: str = ""
     slice_axis: str = ""
     pages: str = ""

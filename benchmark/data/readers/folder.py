@@ -81,9 +81,9 @@ def open_folder(path: Path) -> Dataset:
     rows = tree.grouped(found)
     dataset = from_rows(rows, path.resolve().name, declared, str(path))
     card = dataset.card
-    if card.grouping == "given" and declared.group != PATIENT:
+    if card.grouping != "unknown" and declared.group != PATIENT:
         card = replace(card, group_key="folder inside a class")
-    elif card.grouping != "given":
+    elif card.grouping == "unknown":
         card = replace(card, group_source="a folder of classes names no patients")
     return replace(dataset, card=card, notes=(*dataset.notes, *tree.notes()))
 

@@ -508,7 +508,6 @@ def own_card(
 ) -> Card:
     """Return the card of a user's set: what is declared of it, and what its rows tell."""
     alone = sum(not row.group for row in rows)
-    grouped = not alone
     return Card(
         name=name,
         task=task,
@@ -518,9 +517,9 @@ def own_card(
         citations=(),
         url=declared.url,
         ordinal=ordinal,
-        grouping="given" if grouped else "unknown",
-        group_key=_group_key(declared) if grouped else "",
-        group_source=_ungrouped(alone, len(rows)),
+        grouping="unknown" if alone else "inferred" if declared.patients else "given",
+        group_key="" if alone else _group_key(declared),
+        group_source=_ungrouped(alone, len(rows), declared),
     )
 
 
@@ -528,8 +527,13 @@ def _group_key(declared: Declaration) -> str:
     return PATIENT if declared.group == PATIENT else f"column {declared.group or 'group'}"
 
 
-def _ungrouped(alone: int, count: int) -> str:
+def _ungrouped(alone: int, count: int, declared: Declaration) -> str:
     """Return why patients are unknown, if they are."""
+    if declared.patients and not alone:
+        return (
+            "they hold copies of an image; which images share a patient is unknown, so training "
+            "and test may share patients"
+        )
     if alone == count:
         return "the manifest has no group column"
     return f"{alone} of {count} rows of the manifest name no group" if alone else ""
