@@ -212,6 +212,11 @@ def test_grouped_copies_never_part(tmp_path, capsys):
     dataset = open_dataset(str(out))
     assert "groups (column group) are inferred" in dataset.card.group_note
     assert "which images share a patient is unknown" in dataset.card.group_note
+    deeper = tmp_path / "elsewhere/down/grouped"  # what it is does not depend on where it lies
+    run(capsys, "prepare", folder, "--group-duplicates", "--out", deeper)
+    again = open_dataset(str(deeper))
+    assert (again.fingerprint, again.ids) == (dataset.fingerprint, dataset.ids)
+    assert not any(".." in name for name in dataset.ids)
     declared = out / "dataset.toml"
     declared.rename(tmp_path / "dataset.toml")
     plainly = open_dataset(str(out))  # it changes what is said of the groups, and no key

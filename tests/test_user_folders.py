@@ -11,6 +11,7 @@ from benchmark.__main__ import main
 from benchmark.core.cell import Cell
 from benchmark.core.files import filled
 from benchmark.core.registry import InputError
+from benchmark.data import open_dataset
 
 
 def content(folder):
@@ -125,3 +126,17 @@ def test_groups_are_not_written_over_the_data(tmp_path, capsys, inside):
     flags[2] = str(data / inside / "manifest.csv")
     assert main([*flags, str(data / inside)]) == 2  # it would read what it replaces
     assert content(data / inside) == grouped
+
+
+def test_images_outside_of_the_folder_of_a_manifest_have_names_of_their_own(tmp_path):
+    """Relative or absolute, and not taken for one inside that is called alike."""
+    trees.picture(tmp_path / "set/a.png", value=1)
+    trees.picture(tmp_path / "pool/a.png", value=2)
+    trees.picture(tmp_path / "pool/b/c.png", value=3)
+    found = []
+    for pool in ("../pool", tmp_path / "pool"):
+        rows = ("a.png,x", f"{pool}/a.png,y", f"{pool}/b/c.png,y")
+        trees.text(tmp_path / "set/manifest.csv", "image,label", *rows)
+        found.append(open_dataset(str(tmp_path / "set")))
+    assert found[0].ids == found[1].ids == ("a.png", "pool/a.png", "b/c.png")
+    assert found[0].fingerprint == found[1].fingerprint

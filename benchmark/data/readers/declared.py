@@ -51,7 +51,8 @@ class Declaration:
     may share one. From `mask_threshold` on, a grey level is the foreground. `group` is the column
     of a manifest that holds the patient; in a folder tree it is "folder" or "image"; "PatientID"
     asks DICOM files themselves. Where `patients` are "unknown", groups hold copies of an image, and
-    those of one patient may still be in two. `window` are the grey values that become black and white.
+    those of one patient may still be in two. `window` are the grey values that become black and
+    white.
     """
 
     classes: tuple[str, ...] = ()

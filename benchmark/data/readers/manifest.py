@@ -333,7 +333,7 @@ def _rows(path: Path, declared: Declaration) -> list[Row]:
         image, mask = folder.file(values["image"]), values.get("mask")
         rows.append(
             Row(
-                folder.id(image, values["image"]),
+                folder.id(image),
                 image,
                 values.get("label", ""),
                 folder.file(mask) if mask else None,
@@ -403,7 +403,7 @@ class _Folder:
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
         self._inside: dict[str, dict[str, list[str]]] = {}
-        self._outside: set[str] = set()  # ids of files with an absolute path outside of the folder
+        self._outside: set[str] = set()  # files outside of the folder
 
     def file(self, name: str) -> Path:
         """Return the file that a cell names.
@@ -456,28 +456,30 @@ class _Folder:
             self._inside[key] = found
         return self._inside[key]
 
-    def id(self, path: Path, name: str) -> str:
-        """Return the id of an image that a cell calls `name`: its path from the manifest."""
+    def id(self, path: Path) -> str:
+        """Return the id of an image: its path from the manifest, or all of it, for one outside."""
         start = f"{self.root}/"
         if (text := str(path)).startswith(start):  # the usual case; `relpath` takes much longer
             return clean(text[len(start) :])
         below = clean(Path(os.path.relpath(path, self.root)).as_posix())
-        if below.startswith("../") and Path(name).is_absolute():
+        if below.startswith("../"):
             self._outside.add(str(path))
             return str(path)
         return below
 
     def relative(self, rows: list[Row]) -> list[Row]:
-        """Return `rows` with ids that hold no absolute path: those start at their common folder."""
-        if self._outside:
-            base = os.path.commonpath([Path(name).parent for name in self._outside])
-            rows = [
-                replace(row, id=clean(Path(os.path.relpath(row.id, base)).as_posix()))
-                if row.id in self._outside
-                else row
-                for row in rows
-            ]
-        return rows
+        """Return `rows` with the ids of files outside starting at their common folder.
+
+        A path from the manifest to them would tell where both lie, not what they are.
+        """
+        base = os.path.commonpath([Path(name).parent for name in self._outside] or [Path()])
+        inside = {row.id for row in rows} - self._outside
+
+        def named(path: str) -> str:
+            name = clean(Path(os.path.relpath(path, base)).as_posix())
+            return f"{Path(base).name}/{name}" if name in inside else name
+
+        return [replace(row, id=named(row.id)) if row.id in self._outside else row for row in rows]
 
 
 def _check_links(rows: Sequence[Row]) -> None:
