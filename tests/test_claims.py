@@ -166,13 +166,13 @@ def test_shares_are_of_a_named_backbone(tmp_path):
 
 
 def test_better_than_the_other_methods(tmp_path):
-    scores = {DVPT: 60, "full": 90, "linear": 90, "lora(rank=8)": 50, "ssf": 50}
+    scores = {DVPT: 60, "full": 90, "linear": 90, "knn(k=5)": 40, "lora(rank=8)": 50, "ssf": 50}
     for dataset, (method, score) in itertools.product(("won", "tied", "lost"), scores.items()):
         shift = {"won": 0, "tied": 10, "lost": 20}[dataset] * (method == "ssf")
         write(tmp_path, [score + shift] * 3, method=method, dataset=dataset)
     rows = {row["data"]: row for row in found(tmp_path, "against_peft")}
     assert rows["won 100%"]["measured"] == "better than 2, tied 0, worse than 0"
-    assert rows["won 100%"]["verdict"] == "reproduced"  # full and linear are no rivals
+    assert rows["won 100%"]["verdict"] == "reproduced"  # full, linear and knn are no rivals
     assert rows["tied 100%"]["measured"] == "better than 1, tied 1, worse than 0"
     assert rows["tied 100%"]["reason"].startswith("undecided: ties")
     assert rows["lost 100%"]["measured"] == "better than 1, tied 0, worse than 1"

@@ -33,6 +33,7 @@ def test_a_frame_as_csv():
 def test_markdown_and_latex():
     assert escape.markdown("a|b\nc") == r"a\|b c"
     assert escape.latex(r"a_b\c") == r"a\_b\textbackslash{}c"
+    assert escape.latex("[λ|↑]") == r"{[}$\lambda$\textbar{}$\uparrow${]}"
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -289,3 +289,4 @@ def test_names_keep_only_what_tells_methods_apart():
     assert len({brief(m, older) for m in older}) == 2
     foreign = ["x(1)", "x(2)"]
     assert [brief(m, foreign) for m in foreign] == foreign
+    assert brief("Solo (v2)", ["Solo (v2)", "full"]) == "Solo (v2)"

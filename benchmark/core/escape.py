@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 _LATEX = {"\\": r"\textbackslash{}", "±": r"$\pm$", "~": r"\textasciitilde{}"}
 _LATEX |= {"^": r"\textasciicircum{}", "<": r"$<$", ">": r"$>$", "°": r"$^{\circ}$"}
 _LATEX |= {"¹": r"$^{1}$", "≤": r"$\le$", "≥": r"$\ge$"}
+_LATEX |= {"↑": r"$\uparrow$", "|": r"\textbar{}", "[": "{[}", "]": "{]}"}  # \\[ takes a length
 _LATEX |= {character: f"\\{character}" for character in "&%$#_{}"}
+_GREEK = {"α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "varepsilon"}  # noqa: RUF001
+_GREEK |= {"η": "eta", "θ": "theta", "λ": "lambda", "μ": "mu", "ρ": "rho", "σ": "sigma", "τ": "tau"}  # noqa: RUF001
+_LATEX |= {letter: f"$\\{name}$" for letter, name in _GREEK.items()}
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a spreadsheet tells a formula from a text
 _NUMBER = re.compile(r"[+-]?[0-9.]+([eE][+-]?[0-9]+)?%?")
 

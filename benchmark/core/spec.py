@@ -57,13 +57,13 @@ def brief(spec: str, others: Sequence[str]) -> str:
     """
     base = base_name(spec)
     siblings = [other for other in dict.fromkeys(others) if base_name(other) == base]
-    if len(siblings) < 2:
-        return base
     try:
-        arguments = [parse_spec(sibling)[1] for sibling in siblings]
         own = parse_spec(spec)[1]
+        arguments = [parse_spec(sibling)[1] for sibling in siblings]
     except InputError:
         return spec  # not written by this project
+    if len(siblings) < 2:
+        return base
     differ = {k: v for k, v in own.items() if any(a.get(k, a) != v for a in arguments)}
     return format_spec(base, differ)
 

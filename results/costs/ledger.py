@@ -241,7 +241,7 @@ COLUMNS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("active", "active", _count),
     ("MiB", "stored", lambda value: f"{value:.3g}"),
     ("GFLOP", "gflop", lambda value: f"{value:.1f}"),
-    ("img/s", "images_per_s", lambda value: f"{value:.0f}"),
+    ("img/s", "images_per_s", lambda value: f"{value:.0f}" if value else "--"),  # nothing trained
     ("infer", "latency", lambda value: f"{value:.2f}x"),
     ("merged", "merged", lambda value: f"{value:.2f}x"),
     ("train", "seconds", _time),
