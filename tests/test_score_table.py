@@ -55,6 +55,13 @@ def test_seeds_of_a_table_give_intervals(tmp_path):
     assert compared.verdict in ("better", "worse")
 
 
+def test_a_cost_that_stands_alone_is_kept(tmp_path):
+    text = "method,dataset,seed,percent,metric,trainable_params\nx,a,0,70,accuracy,1000\n"
+    (table,) = tables.build(frame.Frame(score_table.read(written(tmp_path, text))))
+    assert table.costs["x"].trained == 1000
+    assert np.isnan(table.costs["x"].stored_mib)
+
+
 def test_methods_with_other_seeds_are_tied_by_their_noise_and_told(tmp_path):
     lines = [
         f"{method},a,{seed},{score},accuracy\n"

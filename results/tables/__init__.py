@@ -272,11 +272,13 @@ def _costs(done: pd.DataFrame) -> dict[str, Costs]:
 
     So a data set with more classes, and with them a larger head, does not hide what is stored.
     """
-    done = done.dropna(subset="delta_bytes")  # scores of others may come without costs
+    # scores of others may come without costs, or with some of them
+    order = ["delta_bytes", "trainable_params"]
+    done = done.dropna(subset=order, how="all").sort_values(order, kind="stable")
     if done.empty:
         return {}
     # a mean over data sets would depend on which of them a method was run on
-    smallest = done.loc[done.groupby("method")["delta_bytes"].idxmin()].set_index("method")
+    smallest = done.drop_duplicates("method").set_index("method")
     trained, stored = smallest["trainable_params"], smallest["delta_bytes"]
     values = pd.DataFrame(
         {
