@@ -9,12 +9,13 @@ import pytest
 from benchmark.core.record import read_records
 
 RESULTS = Path(__file__).parent.parent / "results"
-STUDY, FIRST, FULL, TRIALS, EQUAL_STEPS = (
+STUDY, FIRST, FULL, CONTROLS, TRIALS, EQUAL_STEPS = (
     RESULTS / name
     for name in (
         "reference",
         "reference_first",
         "reference_full",
+        "reference_controls",
         "reference_trials",
         "equal_steps",
     )
@@ -30,7 +31,8 @@ def test_the_tables_of_the_page_are_what_the_records_say():
 
 
 @pytest.mark.parametrize(
-    ("folder", "count"), [(STUDY, 93), (FIRST, 4), (FULL, 9), (TRIALS, 56), (EQUAL_STEPS, 113)]
+    ("folder", "count"),
+    [(STUDY, 117), (FIRST, 4), (FULL, 9), (CONTROLS, 9), (TRIALS, 88), (EQUAL_STEPS, 113)],
 )
 def test_every_cell_names_clean_code(folder, count):
     records, faults = read_records(folder)
