@@ -150,7 +150,7 @@ def head_lr(given: float | None, lr: float) -> float:
 
     Full fine-tuning needs a small rate to keep what the backbone has learned; its head starts from
     nothing and would hardly move at that rate in few steps, which no other method suffers. Trained
-    until converged the small rate did better on BUSI, by 3 to 5 points: see results/README.md.
+    until converged the small rate scored 3 to 5 points more on BUSI: see results/README.md.
     """
     rate = max(lr, LOWEST_HEAD_LR) if given is None else given
     return 0.0 if POSITIVE.check(rate, "head_lr") == lr else rate
