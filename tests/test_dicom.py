@@ -5,6 +5,7 @@ from pydicom.dataset import Dataset as Header
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
+from benchmark.commands.predict import inputs_of
 from benchmark.core.registry import InputError
 from benchmark.data import open_dataset, show
 from benchmark.data.doctor import examine
@@ -303,6 +304,36 @@ def test_values_that_are_no_number_are_refused(tmp_path):
     header.save_as(path, enforce_file_format=True)
     with pytest.raises(InputError, match=r"a\.dcm.*1 values that are no number"):
         images.read_rgb(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "shows"),
+    [
+        ("1.2.840.10008.1.3.10", False),  # DICOMDIR
+        ("1.2.840.10008.5.1.4.1.1.88.11", False),  # a report
+        ("1.2.840.10008.5.1.4.1.1.104.1", False),  # PDF
+        ("1.2.840.10008.5.1.4.1.1.11.1", False),  # a presentation state
+        ("1.2.840.10008.5.1.4.1.1.481.3", False),  # outlines for radiotherapy
+        ("1.2.840.10008.5.1.4.1.1.481.1", True),  # an image of it
+        ("1.2.840.10008.5.1.4.1.1.1.1", True),
+    ],
+)
+def test_what_a_study_holds_beside_images_is_left_out_and_counted(kind, shows, tmp_path, capsys):
+    for number in range(8):
+        folder = tmp_path / "set" / "ab"[number % 2] / f"p{number}"
+        folder.mkdir(parents=True)
+        write(folder / "1.2.840.1", stored=STORED + np.uint16(number))
+    other = pydicom.dcmread(write(tmp_path / "other.dcm"))
+    other.file_meta.MediaStorageSOPClassUID = other.SOPClassUID = kind
+    if not shows:
+        del other.Rows, other.Columns, other.PixelData
+    other.save_as(tmp_path / "set/a/p0/other.dcm")
+    data = open_dataset(str(tmp_path / "set"))
+    assert len(data) == 8 + shows
+    assert data.notes == (() if shows else ("left out: 1 DICOM file without an image",))
+    assert len(inputs_of([tmp_path / "set"], Declaration())) == 8 + shows
+    told = " ".join(capsys.readouterr().out.split())  # notes are wrapped
+    assert ("such as 'other.dcm'" in told) != shows
 
 
 def test_an_empty_file_is_called_empty(tmp_path):

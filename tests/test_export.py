@@ -14,10 +14,11 @@ from trees import volume
 
 from benchmark import backbones
 from benchmark.__main__ import main
-from benchmark.commands.predict import inputs_of
+from benchmark.commands.predict import Input, _targets, inputs_of
 from benchmark.core.registry import InputError
 from benchmark.data import open_dataset, sealed
-from benchmark.data.readers.declared import PLAIN, checked
+from benchmark.data.readers import volumes
+from benchmark.data.readers.declared import PLAIN, Declaration, checked
 from benchmark.trained import find, load
 
 SPECS = "lora(rank=2),lora(rank=2,targets=qkv+fc1),adaptformer(bottleneck=2),bitfit"
@@ -197,6 +198,50 @@ def test_predict_takes_a_volume_and_gives_its_mask_with_the_affine(runs, tmp_pat
     assert np.array_equal(one.affine, affine)
     assert np.array_equal(nibabel.as_closest_canonical(one).dataobj, two.dataobj)
     assert main(command) == 0  # its own masks may be replaced
+
+
+def test_the_mask_of_a_volume_with_channels_has_none(tmp_path):
+    nibabel = pytest.importorskip("nibabel")
+    affine = np.array([[-2.0, 0, 0, 9], [0, 2, 0, 7], [0, 0, 5, 1], [0, 0, 0, 1]])
+    scan = tmp_path / "scan.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(np.zeros((6, 4, 3, 4), np.float32), affine), scan)
+    mask = np.arange(24, dtype=np.uint8).reshape(4, 6)  # of canonical order: x is turned
+    colours = Declaration(channels=(0, 1, 2))
+    volumes.write_mask(scan, tmp_path / "mask.nii.gz", [mask] * 3, 2, colours)
+    written = nibabel.load(tmp_path / "mask.nii.gz")
+    assert written.shape == (6, 4, 3)
+    assert np.array_equal(written.affine, affine)
+    assert np.array_equal(np.asarray(written.dataobj)[::-1, :, 1].T, mask)
+    volumes.check_overlay(scan, tmp_path / "mask.nii.gz", colours)
+    # read as grey, a volume without channels would be an image of another kind
+    nibabel.save(nibabel.Nifti1Image(np.zeros((6, 4, 3), np.float32), affine), tmp_path / "b.nii")
+    with pytest.raises(InputError, match=r"b\.nii' has one channel.*\[0, 1, 2\]"):
+        inputs_of([tmp_path / "b.nii"], colours)
+    with pytest.raises(InputError, match=r"mask.*scan\.nii\.gz' has channels"):
+        volumes.check_overlay(scan, scan, colours)
+
+
+def test_a_folder_of_new_images_loses_none_in_silence(tmp_path, capsys):
+    picture = Image.fromarray(np.zeros((4, 5), np.uint8))
+    for name in ("a/0.png", "a/1.2.840.1.png", ".cache/0.png", "__MACOSX/0.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        picture.save(tmp_path / name)
+    (tmp_path / "a/notes.txt").write_text("x")
+    found = inputs_of([tmp_path, tmp_path / "a", tmp_path / "a/../a/0.png"], PLAIN)
+    assert [one.path.name for one in found] == ["0.png", "1.2.840.1.png"]
+    told = " ".join(capsys.readouterr().out.split())  # notes are wrapped
+    assert "1 file that is no image, such as 'notes.txt'" in told
+    (tmp_path / "a/2.jpg").write_bytes(b"")  # called a picture: an error to report
+    with pytest.raises(InputError, match=r"2\.jpg' is no picture: the file is empty"):
+        inputs_of([tmp_path], PLAIN)[-1].read()
+
+
+def test_a_mask_is_called_as_its_image_of_a_name_without_ending(tmp_path):
+    names = ["1.2.840.1", "1.2.840.2", "scan.dcm", "photo.JPG", "volume.nii.gz"]
+    inputs = [Input(name, tmp_path / name, PLAIN) for name in names]
+    targets = _targets(inputs, tmp_path / "masks")
+    expected = ["1.2.840.1.png", "1.2.840.2.png", "scan.png", "photo.png", "volume.nii.gz"]
+    assert list(targets.values()) == expected
 
 
 def test_predict_never_replaces_what_it_did_not_make(runs, pictures, tmp_path, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,38 +65,62 @@ def run(arguments: argparse.Namespace) -> int:
 def inputs_of(places: list[Path], trained: Declaration) -> list[Input]:
     """Return the images that files and folders name, folders sorted, volumes cut into slices.
 
-    They are read as `trained` declares, and as a dataset.toml beside them does.
+    They are read as `trained` declares, and as a dataset.toml beside them does. What a folder holds
+    besides is counted in a note; an image that is named twice is one.
 
     Raises:
         InputError: a path that does not exist, a folder without an image, or a dataset.toml that
             says another thing than `trained`.
     """
-    from benchmark.data.readers import declared, images, volumes
+    from benchmark.data.readers import declared, volumes
 
     found: list[Input] = []
+    seen: set[str] = set()
     for place in places:
         if not place.exists():
             raise InputError(f"there is no image or folder {str(place)!r}")
         inside = [place]
         if place.is_dir():
-            files = sorted(
-                p for p in place.rglob("*") if not p.name.startswith(".") and p.is_file()
-            )
-            inside = [p for p in files if volumes.is_volume(p) or images.is_picture(p)]
-            if not inside:
-                raise InputError(f"the folder {str(place)!r} holds no image")
+            inside = _images(place)
         told = declared.beside(place if place.is_dir() else place.parent / "x.csv")
         told = declared.read_alike(told, trained)
         for path in inside:
+            if (same := os.path.normpath(path.absolute())) in seen:
+                continue
+            seen.add(same)
             if not volumes.is_volume(path):
                 found.append(Input(str(path), path, told))
                 continue
-            geometry = volumes.geometry(path, told)
+            geometry = volumes.geometry_of_image(path, told)
             axis = volumes.AXES.get(told.slice_axis, 2 if geometry.axis is None else geometry.axis)
             found += [
                 Input(f"{path}/{'xyz'[axis]}{k:03d}", path, told, k, axis)
                 for k in range(geometry.shape[axis])
             ]
+    return found
+
+
+def _images(folder: Path) -> list[Path]:
+    """Return what a folder of a training set would give as images, and say what is left out."""
+    from benchmark.core.notes import note
+    from benchmark.data.base import many
+    from benchmark.data.readers import declared, dicom
+    from benchmark.data.readers.folder import is_image
+    from benchmark.data.readers.layout import is_hidden
+
+    files = [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not any(map(is_hidden, path.relative_to(folder).parts))
+    ]
+    found = [path for path in files if is_image(path) and not dicom.without_image(path)]
+    if not found:
+        raise InputError(f"the folder {str(folder)!r} holds no image")
+    images = set(found)
+    left = [p for p in files if p not in images and p.name.lower() != declared.NAME]
+    if left:
+        told = many(len(left), "file that is no image", "files that are no images")
+        print(note(f"left out in {str(folder)!r}: {told}, such as {left[0].name!r}"))
     return found
 
 
@@ -142,13 +167,20 @@ def _masks(trained: Trained, inputs: list[Input], out: Path, threshold: float | 
 def _targets(inputs: list[Input], out: Path) -> dict[Path, str]:
     """Return the name of each input's mask; two of one name, and inputs in `out`, are refused."""
     from benchmark.core.files import refuse_inside
-    from benchmark.data.readers import volumes
+    from benchmark.data.readers import dicom, images, volumes
+
+    def name(path: Path) -> str:
+        if volumes.is_volume(path):
+            return path.name
+        # what follows the last dot of 1.2.840.17 is a number, no ending
+        known = path.suffix.lower() in images.SUFFIXES | dicom.SUFFIXES
+        return f"{path.stem if known else path.name}.png"
 
     if out.suffix or out.is_file():
         raise InputError(f"this cell segments: --out {str(out)!r} must be a folder for masks")
     paths = list(dict.fromkeys(one.path for one in inputs))
     refuse_inside(out, paths)
-    named = {p: p.name if volumes.is_volume(p) else f"{p.stem or p.name}.png" for p in paths}
+    named = {path: name(path) for path in paths}
     names = list(named.values())
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InputError(f"several images would write the mask {twice[0]!r}; predict them apart")

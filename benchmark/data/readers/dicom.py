@@ -6,6 +6,7 @@ curves are applied by pydicom's own functions.
 
 from __future__ import annotations
 
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,13 @@ from benchmark.data.readers.scaling import to_uint8
 
 INSTALL = "pip install 'peft-medical-benchmark[volumes]'"
 SUFFIXES = frozenset((".dcm", ".dicom", ".ima"))
+# What a study holds beside images, by its class in the first bytes: the index DICOMDIR; waveforms,
+# presentation states, reports, encapsulated PDF; registrations; plans of radiotherapy (PS3.4 B.5).
+_NO_IMAGE = re.compile(
+    rb"\x02\x00\x02\x00UI..1\.2\.840\.10008\."
+    rb"(1\.3\.10|5\.1\.4\.1\.1\.((9|11|88|104)\.[\d.]+|66(\.[123])?|67|481\.[3-9]))(?![\d.])",
+    re.DOTALL,
+)
 _OPTIONAL = (
     *("RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth", "VOILUTFunction"),
     *("PixelPaddingValue", "PixelPaddingRangeLimit", "PresentationLUTShape", "NumberOfFrames"),
@@ -63,6 +71,12 @@ def first_bytes(path: Path) -> bytes:
 def starts_dicom(start: bytes) -> bool:
     """Return whether the first bytes of a file are a DICOM preamble."""
     return start[128:132] == b"DICM"
+
+
+def without_image(path: Path) -> bool:
+    """Return whether a file is DICOM of a kind that shows nothing: an index, a report, a plan."""
+    start = first_bytes(path)
+    return starts_dicom(start) and _NO_IMAGE.search(start) is not None
 
 
 def is_dicom(path: Path) -> bool:

@@ -165,9 +165,9 @@ class _Tree:
                 path = inner / name
                 if is_hidden(name):
                     self.skipped["hidden file", ""] += 1
-                # what is called a picture and is none is an error to report, not to skip; and only
-                # the others have to be opened to know
-                elif _is_image(path) or images.is_picture(path):
+                elif images.dicom.without_image(path):
+                    self.skipped["DICOM file", " without an image"] += 1
+                elif is_image(path):
                     below = clean(f"{above}/{name}")
                     yield Row(below, path, label, group=patient, split=split)
                 else:
@@ -215,15 +215,22 @@ def _letters(name: str) -> str:
     return "".join(filter(str.isalpha, name.casefold()))
 
 
-def _is_image(path: Path) -> bool:
-    """Return whether a name says that a file is a picture or a volume."""
+def is_image(path: Path) -> bool:
+    """Return whether a file is a picture or a volume, or is called one.
+
+    What is called a picture and is none is an error to report when it is read, not to skip.
+    """
+    return _is_called_image(path) or images.is_picture(path)  # only others are opened to know
+
+
+def _is_called_image(path: Path) -> bool:
     known = images.SUFFIXES | images.dicom.SUFFIXES
     return volumes.is_volume(path) or path.suffix.lower() in known
 
 
 def _check_pairs(place: str, names: list[str]) -> None:
     """Raise InputError where NAME_mask.png lies beside NAME.png or NAME_t1.png: it is no image."""
-    stems = {stem(Path(name)).lower() for name in names if _is_image(Path(name))}
+    stems = {stem(Path(name)).lower() for name in names if _is_called_image(Path(name))}
     ordered = sorted(stems)
     for found in ordered:
         for end in _MASK_ENDS:

@@ -138,9 +138,9 @@ def slices(row: Row, declared: Declaration = PLAIN, axis: int | None = None) -> 
     spacing, z where none stands out.
 
     Raises:
-        InputError: a mask that does not lie on its volume.
+        InputError: a mask that does not lie on its volume, or a volume without its channels.
     """
-    found = volumes.geometry(row.image, declared)
+    found = volumes.geometry_of_image(row.image, declared)
     if row.mask is not None:
         volumes.check_overlay(row.image, row.mask, declared)
     if axis is None:

@@ -40,7 +40,8 @@ class Geometry:
 
     `axis` is the one of the largest spacing (None where no spacing stands out); `stored` is what
     nibabel turns the stored order into canonical by ((axis, direction) of each); `affine` (4, 4)
-    leads from canonical voxels to mm, None where the file gives none.
+    leads from canonical voxels to mm, None where the file gives none. `coloured` volumes have a
+    fourth axis, of channels.
     """
 
     shape: tuple[int, int, int]
@@ -48,6 +49,7 @@ class Geometry:
     axis: int | None
     stored: tuple[tuple[int, int], ...]
     affine: np.ndarray | None
+    coloured: bool = False
 
     def note(self, axis: int) -> str:
         """Return what reading differs by from slices of the last stored axis; "" for nothing."""
@@ -80,7 +82,8 @@ def _header(path: Path, as_stored: bool, channels: tuple[int, ...]) -> Geometry:
     # many writers append axes of length 1 for time and vectors
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
-    if len(shape) == 4 and channels:  # the declared ones are read as colours
+    coloured = len(shape) == 4 and bool(channels)
+    if coloured:  # the declared ones are read as colours
         if shape[3] <= max(channels):
             raise InputError(
                 f"the volume {str(path)!r} has {shape[3]} channels; {max(channels) + 1} are needed"
@@ -132,7 +135,23 @@ def _header(path: Path, as_stored: bool, channels: tuple[int, ...]) -> Geometry:
         thickest if stands_out else None,
         tuple((int(axis), int(direction)) for axis, direction in order),
         affine,
+        coloured,
     )
+
+
+def geometry_of_image(path: Path, declared: Declaration = PLAIN) -> Geometry:
+    """Return the geometry of an image, which has the channels that are declared, if any are.
+
+    Raises:
+        InputError: as `geometry`, and for a volume without channels beside declared ones.
+    """
+    found = geometry(path, declared)
+    if declared.channels and not found.coloured:  # as grey it would be an image of another kind
+        raise InputError(
+            f"the volume {str(path)!r} has one channel; the declared channels = "
+            f"{list(declared.channels)} read three as colours: save it with its channels"
+        )
+    return found
 
 
 def _check_directions(path: Path, image: Any) -> None:
@@ -186,6 +205,8 @@ def common_axis(paths: Sequence[Path], declared: Declaration = PLAIN) -> int:
 def check_overlay(image: Path, mask: Path, declared: Declaration = PLAIN) -> None:
     """Raise InputError unless both cover the same space, voxel by voxel, in canonical order."""
     one, two = geometry(image, declared), geometry(mask, declared)
+    if two.coloured:
+        raise InputError(f"the mask {str(mask)!r} has channels; save its class numbers, in 3-D")
     if one.shape != two.shape:
         raise InputError(
             f"the mask {str(mask)!r} is {two.shape}, its volume {one.shape}; they must be alike"
@@ -302,7 +323,9 @@ def write_mask(
     header = image.header.copy()
     header.set_data_dtype(np.uint8)
     header.set_slope_inter(1, 0)  # the scan's own scaling would change the class numbers
-    nibabel.save(type(image)(stored.reshape(image.shape), image.affine, header), target)
+    # of a volume with channels, one mask: of all others, the scan's own axes of length 1
+    shape = image.shape[:3] if found.coloured else image.shape
+    nibabel.save(type(image)(stored.reshape(shape), image.affine, header), target)
 
 
 def _load(path: Path) -> Any:
