@@ -754,6 +754,26 @@ def test_an_unclosed_quotation_mark_swallows_no_rows(tmp_path):
             "line 3.*Anonymous.*name its patient",
         ),
         (("image", "label"), [("x/0.png", "a"), ("x/1.png", "#REF!")], "line 3.*missing"),
+        (
+            ("image", "mass", "nodule"),
+            [("x/0.png", "1", "0"), ("x/1.png", "0", "1")],
+            r"'mass'.*call the column.* label;.*'mass\|nodule', with multilabel",
+        ),
+        (
+            ("image", "label", "group"),
+            [("x/0.png", "a", "P7"), ("x/1.png", "b", "P007")],
+            "groups 'P7' and 'P007'",
+        ),
+        (
+            ("image", "label", "group"),
+            [("x/0.png", "a", "T1-2"), ("x/1.png", "b", "T1\u20132")],
+            "groups 'T1-2' and 'T1\u20132'",
+        ),
+        (
+            ("image", "label", "group"),
+            [("x/0.png", "a", "12"), ("x/1.png", "b", "12,0")],
+            "groups '12' and '12,0'",
+        ),
     ],
 )
 def test_a_table_that_says_two_things_is_refused(columns, rows, sentence, tmp_path):
@@ -812,6 +832,11 @@ def test_labels_that_look_alike_are_alike(labels, classes, ordinal, tmp_path):
         (["\uff41", "a", "b"], "'a' and '\uff41'"),
         (["a", "b", "a;b"], r"'a;b'.* as 'a\|b' and declare multilabel"),
         (["a", "b", "b / a"], r"'b / a'.* as 'b\|a'"),
+        (["Barrett\u2019s", "Barrett's"], "\"Barrett's\" and 'Barrett\u2019s'"),
+        (["a;b", "b;c"], r"'a;b'.* as 'a\|b' and declare multilabel"),
+        (["0,0", "1,0", "2,0"], "'0,0'.*decimal comma"),
+        (["['a', 'b']", "['a']"], r"\"\['a', 'b'\]\".*is a list"),
+        (["0 1 1", "1 0 0"], "'0 1 1'.*is a list"),
     ],
 )
 def test_one_class_in_two_spellings_is_refused(labels, sentence, tmp_path):
@@ -825,11 +850,25 @@ def test_one_class_in_two_spellings_is_refused(labels, sentence, tmp_path):
         (["Edema", "b|edema"], "'Edema' and 'edema'"),
         (["a", "b", "a,b"], r"joins others.*'a\|b'"),
         (["a", "b|NaN"], "'NaN'.*means missing"),
+        (["a;b", "b;c", "c;a"], r"'a;b'.*joins others.*'a\|b', or declare"),
+        (["a, b", "b, c"], r"'a, b'.*joins others"),
+        (["", "|"], "names no finding"),
+        (["0|1|1", "1|0|0"], "'0 and 1'.*names of those"),
+        (["['a', 'b']", "['c']", "[]"], r"findings.*\['a', 'b'\].*names of those"),
     ],
 )
 def test_findings_that_say_two_things_are_refused(labels, sentence, tmp_path):
     with pytest.raises(InputError, match=sentence):
         open_dataset(pictures(tmp_path, labels, multilabel=True))
+
+
+def test_names_that_differ_in_more_than_spelling_stay_two(tmp_path):
+    labels = ["1.5", "1.05", "left, upper", "left, lower", "[a", "T10", "T1"]
+    assert open_dataset(pictures(tmp_path / "a", labels)).card.classes == tuple(sorted(labels))
+    declared = ("a;b", "b;c")
+    assert (
+        open_dataset(pictures(tmp_path / "b", declared, classes=declared)).card.classes == declared
+    )
 
 
 def test_a_class_may_hold_a_sign_that_joins(tmp_path):

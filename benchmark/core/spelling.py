@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable
 
 from benchmark.core.registry import InputError
@@ -36,6 +37,14 @@ _NOBODY = _MISSING | {
 # 1.23457E+14, 1.2345678901234568e+17
 _ROUNDED = re.compile(r"-?\d([.,]\d+)?e\+\d+", re.ASCII | re.IGNORECASE)
 _JOINTS = re.compile(r"\s*[|;,/+&]\s*")
+# signs that editors put for those of the keyboard: "Barrett's", "T1-T2"
+_TYPED = {
+    **dict.fromkeys([*range(0x2010, 0x2016), 0x2212], "-"),
+    **dict.fromkeys((0x60, 0xB4, 0x2018, 0x2019, 0x201B, 0x2032), "'"),
+    **dict.fromkeys((0x201C, 0x201D, 0x201E, 0x2033), '"'),
+}
+# "['a', 'b']" as programs write lists, and "0 1 1" or "1,0" of columns
+_LIST = re.compile(r"\[.*\]|\{.*\}|\(['\"].*\)|[01](?: ?[,;\s] ?[01])+")
 
 
 def clean(text: str) -> str:
@@ -69,16 +78,19 @@ def one_spelling(names: Iterable[str]) -> dict[str, str]:
 
 
 def check_spelled_alike(names: Iterable[str], what: str, origin: str) -> None:
-    """Raise InputError for two names that are one but for case, width, blanks or `1.0` for 1.
+    """Raise InputError for two names that differ in case, width, blanks, dashes or zeros only.
+
+    Zeros: `1.0` or `1,0` for 1, `P007` for P7; dashes and quotation marks as editors set them.
 
     "Benign" and "benign" are a typing error far more often than two classes; two spellings of a
     patient would put that patient into training and test.
     """
     seen: dict[str, str] = {}
     for name in names:
-        plain = unicodedata.normalize("NFKC", name).casefold()
-        number = whole_number(plain)
+        plain = unicodedata.normalize("NFKC", name.translate(_TYPED)).casefold()
+        number = whole_number(plain.replace(",", "."))
         plain = re.sub(r"[\s_-]+", " ", plain) if number is None else str(number)
+        plain = re.sub(r"(?<![\d.,])0+(?=\d)", "", plain)  # 1.05 is not 1.5
         if (other := seen.setdefault(plain, name)) != name:
             raise InputError(
                 f"{origin} has the {what} {other!r} and {name!r}; write both alike if they are "
@@ -86,14 +98,28 @@ def check_spelled_alike(names: Iterable[str], what: str, origin: str) -> None:
             )
 
 
-def joined(names: Iterable[str]) -> tuple[str, list[str]] | None:
-    """Return the first name that joins others of `names`, such as "a;b", and these; else None."""
+def joined(names: Iterable[str], marks: str) -> tuple[str, list[str]] | None:
+    """Return the first name that joins others of `names`, such as "a;b", and these; else None.
+
+    At one of `marks` a part that occurs in two names is enough: "a;b" beside "b;c".
+    """
     known = set(names)
+    mark = re.compile(rf"\s*[{marks}]\s*")
+    uses = Counter(part for name in known for part in {*mark.split(name)} - {""})
     for name in sorted(known):
         parts = _JOINTS.split(name)
         if len(parts) > 1 and known.issuperset(parts):
             return name, parts
+        parts = mark.split(name)
+        if len(parts) > 1 and any(uses[part] > 1 for part in parts):
+            return name, parts
     return None
+
+
+def is_list(name: str) -> bool:
+    """Return whether a name is several values that a program wrote, or a decimal comma: `1,0`."""
+    decimal = "," in name and whole_number(name.replace(",", ".")) is not None
+    return decimal or _LIST.fullmatch(name) is not None
 
 
 def is_missing(text: str) -> bool:

@@ -23,6 +23,7 @@ from benchmark.core.registry import InputError, unknown
 from benchmark.core.spelling import (
     check_spelled_alike,
     clean,
+    is_list,
     is_missing,
     is_nobody,
     is_rounded,
@@ -38,6 +39,7 @@ from benchmark.data.readers.table import Headers, Reading, Row
 
 COLUMNS = ("image", "label", "mask", "group", "split")
 GIVEN = "given by the user"
+_FLAGS = ({"0"}, {"1"}, {"0", "1"})  # of columns, one for each finding
 _OF_VOLUMES = ("orientation", "slice_axis", "channels")  # declared where there is none: no effect
 
 
@@ -172,11 +174,17 @@ def _labelled(
     # before names are compared with the declared ones: 1.0 and 01 may both be the class 1
     spelled = one_spelling(row.label for row in rows)
     found, ordinal = table.class_names(spelled.values(), origin)
-    if not declared.classes and (compound := joined(found)):
+    if not declared.classes and (values := next(filter(is_list, found), None)):
+        raise InputError(
+            f"the label {values!r} in {origin} is a list or has a decimal comma; write findings as "
+            "'mass|nodule' with multilabel = true, and numbers with a point, or declare the "
+            "classes in dataset.toml"
+        )
+    if not declared.classes and (compound := joined(found, ";")):
         raise InputError(
             f"the label {compound[0]!r} in {origin} joins other labels; write them as "
             f"{'|'.join(compound[1])!r} and declare multilabel = true in dataset.toml, or give "
-            "each image one label"
+            "each image one label, or declare the classes there"
         )
     renamed = dict(zip(found, found, strict=True))
     if declared.classes:
@@ -211,11 +219,18 @@ def _labelled(
 def _findings(rows: Sequence[Row], origin: str) -> tuple[str, ...]:
     """Return the findings of a multi-label set, sorted."""
     found = sorted({clean(part) for row in rows for part in row.label.split("|")} - {""})
+    if not found:
+        raise InputError(f"{origin} names no finding; write those of each image in its label")
     check_spelled_alike(found, "classes", origin)
-    if compound := joined(found):
+    if compound := joined(found, ";,"):
         raise InputError(
             f"the label {compound[0]!r} in {origin} joins others; write it as "
-            f"{'|'.join(compound[1])!r}"
+            f"{'|'.join(compound[1])!r}, or declare the classes in dataset.toml"
+        )
+    if values := next(filter(is_list, found), "0 and 1" if {*found} in _FLAGS else ""):
+        raise InputError(
+            f"the findings in {origin} are {values!r}; write the names of those that an image has, "
+            "such as 'mass|nodule', or declare the classes in dataset.toml"
         )
     if unsaid := next(filter(is_missing, found), None):
         raise InputError(
@@ -366,10 +381,12 @@ def _check_columns(path: Path, columns: Sequence[str], declared: Declaration) ->
                     f"mask, and group and split if there are any; it is {','.join(columns)!r}"
                 )
             error = unknown(f"column in {str(path)!r}:", column, COLUMNS)
-            remedy = f'declare group = "{column}" in dataset.toml if it names the patient'
-            raise InputError(
-                f"{error}; take it out, or {remedy}" if column.lower() not in COLUMNS else error
-            )
+            remedy = f'take it out, or declare group = "{column}" in dataset.toml if it names the '
+            remedy += "patient"
+            if not {"label", "mask"} & set(columns):
+                remedy = "call the column of the classes label; findings in columns of their own "
+                remedy += "become one label such as 'mass|nodule', with multilabel = true declared"
+            raise InputError(f"{error}; {remedy}" if column.lower() not in COLUMNS else error)
     if twice := [name for name in columns if columns.count(name) > 1]:
         raise InputError(f"{str(path)!r} has two columns {twice[0]!r}; keep one")
     if "image" not in columns or ("label" in columns) == ("mask" in columns):
