@@ -24,8 +24,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark.core.files import CLAIM, ERROR, read_json, write_text
-from benchmark.sweep.claims import Owner, read
+from benchmark.core.files import ERROR, read_json, write_text
+from benchmark.sweep.claims import Owner, drop, read
 from benchmark.sweep.ends import LIVES, End, add_end, deaths, now, read_ends
 from benchmark.sweep.plan import state
 from slurm.logs import ending, last_line, last_run
@@ -127,7 +127,7 @@ def decide(job: Job, code: int, sweep: Path, slugs: Sequence[str], log: str, lim
             ]
             write_text(folder / ERROR, "\n".join(lines) + "\n")
         # the owner is dead, so nobody need wait until its claim is old
-        (folder / CLAIM).unlink(missing_ok=True)
+        drop(folder, owner)
     # "failed" is over, too: by its third death, or by an error that would come again
     left = [slug for slug in slugs if state(runs / slug) == "todo"]
     if not left:

@@ -82,19 +82,69 @@ def test_two_hosts_of_one_allocation_do_not_take_from_each_other(tmp_path, monke
     assert first.beat(1, 2)
 
 
-def test_a_claim_taken_over_by_somebody_faster_is_given_back(tmp_path):
+RACE = """
+import os, sys, time; from pathlib import Path; from benchmark.sweep import claims
+stamp = claims._stamp
+claims._stamp = lambda path: (time.sleep(os.urandom(1)[0] / 60_000), stamp(path))[1]  # a busy disk
+for line in sys.stdin:
+    folder, end = Path(line.strip()), time.monotonic() + 0.03
+    claim = None
+    while claim is None and time.monotonic() < end:
+        claim = claims.take(folder)
+    print(claim is not None, flush=True)
+"""
+
+
+@pytest.mark.parametrize("waiting", [2, 4])
+def test_one_of_those_that_wait_takes_the_claim_of_a_dead_process(tmp_path, waiting):
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", RACE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(waiting)
+    ]
+    takers = []
+    for number in range(40):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        elsewhere(folder, claims.STALE_S + 1)
+        for process in started:
+            process.stdin.write(f"{folder}\n")
+            process.stdin.flush()
+        takers.append(sum(process.stdout.readline() == "True\n" for process in started))
+    for process in started:
+        process.communicate(timeout=60)
+    assert takers == [1] * 40
+    assert [path.name for path in tmp_path.glob("*/*")] == [claims.CLAIM] * 40
+
+
+def test_an_heir_that_died_before_it_took_over_has_an_heir(tmp_path):
+    code = "import os, sys; from pathlib import Path; from benchmark.sweep import claims\n"
+    code += "Path.replace = lambda *_: os._exit(9)\n"
+    code += "claims.take(Path(sys.argv[1]))"
+    elsewhere(tmp_path, claims.STALE_S + 1)
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    assert claims.read(tmp_path).place == "another host"
+    assert claims.take(tmp_path) is not None
+
+
+def test_who_is_slow_to_judge_leaves_the_claim_of_somebody_faster(tmp_path):
     elsewhere(tmp_path, claims.STALE_S + 1)
     judged = claims.read(tmp_path)
     fast = claims.take(tmp_path)
-    assert not claims._remove(tmp_path, judged)
-    assert json.loads((tmp_path / claims.CLAIM).read_text())["token"] == fast.token
+    with claims._heir(claims.Claim(tmp_path), judged) as own:
+        assert own is None
+    claims.drop(tmp_path, judged)
+    assert claims.read(tmp_path).token == fast.token
+    assert [path.name for path in tmp_path.iterdir()] == [claims.CLAIM]
 
 
 def test_a_claim_that_its_owner_renewed_after_it_was_judged_stays(tmp_path):
     owner = elsewhere(tmp_path, claims.STALE_S + 1)
     judged = claims.read(tmp_path)
     owner.renew()
-    assert not claims._remove(tmp_path, judged)
+    claims.drop(tmp_path, judged)
     assert claims.read(tmp_path).token == owner.token
 
 
@@ -176,7 +226,8 @@ def test_a_claim_beats_by_itself_and_tells_when_it_was_taken_over(tmp_path, monk
         until(lambda: claim.path.stat().st_mtime > 1)
         assert claim.beat(1, 2)
         told = json.loads(claim.path.read_text())
-        claim.path.write_text(json.dumps({**told, "token": "another"}))
+        with claim._lock:  # not between a look of the thread at the file and its writing
+            claim.path.write_text(json.dumps({**told, "token": "another"}))
         until(lambda: not claim.beat(2, 2))
     assert json.loads(claim.path.read_text())["token"] == "another"
 

@@ -172,9 +172,17 @@ def take(folder: Path) -> Claim | None:
         if _create(claim):
             return claim
         owner = read(folder, claim.now)
-        if owner is not None and (owner.is_alive(claim) or not _remove(folder, owner)):
+        if owner is None:  # given back in between
+            return claim if _create(claim) else None
+        if owner.is_alive(claim):
             return None
-        return claim if _create(claim) else None
+        with _heir(claim, owner) as own:
+            if own is None:
+                return None
+            if claim.path.is_dir():  # nobody's claim, and no file can replace it
+                claim.path.rename(folder / f".claim-stale-{claim.token}")
+            own.replace(claim.path)
+        return claim
     except OSError as error:
         raise InputError(
             f"cannot write in {str(folder)!r} ({error.strerror}); choose another --runs"
@@ -196,24 +204,42 @@ def _create(claim: Claim) -> bool:
     return True
 
 
-def _remove(folder: Path, owner: Owner) -> bool:
-    """Take away the claim that `owner` was read from; false where it has changed since.
+@contextmanager
+def _heir(claim: Claim, dead: Owner) -> Iterator[Path | None]:
+    """Yield `claim` as a file while it alone may end the one that `dead` was read from, else None.
 
-    Renaming is atomic: of several processes that judge a claim dead, one gets it aside.
+    The first to link its claim to a name made of the dead version is the heir, so the dead claim
+    lies there until its heir replaces it: a moment without any would let a third process in. An
+    heir that dies before it does so leaves a dead version of its own, which has an heir in turn.
     """
-    aside = folder / f".claim-stale-{uuid.uuid4().hex}"
+    own = claim.folder / f".claim-{claim.token}"
+    links = []
+    version = dead.stamp
     try:
-        (folder / CLAIM).rename(aside)
-    except FileNotFoundError:
-        return True
-    # A claim that its owner renewed in between is as new as one that somebody faster has made.
-    same = _stamp(aside) == owner.stamp
-    if not same and aside.is_file():
-        with suppress(FileExistsError):
-            os.link(aside, folder / CLAIM)  # give it back
-    if aside.is_file():
-        aside.unlink()
-    return same
+        claim._write(own)
+        while True:
+            links.append(claim.folder / ".claim-after-{}-{}".format(*version))
+            with suppress(FileExistsError):
+                os.link(own, links[-1])
+                break
+            heir = _read_file(links[-1], claim.now)
+            if heir is None or heir.is_alive(claim):
+                links = []  # they are another's
+                yield None
+                return
+            version = heir.stamp
+        # Whoever was slow to judge may hold a link to what an earlier heir has replaced.
+        yield own if _stamp(claim.path) == dead.stamp else None
+    finally:
+        for path in [own, *links]:
+            path.unlink(missing_ok=True)
+
+
+def drop(folder: Path, dead: Owner) -> None:
+    """Take away the claim that `dead` was read from, unless it has changed since."""
+    with _heir(Claim(folder), dead) as own:
+        if own is not None:
+            (folder / CLAIM).unlink()
 
 
 def release(claim: Claim) -> None:
@@ -222,7 +248,7 @@ def release(claim: Claim) -> None:
         claim.lost = True
         owner = read(claim.folder)
         if owner is not None and owner.token == claim.token:
-            _remove(claim.folder, owner)
+            claim.path.unlink(missing_ok=True)  # not `drop`, which a full disk would stop
 
 
 def read(folder: Path, now: float = 0.0) -> Owner | None:
@@ -231,12 +257,16 @@ def read(folder: Path, now: float = 0.0) -> Owner | None:
     A claim that is empty, cut off or of another form (a power cut, a full disk) is an `Owner`
     without a token: it ages like any other, by the time of its file.
     """
-    path = folder / CLAIM
-    try:
-        age_s = (now or time.time()) - path.stat().st_mtime
-        stamp = _stamp(path)
-    except OSError:
+    return _read_file(folder / CLAIM, now)
+
+
+def _read_file(path: Path, now: float) -> Owner | None:
+    # Age and stamp are of one look: where the claim is replaced while it is read, the age of the
+    # old one must not condemn the new one.
+    stamp = _stamp(path)
+    if stamp is None:
         return None
+    age_s = (now or time.time()) - stamp[1] / 1e9
     try:
         values = orjson.loads(read_bytes(path))
         known = {name: values[name] for name in WRITTEN if name in values}
@@ -252,8 +282,12 @@ def read(folder: Path, now: float = 0.0) -> Owner | None:
         return Owner(age_s=age_s, stamp=stamp)
 
 
-def _stamp(path: Path) -> tuple[int, int]:
-    status = path.stat()
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """Return the identity of this version of a file, with its time in ns; None where none is."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
     return (status.st_ino, status.st_mtime_ns)
 
 
