@@ -10,7 +10,7 @@ from benchmark import backbones
 from benchmark.backbones.shared import Pristine, own_trained
 from benchmark.sweep.grid import Grid
 from benchmark.sweep.resolve import Resolver
-from benchmark.training import probe
+from benchmark.training import first_pass
 from benchmark.training.run import run
 from benchmark.training.session import Session
 
@@ -127,9 +127,9 @@ def cells():
 
 
 def test_a_warm_session_gives_the_numbers_of_a_fresh_one(cells, tmp_path, monkeypatch):
-    # segmentation does not reach the final norm: what a probe froze must be frozen without it too
-    probes, real = [], probe.probe
-    monkeypatch.setattr(probe, "probe", lambda *a: probes.append(1) or real(*a))
+    # segmentation does not reach the final norm: what a first pass froze must be frozen later too
+    passes, real = [], first_pass.first_pass
+    monkeypatch.setattr(first_pass, "first_pass", lambda *a: passes.append(1) or real(*a))
     found, sources = cells
     warm = Session(cache=tmp_path / "cache", sources=sources, device=CPU)
     for cell in found:
@@ -143,4 +143,4 @@ def test_a_warm_session_gives_the_numbers_of_a_fresh_one(cells, tmp_path, monkey
         )
         for name in ("trainable_params", "train_gflop_per_image", "delta_bytes"):
             assert getattr(apart.cost, name) == getattr(together.cost, name), name
-    assert len(probes) == len(found) + 2  # fresh each time, warm once per method
+    assert len(passes) == len(found) + 2  # fresh each time, warm once per method

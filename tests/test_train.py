@@ -8,7 +8,7 @@ import torch
 from test_spec import make_cell
 from torch import nn
 
-from benchmark.training import cost, probe
+from benchmark.training import cost, first_pass
 from benchmark.training.batches import Shuffled
 from benchmark.training.checkpoint import Interrupted
 from benchmark.training.fit import Setup, evaluate, fit, set_mode
@@ -184,20 +184,20 @@ def test_added_dropout_is_live_in_training_and_off_in_evaluation(tmp_path):
 def test_frozen_tensors_stay_and_trained_ones_move(tmp_path):
     setup = make_setup(tmp_path)
     before = {name: t.clone() for name, t in setup.model.state_dict().items()}
-    found = probe.probe(setup, setup.model, subset(16), "bias")
-    probe.freeze_unreached(setup.model, found.unreached)
+    found = first_pass.first_pass(setup, setup.model, subset(16), "bias")
+    first_pass.freeze_unreached(setup.model, found.unreached)
     fit(setup, subset(16), subset(8, 1), cell())
     after = setup.model.state_dict()
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert moved == {"body.norm.weight", "body.norm.bias", "head.weight", "head.bias"}
 
 
-def test_probe_freezes_what_cannot_reach_the_loss_and_counts_flops(tmp_path):
+def test_first_pass_freezes_what_cannot_reach_the_loss_and_counts_flops(tmp_path):
     setup = make_setup(tmp_path)
-    found = probe.probe(setup, setup.model, subset(16), "bias")
+    found = first_pass.first_pass(setup, setup.model, subset(16), "bias")
     assert found.unreached == ("body.unreached.weight", "body.unreached.bias")
     assert setup.model.body.unreached.weight.requires_grad  # looking changes nothing
-    probe.freeze_unreached(setup.model, found.unreached)
+    first_pass.freeze_unreached(setup.model, found.unreached)
     assert not setup.model.body.unreached.weight.requires_grad
     assert setup.model.body.norm.weight.requires_grad
     assert all(p.grad is None for p in setup.model.parameters())

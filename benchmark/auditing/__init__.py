@@ -4,7 +4,7 @@ Works on any `methods.Method`, registered or not: `audit(["my_module:MyMethod"])
 """
 
 from benchmark.auditing.matrix import CHECKS, Fault, Verdict, audit, examine, twins
-from benchmark.auditing.probe import attached, images, trained
+from benchmark.auditing.shared import attached, images, trained
 
 __all__ = [
     "CHECKS",

@@ -15,7 +15,7 @@ from torch import nn
 
 import methods
 from benchmark.auditing.cuda import cuda_layer_norm, on_a_gpu
-from benchmark.auditing.probe import STEPS, Maker, attached, dense, images, loss, trained
+from benchmark.auditing.shared import STEPS, Maker, attached, dense, images, loss, trained
 from benchmark.training.fit import set_mode
 from methods import Method
 

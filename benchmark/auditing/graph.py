@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 import methods
-from benchmark.auditing.probe import Maker, attached, images, loss, trained
+from benchmark.auditing.shared import Maker, attached, images, loss, trained
 from methods import Method
 from methods.parts.backbone import as_backbone
 

@@ -15,7 +15,7 @@ import torch
 import methods
 from benchmark.auditing import checks, families, graph
 from benchmark.auditing.checks import Check
-from benchmark.auditing.probe import attached, images, trained
+from benchmark.auditing.shared import attached, images, trained
 from benchmark.core.registry import unknown
 
 CHECKS: dict[str, Check] = {

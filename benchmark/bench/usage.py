@@ -191,7 +191,7 @@ def measure(cell: Cell, session: Session, runs: Path) -> Usage:
         kernels = watcher.seen.kernels / WATCHED
         peak = peak_flops(torch.cuda.get_device_name(device))
         if peak and cell.precision == "bf16":
-            mfu = utilisation(prepared.probe.gflop * 1e9 * batch, watcher.step_s, peak)
+            mfu = utilisation(prepared.first_pass.gflop * 1e9 * batch, watcher.step_s, peak)
     return Usage(cell.method, watcher.step_s, batch / watcher.step_s, mfu, busy, kernels, exact)
 
 

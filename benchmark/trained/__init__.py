@@ -32,9 +32,9 @@ from benchmark.data.readers.images import read_rgb, resize
 from benchmark.training import memory
 from benchmark.training.arithmetic import arithmetic
 from benchmark.training.artifacts import read_delta
+from benchmark.training.first_pass import freeze_unreached, without_gradient
 from benchmark.training.head import Model
 from benchmark.training.pixels import normalized, statistics
-from benchmark.training.probe import freeze_unreached, without_gradient
 from benchmark.training.run import assemble, load_state
 from benchmark.training.session import best_device, check_card
 

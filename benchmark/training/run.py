@@ -45,20 +45,20 @@ from benchmark.training.arithmetic import arithmetic
 from benchmark.training.artifacts import write_delta, write_predictions
 from benchmark.training.calibration import calibrate
 from benchmark.training.checkpoint import Interrupted, Progress, State
+from benchmark.training.first_pass import (
+    FirstPass,
+    check_reached,
+    first_pass_once,
+    freeze_unreached,
+    untouched,
+    watched,
+)
 from benchmark.training.fit import Setup, evaluate, fit
 from benchmark.training.head import Model
 from benchmark.training.kept.features import Decision, Kept, Splits, from_kept
 from benchmark.training.kept.together import Member, alike, fit_together
 from benchmark.training.layout import lay_out
 from benchmark.training.neighbours import Memory, Neighbours, memorize
-from benchmark.training.probe import (
-    Probe,
-    check_reached,
-    freeze_unreached,
-    probe_once,
-    untouched,
-    watched,
-)
 from benchmark.training.provenance import provenance
 from benchmark.training.session import Data, Session
 from benchmark.training.source import images_of
@@ -143,7 +143,7 @@ def _run(
             "backbone_params": bare.params,
             "delta_bytes": write_delta(folder, progress.best),
             "full_bytes": bare.bytes + cost.size_of(model.head).bytes,
-            "train_gflop_per_image": prepared.probe.gflop,
+            "train_gflop_per_image": prepared.first_pass.gflop,
             "micro_batch": micro_batch or cell.batch_size,
         }
     )
@@ -225,7 +225,7 @@ def _weighted(task: Task, cell: Cell, data: Data) -> Task:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A cell before its first step: its model, what `fit` asks for, and what a probe showed.
+    """A cell before its first step: its model, what `fit` asks for, and what its first pass showed.
 
     `own` are the ids of the backbone's parameters from before the method.
     """
@@ -233,7 +233,7 @@ class Prepared:
     model: Model
     setup: Setup
     splits: Splits
-    probe: Probe
+    first_pass: FirstPass
     calibration: Calibration | None
     own: set[int]
 
@@ -252,11 +252,11 @@ def prepare(
     setup = setup_of(cell, session, model, _weighted(task, cell, data), checkpoint)
     splits = splits_of(data, cell, session)
     calibration = calibrate(setup, model, splits.train, cell)
-    probe = probe_once(setup, model, splits.train, cell, session.probes)
-    check_reached(model, probe.unreached, own, cell)
-    freeze_unreached(model, probe.unreached)
+    first_pass = first_pass_once(setup, model, splits.train, cell, session.first_passes)
+    check_reached(model, first_pass.unreached, own, cell)
+    freeze_unreached(model, first_pass.unreached)
     lay_out(model, bare, cell.precision, session.device)
-    return Prepared(model, setup, splits, probe, calibration, own)
+    return Prepared(model, setup, splits, first_pass, calibration, own)
 
 
 def splits_of(data: Data, cell: Cell, session: Session) -> Splits:

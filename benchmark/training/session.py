@@ -23,8 +23,8 @@ from benchmark.data import Dataset, decoded, open_dataset, sealed, split
 from benchmark.training import compiled, memory
 from benchmark.training.checkpoint import Progress
 from benchmark.training.compiled import Compiler
+from benchmark.training.first_pass import FirstPass
 from benchmark.training.pixels import sent
-from benchmark.training.probe import Probe
 from benchmark.training.source import Subset
 
 T = TypeVar("T")
@@ -59,7 +59,7 @@ class Session:
     sources: dict[str, str]
     device: torch.device = field(default_factory=lambda: best_device())
     halvings: int = 0
-    probes: dict[Hashable, Probe] = field(default_factory=dict)
+    first_passes: dict[Hashable, FirstPass] = field(default_factory=dict)
     settings: Settings = field(default_factory=Settings)
     planned: Sequence[Cell] = ()
     ahead: dict[str, Progress] = field(default_factory=dict)

@@ -20,25 +20,25 @@ from benchmark.training.source import Source
 
 
 @dataclass(frozen=True)
-class Probe:
+class FirstPass:
     """GFLOP of training on one image, and the trained tensors that no gradient reaches."""
 
     gflop: float
     unreached: tuple[str, ...]
 
 
-def probe_once(
-    setup: Setup, model: Model, train: Source, cell: Cell, known: dict[Hashable, Probe]
-) -> Probe:
-    """Return the probe of a cell; of cells that differ in seeds, rates or labels only the first."""
+def first_pass_once(
+    setup: Setup, model: Model, train: Source, cell: Cell, known: dict[Hashable, FirstPass]
+) -> FirstPass:
+    """Return the first pass of a cell, the same for cells that differ in seeds, rates or labels."""
     of_data = (cell.data, cell.output, cell.image_size, cell.precision)
     key = (cell.weights, cell.backbone, cell.method, *of_data)
     if key not in known:
-        known[key] = probe(setup, model, train, cell.method)
+        known[key] = first_pass(setup, model, train, cell.method)
     return known[key]
 
 
-def probe(setup: Setup, model: Model, train: Source, method: str) -> Probe:
+def first_pass(setup: Setup, model: Model, train: Source, method: str) -> FirstPass:
     """Return what one forward and backward pass over two images shows.
 
     In evaluation mode: no buffer moves. Counted are the matrix products and convolutions that
@@ -60,7 +60,7 @@ def probe(setup: Setup, model: Model, train: Source, method: str) -> Probe:
             loss.backward()
     check()
     unreached = without_gradient(model)
-    return Probe(counter.get_total_flops() / len(images) / 1e9, unreached)
+    return FirstPass(counter.get_total_flops() / len(images) / 1e9, unreached)
 
 
 def _check_width(model: Model, features: Tensor, method: str) -> None:
