@@ -90,7 +90,7 @@ def test_until_converged_only_the_maximum_says_that_it_was_too_short(tmp_path):
     found, table = rising(tmp_path / "ended")
     assert not found
     assert "until 2 evaluations in a row were no better" in table.caption
-    assert "at most 100 steps; 60 to 60 were done" in table.caption
+    assert "at most 100 steps; 60 were done" in table.caption
     assert rising(tmp_path / "stopped")[0]
 
 

@@ -57,7 +57,8 @@ def _length(rows: pd.DataFrame) -> str:
     if not patience:
         return f"{steps} steps."
     done = rows["steps_done"][rows["steps_done"] > 0]
-    took = f"; {done.min():.0f} to {done.max():.0f} were done" if len(done) else ""
+    span = f"{done.min():.0f} to {done.max():.0f}" if done.nunique() > 1 else f"{done.max():.0f}"
+    took = f"; {span} were done" if len(done) else ""
     return (
         f"Trained until converged: until {patience} evaluations in a row were no better, then a "
         f"decay of the rate, at most {steps} steps{took}."
