@@ -106,6 +106,17 @@ def test_unequal_tuning_and_seeds_and_gaps_are_said(tmp_path):
     )
 
 
+def test_runs_of_an_undefined_score_are_not_counted(tmp_path):
+    for method, seed in (("full", 0), ("full", 1), ("lora", 0), ("lora", 1)):
+        put(tmp_path, None if (method, seed) == ("lora", 1) else 0.5, method=method, seed=seed)
+    (table,) = build(tmp_path)
+    assert {m: table.scores[m, table.columns[0]].num_seeds for m in ("full", "lora")} == {
+        **{"full": 2, "lora": 1},
+    }
+    assert "runs per entry: full 2; lora 1 (not equally repeated)" in table.caption
+    assert "Missing: lora on phantom_grading 100% (1 of 2 runs)." in table.caption
+
+
 def test_columns_may_differ_as_long_as_methods_do_not(tmp_path):
     for method in ("a", "b"):
         put(tmp_path, 0.5, method=method, fraction=0.1)

@@ -152,6 +152,9 @@ def test_the_ledger_is_shown_and_written(tmp_path):
     rows = list(csv.DictReader(io.StringIO((tmp_path / "report" / "efficiency.csv").read_text())))
     assert [float(row["score"]) for row in rows] == pytest.approx([60, 40, 50])
     assert [float(row["trained"]) for row in rows] == [60, 40, 50]  # numbers, not "60k"
+    assert [float(row["train_s"]) for row in rows] == [8000] * 3
+    units = {"share_percent", "stored_mib", "train_gflop_per_image", "train_and_search_s"}
+    assert units | {"peak_mib", "latency_x_bare", "merged_latency_x_bare"} <= rows[0].keys()
     front = made.tables["efficiency"].set_index("method")["best"]
     assert front["lora(rank=8)"]
     assert re.search(r"\| lora .* front \|", (tmp_path / "report" / "efficiency.md").read_text())

@@ -9,6 +9,8 @@ import pytest
 from results.figures.ranks import draw
 from results.figures.shown import Shown
 from results.statistics import ranks
+from results.statistics.summary import means_of_sets
+from results.tables import Column
 
 
 def test_ranks_and_friedman_of_three_by_three_by_hand():
@@ -73,3 +75,20 @@ def test_the_diagram_shows_each_rank_and_each_tie():
     assert [tuple(bar.round(1)) for bar in map(np.array, bars)] == [(0.9, 2.1), (1.9, 3.1)]
     drawn = {line.get_xdata()[0] for line in axes.lines if len(line.get_xdata()) == 3}
     assert drawn == {1.0, 2.0, 3.0}
+
+
+def test_label_fractions_as_blocks_would_call_equal_methods_different():
+    """Six sets of three fractions; a method may suit a set, but none is better over all sets."""
+    random, worlds = np.random.default_rng(0), 400
+    columns = [
+        Column(name, share, "dice", 0, False) for name in "abcdef" for share in (0.1, 0.4, 1)
+    ]
+    wrong = np.zeros((2, 2))  # by column and by set, of Wilcoxon and of Friedman
+    for _ in range(worlds):
+        suits = np.repeat(random.normal(0, 1, (6, 4)), 3, axis=0)
+        by_column = suits + random.normal(0, 1, suits.shape)
+        for i, blocks in enumerate((by_column, means_of_sets(by_column, columns))):
+            wrong[i, 0] += ranks.wilcoxon(blocks[:, 0] - blocks[:, 1]) < 0.05
+            wrong[i, 1] += ranks.rank("wxyz", blocks).friedman_p < 0.05
+    assert (wrong[0] / worlds > (0.1, 0.2)).all()
+    assert (wrong[1] / worlds < 0.05 + 2 * (0.05 * 0.95 / worlds) ** 0.5).all()

@@ -52,6 +52,10 @@ def test_a_small_test_set_is_told_from_few_seeds(tmp_path):
     found = planned(tmp_path, 10)
     assert found.seeds is None
     assert found.groups == pytest.approx(196, rel=0.05)
+    assert found.groups_now == 50
+    text = sample_size.text(built(tmp_path, "x"), 10)
+    assert f"none: > {found.groups} groups (50 now)" in text
+    assert max(map(len, text.splitlines())) <= 100
     assert planned(tmp_path, 30).seeds == 2
     with pytest.raises(InputError, match="-1 is not a difference; give points above 0"):
         planned(tmp_path, -1)

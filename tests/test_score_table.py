@@ -10,7 +10,7 @@ from benchmark.core.registry import InputError
 from results import frame, tables
 from results.frame import score_table
 from results.reporting import report
-from results.statistics import stats
+from results.statistics import rank_table, stats, words
 
 HEADER = "method,dataset,seed,percent,metric\n"
 
@@ -35,12 +35,57 @@ def test_sixteen_methods_on_nineteen_tasks_with_one_seed_are_ranked_and_tested(t
     ]
     found = statistics(written(tmp_path, HEADER + "".join(lines)))
     assert len(found.table.columns) == 19
-    assert found.ranking.critical_difference == pytest.approx(5.292, abs=0.001)
-    assert found.ranking.friedman_p < 1e-6
+    assert found.tested.critical_difference == pytest.approx(5.292, abs=0.001)
+    assert found.tested.friedman_p < 1e-6
     assert len(found.overall) == 120
     assert {c.interval for c in found.overall} == {None}  # one seed: tests, but no interval
     assert any(c.p_holm < 0.05 for c in found.overall)
     assert found.table.scores["m00", found.table.columns[0]].mean == pytest.approx(50, abs=4)
+
+
+def test_fractions_of_a_data_set_are_no_further_blocks(tmp_path):
+    # x above y in both fractions of three sets: 3 blocks, p = 2 / 2^3, not 2 / 2^6
+    lines = [
+        f"{method},{name},{seed},{50 + 9 * gain + seed + 20 * fraction:g},dice,{fraction}\n"
+        for (gain, method), name, seed, fraction in itertools.product(
+            enumerate("zyx"), "abc", range(2), (0.1, 1)
+        )
+    ]
+    found = statistics(written(tmp_path, HEADER[:-1] + ",fraction\n" + "".join(lines)))
+    assert {c.p for c in found.overall} == {0.25}
+    assert (found.ranking.num_blocks, found.tested.num_blocks) == (6, 3)
+    # all blocks alike: chi2 = 12 * 3 / 12 * 2 = 6 of two degrees of freedom
+    assert found.tested.friedman_p == pytest.approx(np.exp(-3))
+    said = " ".join(words.sentences(found))
+    assert "Wilcoxon over 3 data sets, each by its mean over columns, exact" in said
+    assert "Nemenyi's critical difference 1.91 of average ranks over 3 data sets, each by its" in (
+        rank_table.build(found).note
+    )
+    assert set(words.frame([found])["test"]) == {"t", "Wilcoxon over data sets"}
+
+
+def test_shares_and_millimetres_have_ranks_but_no_mean(tmp_path):
+    # x is best and z worst in both: once by the highest Dice, once by the lowest distance
+    text = "method,dataset,seed,score,metric\n" + "".join(
+        f"{method},{name},{seed},{score + wide * seed / 100},{metric}\n"
+        for name, metric, wide, scores in (
+            ("a", "dice", 1, {"x": 0.9, "y": 0.8, "z": 0.7}),
+            ("b", "hd95_mm", 10, {"x": 3, "y": 5, "z": 9}),
+        )
+        for method, score in scores.items()
+        for seed in range(3)
+    )
+    path = written(tmp_path, text)
+    found = statistics(path)
+    assert dict(zip(found.ranking.methods, found.ranking.ranks, strict=True)) == {
+        **{"x": 1, "y": 2, "z": 3},
+    }
+    assert (found.overall, found.places, found.averages) == ((), {}, {})
+    assert found.tested.friedman_p == pytest.approx(np.exp(-2))  # chi2 = 12 * 2 / 12 * 2
+    assert list(words.sheet(found).data.columns) == ["method", "rank", "better/tie/worse"]
+    assert words.sheet(found).texts[1][2] == "0/0/2"  # against x, the best of them
+    assert "have no mean" in words.text(found)
+    assert report([path]).tables["scores"]["precision"].tolist() == [""] * 6
 
 
 def test_seeds_of_a_table_give_intervals(tmp_path):

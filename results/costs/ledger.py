@@ -22,6 +22,7 @@ from benchmark.core.typed import typed
 from benchmark.scores import metric_of
 from results.costs.pareto import pareto
 from results.frame import Frame
+from results.statistics.summary import comparable
 from results.tables import Table, place
 from results.tables.naming import brief
 from results.tables.sheet import Sheet
@@ -56,9 +57,9 @@ class Entry:
     on one image; `seconds` of training one cell, and `searched` with all trials that it was chosen
     from. Times are None where cells shared a GPU with other processes: `images_per_s` and `seconds`
     leave them out, and `searched` would lack trials. `peak` MiB of training, None on a CPU, where
-    it is the whole process's. `score` is the mean over the table's columns, None where one is
-    empty; `best` marks the Pareto front of score against trained values. The combined scores are
-    None where their parts are.
+    it is the whole process's. `score` is the mean over the table's columns, None where one is empty
+    or they have several units or directions; `best` marks the Pareto front of score against trained
+    values. The combined scores are None where their parts are.
     """
 
     method: str
@@ -189,7 +190,9 @@ def _entry(
     share = row["trainable_params"] / row["backbone_params"]
     means = [table.scores[method, column].mean for column in table.columns]
     known = [mean for mean in means if mean is not None]
-    score = sum(known) / len(known) if known and len(known) == len(means) else None
+    score = None
+    if known and len(known) == len(means) and comparable(table.columns):
+        score = sum(known) / len(known)
     peak = _peak(chosen)
     # beside others on its GPU a cell takes longer
     alone = chosen[~(chosen["processes_per_gpu"] > 1)]
@@ -255,6 +258,18 @@ COLUMNS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
 )
 
 
+UNITS = {
+    "share": "share_percent",
+    "stored": "stored_mib",
+    "gflop": "train_gflop_per_image",
+    "seconds": "train_s",
+    "searched": "train_and_search_s",
+    "peak": "peak_mib",
+    "latency": "latency_x_bare",
+    "merged": "merged_latency_x_bare",
+}
+
+
 def sheet(ledger: Ledger) -> Sheet:
     """Return the ledger as a table to print, without the columns that nothing is known of."""
     names = [e.method for e in ledger.entries]
@@ -273,8 +288,12 @@ def sheet(ledger: Ledger) -> Sheet:
 
 
 def frame(ledgers: Sequence[Ledger]) -> pd.DataFrame:
-    """Return one row per method with every number; columns are the fields of `Entry`."""
-    return pd.DataFrame(
+    """Return one row per method with every number; columns are the fields of `Entry`.
+
+    A field in a unit says so in the name of its column; the others are counts, and scores in the
+    units of tables (x 100 for shares).
+    """
+    made = pd.DataFrame(
         {
             "backbone": ledger.backbone,
             "image_size": ledger.image_size,
@@ -284,6 +303,7 @@ def frame(ledgers: Sequence[Ledger]) -> pd.DataFrame:
         for ledger in ledgers
         for entry in ledger.entries
     )
+    return made.rename(columns=UNITS)
 
 
 def note(ledger: Ledger) -> str:

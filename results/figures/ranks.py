@@ -17,12 +17,12 @@ STEP = 0.45  # between two names, in units of one rank of a ten-rank axis
 @kind(
     "ranks",
     "the critical-difference diagram of average ranks",
-    "a ranking takes three methods with a score in each of two columns or more",
+    "a ranking takes three methods with a score in each of two data sets or more",
     default=True,
 )
 def figures(shown: Shown) -> Iterator[tuple[str, Figure]]:
     """Yield the diagram of a table with a test of its ranks."""
-    ranking = shown.statistics.ranking if shown.statistics else None
+    ranking = shown.statistics.tested if shown.statistics else None
     if ranking is not None and ranking.critical_difference is not None:
         yield "", draw(shown, ranking)
 
@@ -54,7 +54,7 @@ def draw(shown: Shown, ranking: Ranking) -> Figure:
         y = -0.25 * (number + 1)
         axes.plot([min(span) - 0.06, max(span) + 0.06], [y, y], color="0.1", linewidth=2.5)
     if shown.titles:
-        axes.set_title(f"{shown.place}: average rank over {ranking.num_blocks} columns")
+        axes.set_title(f"{shown.place}: average rank over {ranking.num_blocks} data sets")
     return figure
 
 

@@ -159,7 +159,7 @@ def _row(where: str, values: Mapping[str, str], metric: str | None) -> dict[str,
     defaults = {f.name: f.default for f in fields(Cell) if f.default is not MISSING}
     return {
         **defaults,
-        **dict.fromkeys(("data", "backbone", "weights", "normalize"), ""),
+        **dict.fromkeys(("data", "backbone", "weights", "normalize", "precision"), ""),
         "image_size": 0,
         **dict.fromkeys(FINISHED, float("nan")),
         "device": "",

@@ -99,7 +99,7 @@ function drawCompare() {
   if (!a.method || !b.method || a.m === b.m) return;
   const pair = pairOf(table, a.m, b.m);
   if (pair) {
-    place.append(differences(table, a.m, b.m, pair), hint(`Intervals and P(better): resampled test patients and the scatter of seeds, paired, each for itself. p: t-test, corrected over the columns of this pair (Holm); over columns: Wilcoxon's test, corrected over all pairs. Whoever looks for the pair with the smallest p has tested all pairs.`));
+    place.append(differences(table, a.m, b.m, pair), hint(`Intervals and P(better): resampled test patients and the scatter of seeds, paired, each for itself. p: t-test, corrected over the columns of this pair (Holm); over columns: Wilcoxon's test over data sets, each by its mean over columns, corrected over all pairs. Whoever looks for the pair with the smallest p has tested all pairs.`));
   } else {
     place.append(hint(table.pairs.all ? "They have no column in common." : "There are too many pairs of methods to compare all: here each is compared with the reference of the statistics only."));
   }

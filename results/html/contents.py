@@ -289,12 +289,14 @@ def _sum(summary: Summary, methods: Sequence[str], *, bare: bool) -> Values:
         rank = ranks.get(method)
         scores = [None if v is None else round(v, digits) for v in (mean, low, high)]
         rows.append([None if rank is None else round(rank, 2), first, last, *scores])
-    p, difference = (ranked.friedman_p, ranked.critical_difference) if ranked else (None, None)
+    tested = summary.tested
+    p, difference = (tested.friedman_p, tested.critical_difference) if tested else (None, None)
     return {
         "rows": rows,
         "decimals": digits,
         "friedman": None if p is None else float(f"{p:.2g}"),
         "difference": None if difference is None else round(difference, 2),
+        "sets": tested.num_blocks if tested else 0,
     }
 
 

@@ -127,7 +127,7 @@ function legend(table, view, places, columns) {
   if (known(0)) words.push(`Rank 1 is best, mean over these columns${known(1) ? "; behind it the places that 95 % joint confidence leaves open by mean score" : ""}.`);
   if (columns.some((c) => c.name === "mean")) words.push(`Average: mean over these columns${known(4) ? ", with its 95 % interval over test patients and seeds" : "; an interval takes several seeds in each of them"}.`);
   if (view.metric && !table.resampled) words.push("Intervals are left out for metrics other than each data set's own: `report --metric` gives them.");
-  if (sum && sum.difference !== null) words.push(`Friedman p ${sum.friedman < .001 ? "< .001" : `= ${sum.friedman}`}; Nemenyi's critical difference: ${sum.difference} ranks.`);
+  if (sum && sum.difference !== null) words.push(`Friedman p ${sum.friedman < .001 ? "< .001" : `= ${sum.friedman}`}; Nemenyi's critical difference: ${sum.difference} of average ranks over ${sum.sets} data sets, each by its mean over these columns.`);
   words.push("Scores: mean ± standard deviation over runs; shares x 100.");
   const marks = Object.entries(data.marks).filter(([mark]) => used.has(mark)).map(([mark, meaning]) => mark === "*" ? `bold: ${meaning}` : `${mark} ${meaning}`);
   if (marks.length) words.push(`Marks: ${marks.join("; ")}.`);

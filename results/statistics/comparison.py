@@ -32,7 +32,7 @@ class Comparison:
     `seeds` is the smallest number of seeds that both have in a block; with 1 there is no
     `interval`, no `probability` that the method is better, and no `p`. `patients` is the interval
     for these trained models alone: new patients, same seeds. `p` is of a t-test for one block and
-    of Wilcoxon's test over blocks; `p_holm` is corrected over all tests of a kind.
+    of Wilcoxon's test over data sets; `p_holm` is corrected over all tests of a kind.
     """
 
     method: str

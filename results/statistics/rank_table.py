@@ -10,6 +10,7 @@ from scipy.stats import rankdata
 
 from results.statistics.comparison import sign
 from results.statistics.stats import Statistics
+from results.statistics.summary import by_set
 from results.tables.naming import brief
 from results.tables.sheet import Form, Sheet
 
@@ -34,15 +35,23 @@ def build(s: Statistics) -> Sheet:
     return Sheet(f"Ranks on {s.table.title}", pd.DataFrame(data), note=_note(s), forms=forms)
 
 
+def over_sets(s: Statistics) -> str:
+    """Return what rank tests run over, such as "3 data sets"."""
+    num_sets = len(by_set(s.table.columns))
+    text = f"{num_sets} data set{'s' * (num_sets > 1)}"
+    # fractions of one data set share its test patients: they are no further evidence
+    return text + ", each by its mean over columns" * (num_sets < len(s.table.columns))
+
+
 def _note(s: Statistics) -> str:
     assert s.ranking is not None
     parts = ["Rank 1 is best."]
     if s.places:
         parts.append("Places: those that 95 % joint confidence leaves open, by mean score.")
-    if s.ranking.critical_difference is not None:
+    if s.tested and s.tested.critical_difference is not None:
         parts.append(
-            f"Friedman p = {s.ranking.friedman_p:.2g}; Nemenyi's critical difference "
-            f"{s.ranking.critical_difference:.2f} over {s.ranking.num_blocks} columns."
+            f"Friedman p = {s.tested.friedman_p:.2g}; Nemenyi's critical difference "
+            f"{s.tested.critical_difference:.2f} of average ranks over {over_sets(s)}."
         )
     if s.unranked:
         names = ", ".join(brief(m, s.table.methods) for m in s.unranked)

@@ -1,6 +1,6 @@
 """Ranks over several data sets and the tests on them (Demsar 2006, JMLR 7:1-30).
 
-Legend: M methods, N blocks (a block is a data set at one label fraction).
+Legend: M methods, N blocks (a block is a data set, by its mean over label fractions).
 """
 
 from __future__ import annotations

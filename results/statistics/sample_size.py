@@ -10,6 +10,7 @@ from scipy.stats import nct, norm, t
 from tabulate import tabulate
 
 from benchmark.core.registry import InputError
+from benchmark.scores import metric_of
 from results.statistics.samples import Samples
 from results.statistics.stats import Statistics
 from results.tables import Column
@@ -24,8 +25,8 @@ class SampleSize:
 
     `seed_deviation` is over seeds (of one seed's difference), `test_error` that of resampled test
     groups, both pooled over methods as root mean squares; None where there is nothing to pool.
-    `seeds` is None where no number of them helps, because the test set is too small: it would take
-    `groups` test groups.
+    `seeds` is None where no number of them helps, because the test set of `groups_now` test groups
+    is too small: it takes more than `groups` of them in all.
     """
 
     column: Column
@@ -34,6 +35,7 @@ class SampleSize:
     test_error: float | None
     seeds: int | None
     groups: int | None = None
+    groups_now: int = 0
 
 
 def sample_sizes(statistics: Statistics, points: float) -> list[SampleSize]:
@@ -62,9 +64,10 @@ def _sample_size(s: Statistics, column: Column, points: float) -> SampleSize:
     needed = (norm.isf(ALPHA / 2) + norm.ppf(POWER)) * (error or 0)
     if needed >= points:
         most = max(sample.groups for (_, c), sample in s.samples.items() if c == column)
-        # the error of the patients falls with the root of their number
+        # The error of the patients falls with the root of their number. At `groups` it takes all
+        # that `points` leave, and the seeds must not scatter at all: hence "more than".
         groups = math.ceil(most * (needed / points) ** 2)
-        return replace(found, groups=groups)
+        return replace(found, groups=groups, groups_now=most)
     return replace(found, seeds=seeds_needed(math.sqrt(points**2 - needed**2), deviation))
 
 
@@ -101,27 +104,38 @@ def text(statistics: Statistics, points: float) -> str:
     """Return the sample sizes as a table of at most 100 columns under one sentence."""
     name = brief(statistics.reference, statistics.table.methods)
     header = ("column", "methods", "seed deviation", "test-set error", "seeds needed")
+    sizes = sample_sizes(statistics, points)
     rows = [
         (
-            f"{p.column.name} {p.column.share}",
+            f"{p.column.name} {p.column.share}{_unit(p.column)}",
             str(p.methods),
             "" if p.seed_deviation is None else f"{p.seed_deviation:.1f}",
             "unknown" if p.test_error is None else f"{p.test_error:.1f}",
             _needed(p),
         )
-        for p in sample_sizes(statistics, points)
+        for p in sizes
     ]
     body = tabulate(rows, header, disable_numparse=True, colalign=("left", *["right"] * 4))
     head = (
         f"Seeds needed to see {points:g} points against {name} (paired t-test at {ALPHA:g}, power "
         f"{POWER:g},\none comparison, not corrected), from the scatter of differences seen so far:"
     )
+    if any(p.seeds is None and p.groups for p in sizes):
+        head += (
+            "\nnone: no number of seeds is enough, it takes a larger test set, of so many groups "
+            "(patients,\nwhere they are known) in all:"
+        )
     return f"{head}\n{body}\n"
+
+
+def _unit(column: Column) -> str:
+    metric = metric_of(column.metric)
+    return "" if metric.is_share else f" in {metric.unit}"
 
 
 def _needed(size: SampleSize) -> str:
     if size.seed_deviation is None:
         return "n = 1: unknown"
     if size.seeds is None:
-        return f"none: {size.groups} test groups"
+        return f"none: > {size.groups} groups ({size.groups_now} now)"
     return f"over {MOST}" if size.seeds > MOST else str(size.seeds)

@@ -19,7 +19,7 @@ from results.frame import predictions
 from results.statistics import family, ranks
 from results.statistics.comparison import Comparison, compare, corrected
 from results.statistics.samples import Samples, gather
-from results.statistics.summary import Average, summarise
+from results.statistics.summary import Average, comparable, means_of_sets, summarise
 from results.tables import Column, Table
 from results.tables.naming import brief
 
@@ -29,11 +29,12 @@ class Statistics:
     """Statistics of one table.
 
     `blockwise` compares every method with `reference` in every block, `overall` every two ranked
-    methods over all blocks. `tied` are the methods of a block that may be its best, `places` the
-    first and last place that a ranked method may hold over all blocks, both as `family` says
-    (methods of one seed are in neither); `averages` are the mean scores of ranked methods.
-    `unranked` have no score in some block. `notes` are sentences; `samples` are the scores behind
-    it all.
+    methods over all blocks, where these are `comparable`. `ranking` holds average ranks over
+    blocks, `tested` those over data sets. `tied` are the methods of a block that may be its best,
+    `places` the first and last place that a ranked method may hold over all blocks, both as
+    `family` says (methods of one seed are in neither); `averages` are the mean scores of ranked
+    methods. `unranked` have no score in some block. `notes` are sentences; `samples` are the scores
+    behind it all.
     """
 
     table: Table
@@ -41,6 +42,7 @@ class Statistics:
     blockwise: tuple[Comparison, ...]
     overall: tuple[Comparison, ...]
     ranking: ranks.Ranking | None
+    tested: ranks.Ranking | None
     places: dict[str, tuple[int, int]]
     averages: dict[str, Average]
     tied: dict[Column, tuple[str, ...]]
@@ -81,6 +83,7 @@ def _statistics(table: Table, paths: dict[str, Path], against: str | None) -> St
         blockwise=tuple(blockwise),
         overall=tuple(_overall(table, samples, whole.methods)),
         ranking=whole.ranking,
+        tested=whole.tested,
         places=whole.places,
         averages=whole.averages,
         tied={c: _tied(table, samples, c) for c in table.columns},
@@ -131,15 +134,14 @@ def _unpaired(samples: Samples, reference: str, blockwise: Sequence[Comparison])
 
 
 def _overall(table: Table, samples: Samples, ranked: Sequence[str]) -> list[Comparison]:
-    if len(table.columns) < 2:
+    if len(table.columns) < 2 or not comparable(table.columns):
         return []
     found, means = [], {m: np.array([samples[m, c].mean for c in table.columns]) for m in ranked}
     # every two, because Holm over all pairs holds whichever pair a reader picks
     for method, other in itertools.combinations(ranked, 2):
         if compared := compare(samples, method, other, table.columns):
-            # rounded: equal scores that differ in the last bit would be ranked, not dropped as ties
-            p = ranks.wilcoxon(np.round(means[method] - means[other], 9))
-            found.append(replace(compared, p=p, test="Wilcoxon over columns"))
+            p = ranks.wilcoxon(means_of_sets(means[method] - means[other], table.columns))
+            found.append(replace(compared, p=p, test="Wilcoxon over data sets"))
     return corrected(found)
 
 

@@ -11,7 +11,9 @@ from tabulate import tabulate
 
 from results.statistics import ranks
 from results.statistics.comparison import ALPHA, Comparison
+from results.statistics.rank_table import over_sets
 from results.statistics.stats import Statistics
+from results.statistics.summary import by_set, comparable
 from results.tables import Column
 from results.tables.naming import brief
 from results.tables.sheet import WIDTH, Sheet
@@ -24,21 +26,23 @@ def text(statistics: Statistics) -> str:
     if not s.blockwise:
         return "\n".join(said)
     made = sheet(s)
-    body = tabulate(
-        made.texts, list(made.data.columns), "simple", disable_numparse=True, colalign=_ALIGN
-    )
+    header = list(made.data.columns)
+    align = ("left", *["right"] * (len(header) - 1))
+    body = tabulate(made.texts, header, "simple", disable_numparse=True, colalign=align)
     head = textwrap.fill(f"{made.title}: {made.note}", WIDTH)
     return "\n".join([head, body, *said]) + "\n"
 
 
-_ALIGN = ("left", *["right"] * 6)
-
-
 def sheet(s: Statistics) -> Sheet:
-    """Return a row per method: rank, places, and how it compares with the reference."""
+    """Return a row per method: rank, places, and how it compares with the reference.
+
+    Columns of several units have no mean, and with it no places and no difference.
+    """
     name = brief(s.reference, s.table.methods)
     header = ["method", "rank", "places", f"- {name}", "95 %", "P(better)", "better/tie/worse"]
     rows = pd.DataFrame([_row(s, method) for method in _order(s)], columns=header)
+    if not comparable(s.table.columns):
+        rows = rows.drop(columns=header[2:6])
     return Sheet(f"Statistics of {s.table.title}", rows, note=_legend(s))
 
 
@@ -67,11 +71,14 @@ def _legend(s: Statistics) -> str:
         over = f"mean over the {len(repeated)} of {blocks} columns with several seeds"
     patients = "resampled test patients and " * any(c.patients for c in s.blockwise)
     alone = "" if patients else " alone"
+    means = (
+        f"places: those that 95 % joint confidence leaves open, by mean score; '- {name}': the "
+        f"method minus {name}, {over}; 95 % intervals and P(better) from {patients}the scatter of "
+        f"seeds{alone} (paired); "
+    ) * comparable(s.table.columns)
     return (
-        f"rank 1 is best; places: those that 95 % joint confidence leaves open, by mean score; "
-        f"'- {name}': the method minus {name}, {over}; 95 % intervals and P(better) from "
-        f"{patients}the scatter of seeds{alone} (paired); better/tie/worse: columns, t-tests at "
-        f"{ALPHA:g}, Holm over {sum(c.p is not None for c in s.blockwise)} of them."
+        f"rank 1 is best; {means}better/tie/worse than {name}: columns, t-tests at {ALPHA:g}, Holm "
+        f"over {sum(c.p is not None for c in s.blockwise)} of them."
     )
 
 
@@ -83,12 +90,14 @@ def _row(s: Statistics, method: str) -> list[str]:
         spread = f"{span[0]} to {span[1]}" if span else ""
     start = [brief(method, s.table.methods), rank, spread]
     against = _against(s, method)
-    if against is None:
-        return [*start, "", "", "", "reference" if method == s.reference else ""]
     verdicts = Counter(c.verdict for c in s.blockwise if c.method == method)
+    if not verdicts:
+        return [*start, "", "", "", "reference" if method == s.reference else ""]
     counts = "/".join(str(verdicts[v]) for v in ("better", "tie", "worse"))
     if verdicts["n = 1"]:
         counts += f" ({verdicts['n = 1']} n = 1)"
+    if against is None:
+        return [*start, "", "", "", counts]
     return [
         *start,
         f"{against.difference:+z.1f}",
@@ -124,22 +133,28 @@ def _notes(s: Statistics) -> Iterable[str]:
 
 
 def _over_blocks(s: Statistics) -> Iterable[str]:
-    tested = [c for c in s.overall if c.p_holm is not None]
-    if s.ranking is None or not tested:
-        return
-    blocks, pairs = s.ranking.num_blocks, len(tested)
-    found = sum(c.verdict != "tie" for c in tested)
-    # with few columns no data could reach significance; "0 of 15" alone would read as a finding
-    best = min(1.0, ranks.smallest_p(blocks) * pairs)
-    few = f" (with {blocks} columns none can be: the smallest p is {best:.2g})" * (best >= ALPHA)
-    yield (
-        f"Wilcoxon over {blocks} columns, exact, with Holm separates {found} of {pairs} pairs{few}."
-    )
-    if s.ranking.critical_difference is not None:
+    if s.ranking and not comparable(s.table.columns):
         yield (
-            f"Friedman p = {s.ranking.friedman_p:.2g}; Nemenyi's critical difference of "
-            f"{s.ranking.critical_difference:.1f} ranks separates {s.ranking.separated()} of "
-            f"{pairs} pairs."
+            "Columns of several units or directions have no mean: no difference over columns, no "
+            "places by mean score and no test of Wilcoxon; average ranks hold."
+        )
+    tested = [c for c in s.overall if c.p_holm is not None]
+    if s.ranking and tested:
+        blocks, pairs = len(by_set(s.table.columns)), len(tested)
+        found = sum(c.verdict != "tie" for c in tested)
+        # with few sets no data could reach significance; "0 of 15" alone would read as a finding
+        best = min(1.0, ranks.smallest_p(blocks) * pairs)
+        few = f" (with so few none can be: the smallest p is {best:.2g})" * (best >= ALPHA)
+        yield (
+            f"Wilcoxon over {over_sets(s)}, exact, with Holm separates {found} of {pairs} "
+            f"pairs{few}."
+        )
+    if s.tested and s.tested.critical_difference is not None:
+        num = len(s.tested.methods)
+        yield (
+            f"Friedman over {over_sets(s)}: p = {s.tested.friedman_p:.2g}; Nemenyi's critical "
+            f"difference of {s.tested.critical_difference:.1f} ranks separates "
+            f"{s.tested.separated()} of {num * (num - 1) // 2} pairs."
         )
 
 

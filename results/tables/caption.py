@@ -118,7 +118,8 @@ def _counts(chosen: Chosen, empty: Empty) -> pd.DataFrame:
         part = (
             rows.assign(trials=rows["trials"] + earlier)
             .groupby("method", as_index=False)
-            .agg(runs=("key", "size"), trials=("trials", "max"))
+            # a run whose score is undefined is in no mean
+            .agg(runs=(f"test_{column.metric}", "count"), trials=("trials", "max"))
         )
         kept = [(method, column) not in empty for method in part["method"]]
         parts.append(part[kept].assign(column=column.name + " " + column.share))
@@ -201,7 +202,8 @@ def missing(chosen: Chosen, methods: Sequence[str], empty: Empty) -> str:
     for column, rows in chosen.items():
         # complete is what the best-run method of the column has, whatever was planned
         wanted = len(rows[["split_seed", "seed"]].drop_duplicates())
-        sizes = rows["method"].value_counts()
+        scored = rows[f"test_{column.metric}"].notna()
+        sizes = rows["method"][scored].value_counts()
         for method in methods:
             name = f"{method.partition('(')[0]} on {column.name} {column.share}"
             if empty.get((method, column)) == "missing":
