@@ -85,7 +85,7 @@ def draw(shown: Shown, columns: Sequence[Column], methods: Sequence[str]) -> Fig
         figure.suptitle(title, fontsize=8)
     # a point alone shows no curve, but who misses a method must see where it went
     single = sum(len(_points(shown, m, columns)) == 1 for m in shown.table.methods)
-    left = f"{single} methods with one fraction are not drawn" if single else ""
+    left = f"not drawn: {single} with one fraction" if single else ""
     axis = "x: labels used, for training and validation"
     grey = "grey: the methods of the other panels" if len(panels) > 1 else ""
     explain(figure, "; ".join(filter(None, [axis, shown.spread(columns), grey, left])))

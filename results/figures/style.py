@@ -46,7 +46,7 @@ _TEXT = {
 # own wherever it is drawn. The ten that most papers compare have the full colours, in this order;
 # no other method is named here, its name alone decides.
 _FIRST = (
-    *("full", "linear", "lora", "adaptformer", "vpt_deep", "bitfit", "ssf", "dvpt", "norm", "dora"),
+    *("full", "linear", "lora", "adaptformer", "vpt_deep", "bitfit", "dora", "ssf", "norm", "dvpt"),
 )
 _MARKERS = "osD^vP*Xp<"  # of the methods above
 _OTHERS = "h8d>H"  # of all others
