@@ -20,7 +20,7 @@ from test_train import cell, make_setup, subset
 
 from benchmark import Sweep
 from benchmark.__main__ import main
-from benchmark.auditing.cuda import cuda_layer_norm
+from benchmark.auditing.cuda import cuda_layer_norm, on_a_gpu
 from benchmark.backbones.shared import Pristine, own_trained
 from benchmark.bench import card, latency
 from benchmark.bench import memory as bench_memory
@@ -62,6 +62,13 @@ def test_what_is_made_again_is_made_as_in_the_forward_pass(spec):
             value = body(x).float().square().mean()
         value.backward()
     assert all(p.grad.isfinite().all() for p in body.parameters() if p.requires_grad)
+
+
+def test_a_fault_on_a_gpu_that_is_not_there_prints_no_traceback_of_torch(caplog, capfd):
+    with on_a_gpu(torch.nn.Linear(2, 3)) as device, pytest.raises(RuntimeError, match="dim"):
+        torch.zeros(2, 3, device=device) @ torch.zeros(2, 3, device=device)
+    assert not caplog.records
+    assert capfd.readouterr() == ("", "")
 
 
 def test_cuda_refuses_what_the_cpu_accepts():

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from logging import getLogger
 from typing import Any
 from unittest import mock
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses import fake_tensor
 from torch.nn import functional as F
 
 
@@ -62,7 +63,9 @@ def on_a_gpu(module: nn.Module) -> Iterator[torch.device]:
             moved[id(tensor)] = there
         return moved[id(tensor)]
 
-    with FakeTensorMode(allow_non_fake_inputs=True):
+    # torch logs a traceback beside the error that it raises, which the audit tells in a sentence
+    quiet = mock.patch.object(getLogger(fake_tensor.__name__), "disabled", True)
+    with quiet, fake_tensor.FakeTensorMode(allow_non_fake_inputs=True):
         for part in module.modules():
             held: list[dict[str, Any]] = [part._parameters, part._buffers]
             for tensors in held:
