@@ -35,7 +35,7 @@ ERRORS = {"missed": "#0072B2", "false alarm": "#D55E00", "wrong class": "#F0E442
 @kind(
     "panels",
     "segmented images with the errors of each method",
-    "no test images of a segmentation were read; `report --panels N` reads them where the data set is",
+    "no image of a segmented test set was read; `report --panels N` reads them where the data is",
 )
 def figures(shown: Shown) -> Iterator[tuple[str, Figure]]:
     """Yield the panels of each segmented data set, at the column with the most labels."""

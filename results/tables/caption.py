@@ -57,7 +57,7 @@ def _length(rows: pd.DataFrame) -> str:
     if not patience:
         return f"{steps} steps."
     done = rows["steps_done"][rows["steps_done"] > 0]
-    span = f"{done.min():.0f} to {done.max():.0f}" if done.nunique() > 1 else f"{done.max():.0f}"
+    span = " to ".join(dict.fromkeys(f"{steps:.0f}" for steps in (done.min(), done.max())))
     took = f"; {span} were done" if len(done) else ""
     return (
         f"Trained until converged: until {patience} evaluations in a row were no better, then a "
