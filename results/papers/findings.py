@@ -15,8 +15,7 @@ from benchmark.core.spec import base_name
 from results.papers import curve
 from results.papers.evidence import Evidence, Finding
 from results.papers.papers import Claim, Paper
-from results.statistics import ranks
-from results.statistics.comparison import Comparison, Interval
+from results.statistics.comparison import Comparison, Interval, corrected
 from results.tables import Column
 
 REFERENCE = "full"
@@ -149,8 +148,7 @@ def _counted(claim: Claim, method: str, column: Column, found: list[Comparison])
     known = [c for c in found if c.interval]
     better = sum(c.interval[0] > 0 for c in known if c.interval)
     # "better than all" needs every single difference; that one of many is better needs correction
-    corrected = ranks.holm([1.0 if c.p is None else c.p for c in known])
-    worse = sum(c.gain < 0 and p < 0.05 for c, p in zip(known, corrected, strict=True))
+    worse = sum(c.verdict == "worse" for c in corrected(known))
     measured = f"better than {better}, tied {len(known) - better - worse}, worse than {worse}"
     if column.synthetic:
         verdict, reason = "not comparable", SYNTHETIC
