@@ -10,7 +10,6 @@ from scipy.stats import rankdata
 
 from results.statistics.comparison import sign
 from results.statistics.stats import Statistics
-from results.statistics.summary import by_set
 from results.tables.naming import brief
 from results.tables.sheet import Form, Sheet
 
@@ -37,7 +36,8 @@ def build(s: Statistics) -> Sheet:
 
 def over_sets(s: Statistics) -> str:
     """Return what rank tests run over, such as "3 data sets"."""
-    num_sets = len(by_set(s.table.columns))
+    assert s.tested is not None
+    num_sets = s.tested.num_blocks
     text = f"{num_sets} data set{'s' * (num_sets > 1)}"
     # fractions of one data set share its test patients: they are no further evidence
     return text + ", each by its mean over columns" * (num_sets < len(s.table.columns))

@@ -19,14 +19,15 @@ MOST_EXACT = 500  # blocks; above that the normal approximation is right to thre
 class Ranking:
     """Average ranks (1 is best), Friedman's p-value, Nemenyi's critical difference.
 
-    `friedman_p` and `critical_difference` are None for fewer than 3 methods or 2 blocks.
+    `friedman_p` and `critical_difference` are None where nothing is tested, as for fewer than 3
+    methods or 2 blocks.
     """
 
     methods: tuple[str, ...]
     ranks: tuple[float, ...]
     num_blocks: int
-    friedman_p: float | None
-    critical_difference: float | None
+    friedman_p: float | None = None
+    critical_difference: float | None = None
 
     def together(self) -> list[tuple[str, ...]]:
         """Return the largest sets of methods that the critical difference does not separate."""
@@ -49,9 +50,9 @@ class Ranking:
         return sum(abs(a - b) > self.critical_difference for a, b in pairs)
 
 
-def average_ranks(scores: np.ndarray) -> np.ndarray:
+def average_ranks(scores: np.ndarray) -> tuple[float, ...]:
     """Return the mean rank of each method from `scores` (N, M); higher is better, ties share."""
-    return stats.rankdata(-scores, axis=1).mean(0)
+    return tuple(stats.rankdata(-scores, axis=1).mean(0).tolist())
 
 
 def rank(methods: Sequence[str], scores: np.ndarray, alpha: float = 0.05) -> Ranking:
@@ -62,8 +63,7 @@ def rank(methods: Sequence[str], scores: np.ndarray, alpha: float = 0.05) -> Ran
     if num_methods > 2 and num_blocks > 1:
         p = _friedman(scores)
         difference = critical_difference(num_methods, num_blocks, alpha)
-    ranks = tuple(float(value) for value in average_ranks(scores))
-    return Ranking(tuple(methods), ranks, num_blocks, p, difference)
+    return Ranking(tuple(methods), average_ranks(scores), num_blocks, p, difference)
 
 
 def _friedman(scores: np.ndarray) -> float:

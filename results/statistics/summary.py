@@ -51,8 +51,7 @@ def summarise(samples: Samples, methods: Sequence[str], columns: Sequence[Column
     ranking = tested = None
     if len(there) > 1:
         means = np.array([[sign(c) * samples[m, c].mean for m in there] for c in columns])
-        average = tuple(float(rank) for rank in ranks.average_ranks(means.round(9)))
-        ranking = ranks.Ranking(there, average, len(columns), None, None)
+        ranking = ranks.Ranking(there, ranks.average_ranks(means.round(9)), len(columns))
         if all(comparable(part) for part in by_set(columns).values()):
             tested = ranks.rank(there, means_of_sets(means, columns))
     alike = comparable(columns)

@@ -13,7 +13,7 @@ from results.statistics import ranks
 from results.statistics.comparison import ALPHA, Comparison
 from results.statistics.rank_table import over_sets
 from results.statistics.stats import Statistics
-from results.statistics.summary import by_set, comparable
+from results.statistics.summary import comparable
 from results.tables import Column
 from results.tables.naming import brief
 from results.tables.sheet import WIDTH, Sheet
@@ -138,10 +138,10 @@ def _over_blocks(s: Statistics) -> Iterable[str]:
             "Columns of several units or directions have no mean: no difference over columns, no "
             "places by mean score and no test of Wilcoxon; average ranks hold."
         )
-    tested = [c for c in s.overall if c.p_holm is not None]
-    if s.ranking and tested:
-        blocks, pairs = len(by_set(s.table.columns)), len(tested)
-        found = sum(c.verdict != "tie" for c in tested)
+    compared = [c for c in s.overall if c.p_holm is not None]
+    if s.tested and compared:
+        blocks, pairs = s.tested.num_blocks, len(compared)
+        found = sum(c.verdict != "tie" for c in compared)
         # with few sets no data could reach significance; "0 of 15" alone would read as a finding
         best = min(1.0, ranks.smallest_p(blocks) * pairs)
         few = f" (with so few none can be: the smallest p is {best:.2g})" * (best >= ALPHA)
