@@ -104,8 +104,8 @@ def _images(folder: Path) -> list[Path]:
     """Return what a folder of a training set would give as images, and say what is left out."""
     from benchmark.core.notes import note
     from benchmark.data.base import many
-    from benchmark.data.readers import declared, dicom
-    from benchmark.data.readers.folder import is_image
+    from benchmark.data.readers import declared
+    from benchmark.data.readers.folder import is_image, shows_nothing
     from benchmark.data.readers.layout import is_hidden
 
     files = [
@@ -113,7 +113,7 @@ def _images(folder: Path) -> list[Path]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and not any(map(is_hidden, path.relative_to(folder).parts))
     ]
-    found = [path for path in files if is_image(path) and not dicom.without_image(path)]
+    found = [path for path in files if not shows_nothing(path) and is_image(path)]
     if not found:
         raise InputError(f"the folder {str(folder)!r} holds no image")
     images = set(found)

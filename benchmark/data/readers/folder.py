@@ -165,7 +165,7 @@ class _Tree:
                 path = inner / name
                 if is_hidden(name):
                     self.skipped["hidden file", ""] += 1
-                elif images.dicom.without_image(path):
+                elif shows_nothing(path):
                     self.skipped["DICOM file", " without an image"] += 1
                 elif is_image(path):
                     below = clean(f"{above}/{name}")
@@ -221,6 +221,13 @@ def is_image(path: Path) -> bool:
     What is called a picture and is none is an error to report when it is read, not to skip.
     """
     return _is_called_image(path) or images.is_picture(path)  # only others are opened to know
+
+
+def shows_nothing(path: Path) -> bool:
+    """Return whether a file is DICOM without an image; what has another ending is not opened."""
+    if volumes.is_volume(path) or path.suffix.lower() in images.SUFFIXES:
+        return False
+    return images.dicom.without_image(path)
 
 
 def _is_called_image(path: Path) -> bool:

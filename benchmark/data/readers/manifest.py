@@ -39,7 +39,6 @@ from benchmark.data.readers.table import Headers, Reading, Row
 
 COLUMNS = ("image", "label", "mask", "group", "split")
 GIVEN = "given by the user"
-_FLAGS = ({"0"}, {"1"}, {"0", "1"})  # of columns, one for each finding
 _OF_VOLUMES = ("orientation", "slice_axis", "channels")  # declared where there is none: no effect
 
 
@@ -227,7 +226,8 @@ def _findings(rows: Sequence[Row], origin: str) -> tuple[str, ...]:
             f"the label {compound[0]!r} in {origin} joins others; write it as "
             f"{'|'.join(compound[1])!r}, or declare the classes in dataset.toml"
         )
-    if values := next(filter(is_list, found), "0 and 1" if {*found} in _FLAGS else ""):
+    flags = "0 and 1" if {*found} <= {"0", "1"} else ""  # of columns, one for each finding
+    if values := next(filter(is_list, found), flags):
         raise InputError(
             f"the findings in {origin} are {values!r}; write the names of those that an image has, "
             "such as 'mass|nodule', or declare the classes in dataset.toml"
